@@ -1,0 +1,93 @@
+//! What a layer costs, known when the program is compiled.
+
+/// The error buffers that a layer's backward pass wants, in elements a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errors {
+    /// The buffer that holds the error of the output.
+    pub error: usize,
+    /// The other one.
+    pub spare: usize,
+    /// Whether the two change roles: the layer wrote the error of its input to the spare one.
+    pub swaps: bool,
+}
+
+impl Errors {
+    /// No buffer.
+    pub const NONE: Self = Self { error: 0, spare: 0, swaps: false };
+
+    /// A layer whose error goes through `self` first and then through `below`.
+    #[must_use]
+    pub const fn then(self, below: Self) -> Self {
+        let (error, spare) = if self.swaps { (below.spare, below.error) } else { (below.error, below.spare) };
+        Self { error: max(self.error, error), spare: max(self.spare, spare), swaps: self.swaps != below.swaps }
+    }
+}
+
+const fn max(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
+/// What is known of a layer before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// What kind of layer: `dense`, `conv2d` …
+    pub kind: &'static str,
+    /// How many numbers it takes: 1, and those of the layers it contains.
+    pub numbers: u32,
+    /// Parameters, weights and biases.
+    pub parameters: usize,
+    /// Multiply-accumulates of the forward pass of one sample.
+    pub macs: usize,
+    /// Bytes that a deployed network stores for it: weights, biases, an exponent of two bytes for
+    /// each tensor and each activation of an integer type.
+    pub flash_bytes: usize,
+    /// Error buffers where something below has parameters.
+    pub errors: Errors,
+    /// Error buffers where nothing below has.
+    pub errors_first: Errors,
+}
+
+impl Info {
+    /// Nothing.
+    pub const EMPTY: Self = Self {
+        kind: "sequential",
+        numbers: 0,
+        parameters: 0,
+        macs: 0,
+        flash_bytes: 0,
+        errors: Errors::NONE,
+        errors_first: Errors::NONE,
+    };
+
+    /// Layers one after the other, from the input to the output.
+    #[must_use]
+    pub const fn sequence(layers: &[Self]) -> Self {
+        let mut all = Self::EMPTY;
+        let mut rest = layers;
+        while let [layer, above @ ..] = rest {
+            rest = above;
+            all.errors = layer.errors.then(all.errors);
+            all.errors_first = if all.parameters > 0 {
+                layer.errors.then(all.errors_first)
+            } else {
+                layer.errors_first
+            };
+            all.numbers += layer.numbers;
+            all.parameters += layer.parameters;
+            all.macs += layer.macs;
+            all.flash_bytes += layer.flash_bytes;
+        }
+        all
+    }
+}
+
+/// A layer's share of the memory, for [`assert_fits!`](crate::assert_fits!) and reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerCost {
+    /// Its name in the network.
+    pub name: &'static str,
+    /// What is known of it.
+    pub info: Info,
+    /// Bytes while training: parameters with their state, and the tape.
+    pub ram_bytes: usize,
+}

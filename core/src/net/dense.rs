@@ -1,0 +1,88 @@
+//! A dense layer.
+
+use super::weighted::Weighted;
+use super::{Activation, Backward, Errors, Identity, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, Values};
+use super::Visitor;
+use crate::error::Result;
+use crate::tensor::{D1, D2};
+use core::marker::PhantomData;
+use selvedge_kernels::Element;
+use selvedge_kernels::dense::Shape as Extents;
+use selvedge_kernels::exec::Executor;
+
+/// `y = activation(weight · x + bias)`, `weight` `[OUT, IN]`, `bias` `[OUT]`. Numerical behaviour:
+/// [`selvedge_kernels::dense::forward`].
+pub struct Dense<T: Element, const IN: usize, const OUT: usize, A = Identity, R: Optimizer = Plain> {
+    inner: Weighted<T, D2<OUT, IN>, R>,
+    activation: PhantomData<A>,
+}
+
+impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer> Dense<T, IN, OUT, A, R> {
+    /// The weights, `[OUT, IN]`.
+    pub const fn weight(&self) -> &Param<T, D2<OUT, IN>, R> {
+        &self.inner.weight
+    }
+
+    /// The bias, `[OUT]`.
+    pub const fn bias(&self) -> &Param<T::Bias, D1<OUT>, R> {
+        &self.inner.bias
+    }
+
+    const fn extents(batch: usize) -> Extents {
+        Extents { batch, inputs: IN, outputs: OUT }
+    }
+}
+
+impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer> Layer for Dense<T, IN, OUT, A, R> {
+    type Elem = T;
+    type Out = A::Out<T>;
+    type Input = D1<IN>;
+    type Output = D1<OUT>;
+    type Tape<const B: usize> = OutputTape<A::Out<T>, D1<OUT>, B>;
+
+    const BLANK: Self = Self { inner: Weighted::BLANK, activation: PhantomData };
+
+    const INFO: Info = Info {
+        kind: "dense",
+        numbers: 1,
+        parameters: Weighted::<T, D2<OUT, IN>, R>::PARAMETERS,
+        macs: OUT * IN,
+        flash_bytes: Weighted::<T, D2<OUT, IN>, R>::FLASH_BYTES,
+        errors: Errors { error: OUT, spare: IN, swaps: true },
+        errors_first: Errors { error: OUT, spare: 0, swaps: false },
+    };
+
+    fn init(&mut self, seed: u32, number: u32) -> Result<()> {
+        self.inner.init::<A>(seed, number)
+    }
+
+    fn forward<'t, E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'t, T>,
+        tape: &'t mut Self::Tape<B>,
+    ) -> Result<Values<'t, Self::Out>> {
+        self.inner.forward::<A, _, B>(Self::extents(x.batch), pass, number, x, tape)
+    }
+
+    fn output<'t, const B: usize>(&self, x: Values<'t, T>, tape: &'t Self::Tape<B>) -> Values<'t, Self::Out> {
+        tape.values(x.batch)
+    }
+
+    fn backward<'e, E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, T>,
+        tape: &Self::Tape<B>,
+        errors: Backward<'e, T>,
+        is_needed: bool,
+    ) -> Result<Backward<'e, T>> {
+        self.inner.backward::<A, D1<IN>, _, B>(Self::extents(x.batch), pass, number, x, tape, errors, is_needed)
+    }
+
+    fn visit(&self, visitor: &mut impl Visitor) {
+        self.inner.visit(visitor);
+    }
+}

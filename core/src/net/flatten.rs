@@ -1,0 +1,67 @@
+//! A change of shape.
+
+use super::{Backward, Errors, Info, Layer, Pass, Values, Visitor};
+use crate::error::Result;
+use crate::tensor::Shape;
+use core::marker::PhantomData;
+use selvedge_kernels::Element;
+use selvedge_kernels::exec::Executor;
+
+/// The same elements in the same order, in another shape: an image to a row of features. It moves
+/// nothing and keeps nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flatten<T, In, Out> {
+    shapes: PhantomData<(T, In, Out)>,
+}
+
+impl<T: Element, In: Shape, Out: Shape> Layer for Flatten<T, In, Out> {
+    type Elem = T;
+    type Out = T;
+    type Input = In;
+    type Output = Out;
+    type Tape<const B: usize> = ();
+
+    const BLANK: Self = {
+        assert!(In::LEN == Out::LEN, "flatten: both shapes must have as many elements");
+        Self { shapes: PhantomData }
+    };
+
+    const INFO: Info = Info {
+        kind: "flatten",
+        numbers: 1,
+        errors: Errors { error: In::LEN, spare: 0, swaps: false },
+        ..Info::EMPTY
+    };
+
+    fn init(&mut self, _: u32, _: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn forward<'t, E: Executor, const B: usize>(
+        &mut self,
+        _: &Pass<'_, E>,
+        _: u32,
+        x: Values<'t, T>,
+        (): &'t mut (),
+    ) -> Result<Values<'t, T>> {
+        Ok(x)
+    }
+
+    fn output<'t, const B: usize>(&self, x: Values<'t, T>, (): &'t ()) -> Values<'t, T> {
+        x
+    }
+
+    fn backward<'e, E: Executor, const B: usize>(
+        &mut self,
+        _: &Pass<'_, E>,
+        _: u32,
+        _: Values<'_, T>,
+        (): &(),
+        errors: Backward<'e, T>,
+        _: bool,
+    ) -> Result<Backward<'e, T>> {
+        Ok(errors)
+    }
+
+    fn visit(&self, _: &mut impl Visitor) {}
+}

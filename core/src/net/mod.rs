@@ -1,0 +1,272 @@
+//! Typed networks: layers whose shapes are types, trained in place without allocation.
+//!
+//! A [`Layer`] holds its parameters and exponent states. What it keeps between the forward and the
+//! backward pass is its tape, which somebody else owns; errors travel through two buffers that
+//! change roles from layer to layer. [`net!`](crate::net!) composes layers by name and computes
+//! shapes; a pair of layers is a layer, too.
+
+mod compose;
+mod conv;
+mod cost;
+mod dense;
+mod fits;
+mod flatten;
+mod macros;
+mod param;
+mod pool;
+mod relu;
+mod weighted;
+
+pub use conv::{Conv2d, Geometry, Slide};
+pub use cost::{Errors, Info, LayerCost};
+pub use dense::Dense;
+pub use fits::{Message, over_budget};
+pub use flatten::Flatten;
+pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
+pub use pool::MaxPool2d;
+pub use relu::Relu as ReluLayer;
+
+use crate::error::Result;
+use crate::tensor::{Shape, Storage};
+use selvedge_kernels::element::Output;
+use selvedge_kernels::exec::Executor;
+use selvedge_kernels::init::Gain;
+use selvedge_kernels::optim::Sgd;
+use selvedge_kernels::requantize;
+use selvedge_kernels::rng::{Words, stream};
+use selvedge_kernels::scale::Mode;
+use selvedge_kernels::{Blank, Element};
+
+/// Activations as types: what a layer applies to its accumulators.
+pub trait Activation: 'static {
+    /// The same as a value.
+    const ACTIVATION: requantize::Activation;
+    /// How weights before it are initialised.
+    const GAIN: Gain;
+    /// The type of the layer's output.
+    type Out<T: Element>: Element + Output<T>;
+}
+
+/// No activation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Identity;
+
+impl Activation for Identity {
+    const ACTIVATION: requantize::Activation = requantize::Activation::Identity;
+    const GAIN: Gain = Gain::LeCun;
+    type Out<T: Element> = T;
+}
+
+/// `max(x, 0)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Relu;
+
+impl Activation for Relu {
+    const ACTIVATION: requantize::Activation = requantize::Activation::Relu;
+    const GAIN: Gain = Gain::He;
+    type Out<T: Element> = T;
+}
+
+/// The head of a network: no activation, and an output of at least 16 bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Logits;
+
+impl Activation for Logits {
+    const ACTIVATION: requantize::Activation = requantize::Activation::Identity;
+    const GAIN: Gain = Gain::He;
+    type Out<T: Element> = T::Head;
+}
+
+/// Activations on their way through a network: samples one after the other, with the exponent that
+/// they share.
+#[derive(Clone, Copy, Debug)]
+pub struct Values<'a, T> {
+    /// `[samples, elements of one]`.
+    pub data: &'a [T],
+    /// An integer element stands for `(q - z) · 2^exponent`; 0 for floats.
+    pub exponent: i32,
+    /// Number of samples.
+    pub batch: usize,
+}
+
+/// The error of a layer's output, on its way down, and room for the one below.
+#[derive(Debug)]
+pub struct Backward<'a, T> {
+    /// Holds the error in its first elements.
+    pub error: &'a mut [T],
+    /// Free; a layer writes the error of its input here and returns the two exchanged.
+    pub spare: &'a mut [T],
+    /// Exponent of the error: of a gradient `q · 2^exponent` each element is `q`.
+    pub exponent: i32,
+}
+
+/// What all layers share in one pass.
+#[derive(Debug)]
+pub struct Pass<'a, E> {
+    /// Who runs the kernels' tasks.
+    pub exec: &'a E,
+    /// Whether exponent states adapt.
+    pub mode: Mode,
+    /// Seed of the random words.
+    pub seed: u32,
+    /// Training step, from 0.
+    pub step: u32,
+    /// Rate, momentum and decay of the update.
+    pub sgd: Sgd,
+}
+
+impl<E> Pass<'_, E> {
+    /// The words that round the error which layer `number` passes down.
+    #[must_use]
+    pub fn error_words(&self, number: u32) -> Words {
+        Words::new(self.seed, stream::error(number), self.step)
+    }
+
+    /// The words that round the update of parameter `parameter` of layer `number`.
+    #[must_use]
+    pub fn update_words(&self, number: u32, parameter: u32) -> Words {
+        Words::new(self.seed, stream::parameter(number, parameter), self.step.wrapping_add(1))
+    }
+}
+
+/// What walks over a network's parameters, in layer order.
+pub trait Visitor {
+    /// One parameter tensor: stored elements, row-major; low bytes of their masters, where they
+    /// have any; exponent, of integers.
+    fn parameter<P: Element>(&mut self, value: &[P], residual: &[i8], exponent: i16);
+}
+
+/// Memory between a layer's two passes.
+pub trait Tape {
+    /// All zero bytes.
+    const BLANK: Self;
+}
+
+impl Tape for () {
+    const BLANK: Self = ();
+}
+
+/// A layer's output for up to `B` samples, with its exponent.
+pub struct OutputTape<T: Blank, S: Shape, const B: usize> {
+    data: [S::Array<T>; B],
+    exponent: i32,
+}
+
+impl<T: Blank, S: Shape, const B: usize> Tape for OutputTape<T, S, B> {
+    const BLANK: Self = Self { data: [Storage::BLANK; B], exponent: 0 };
+}
+
+impl<T: Blank, S: Shape, const B: usize> OutputTape<T, S, B> {
+    /// Room for `batch` samples.
+    fn samples_mut(&mut self, batch: usize) -> &mut [T] {
+        Storage::flatten_mut(self.data.get_mut(..batch).unwrap_or_default())
+    }
+
+    fn values(&self, batch: usize) -> Values<'_, T> {
+        let data = Storage::flatten(self.data.get(..batch).unwrap_or_default());
+        Values { data, exponent: self.exponent, batch }
+    }
+}
+
+/// A layer of fixed shape that can be trained.
+///
+/// Layers are numbered in pre-order (`docs/numerics.md` §3); a layer is told its `number`, which
+/// addresses its random words.
+pub trait Layer: Sized {
+    /// Type of its input, weights and errors.
+    type Elem: Element;
+    /// Type of its output.
+    type Out: Element + Output<Self::Elem>;
+    /// Shape of one input sample.
+    type Input: Shape;
+    /// Shape of one output sample.
+    type Output: Shape;
+    /// What is kept between the two passes, for up to `B` samples.
+    type Tape<const B: usize>: Tape;
+
+    /// All zero bytes: what a static holds before [`Layer::init`].
+    const BLANK: Self;
+    /// What is known of it before it runs.
+    const INFO: Info;
+
+    /// Fills the parameters in place. The same seed gives the same bytes on every target.
+    ///
+    /// # Errors
+    /// [`Error::Layer`](crate::Error::Layer) for extents that the element type cannot sum.
+    fn init(&mut self, seed: u32, number: u32) -> Result<()>;
+
+    /// The output for `x`, kept on `tape`.
+    ///
+    /// # Errors
+    /// [`Error::Layer`](crate::Error::Layer) with what a kernel refused.
+    fn forward<'t, E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'t, Self::Elem>,
+        tape: &'t mut Self::Tape<B>,
+    ) -> Result<Values<'t, Self::Out>>;
+
+    /// The output that `tape` keeps of the forward pass of `x`.
+    fn output<'t, const B: usize>(
+        &self,
+        x: Values<'t, Self::Elem>,
+        tape: &'t Self::Tape<B>,
+    ) -> Values<'t, Self::Out>;
+
+    /// Takes the error of the output to that of the input `x` (where `is_needed`: something below
+    /// has parameters), then updates the parameters.
+    ///
+    /// # Errors
+    /// [`Error::Layer`](crate::Error::Layer) with what a kernel refused.
+    fn backward<'e, E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, Self::Elem>,
+        tape: &Self::Tape<B>,
+        errors: Backward<'e, Self::Elem>,
+        is_needed: bool,
+    ) -> Result<Backward<'e, Self::Elem>>;
+
+    /// Shows the parameters in order.
+    fn visit(&self, visitor: &mut impl Visitor);
+}
+
+/// A whole network: a layer with room for its errors. Implemented by [`net!`](crate::net!).
+pub trait Network: Layer {
+    /// Room for the errors of up to `B` samples.
+    type ErrorBuffers<const B: usize>: ErrorBuffers<Self::Elem>;
+}
+
+/// Two buffers that errors alternate between.
+pub trait ErrorBuffers<T> {
+    /// All zero bytes.
+    const BLANK: Self;
+
+    /// Both.
+    fn pair(&mut self) -> [&mut [T]; 2];
+}
+
+/// Buffers of `B` times `FIRST` and `SECOND` elements.
+pub struct Buffers<T, const B: usize, const FIRST: usize, const SECOND: usize> {
+    first: [[T; FIRST]; B],
+    second: [[T; SECOND]; B],
+}
+
+impl<T: Blank, const B: usize, const FIRST: usize, const SECOND: usize> ErrorBuffers<T>
+    for Buffers<T, B, FIRST, SECOND>
+{
+    const BLANK: Self = Self { first: [[T::BLANK; FIRST]; B], second: [[T::BLANK; SECOND]; B] };
+
+    fn pair(&mut self) -> [&mut [T]; 2] {
+        [self.first.as_flattened_mut(), self.second.as_flattened_mut()]
+    }
+}
+
+/// The first `len` elements of an error buffer; all of it where it is too short, which a kernel
+/// then refuses.
+fn part<T>(buffer: &mut [T], len: usize) -> &mut [T] {
+    let len = len.min(buffer.len());
+    buffer.split_at_mut_checked(len).map_or(Default::default(), |(part, _)| part)
+}

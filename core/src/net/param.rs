@@ -1,0 +1,124 @@
+//! A parameter tensor with what training keeps beside it.
+
+use crate::tensor::{Shape, Storage};
+use selvedge_kernels::element::Residual;
+use selvedge_kernels::init::{Gain, uniform};
+use selvedge_kernels::optim::{Parameter, Role, Sgd, Update};
+use selvedge_kernels::rng::Words;
+use selvedge_kernels::{Element, Result};
+
+/// Which state an optimizer keeps for each parameter.
+pub trait Optimizer: 'static {
+    /// Velocities of a tensor, or nothing.
+    type Velocities<T: Element, S: Shape>: Velocities<T>;
+}
+
+/// Plain gradient descent: no state.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain;
+
+/// Momentum, also Nesterov's: a velocity for each parameter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Momentum;
+
+impl Optimizer for Plain {
+    type Velocities<T: Element, S: Shape> = ();
+}
+
+impl Optimizer for Momentum {
+    type Velocities<T: Element, S: Shape> = Kept<T, S>;
+}
+
+/// Velocities of a tensor, or nothing.
+pub trait Velocities<T: Element> {
+    /// All zero.
+    const BLANK: Self;
+
+    /// The velocities; empty if none are kept.
+    fn velocities_mut(&mut self) -> &mut [T::Velocity];
+}
+
+impl<T: Element> Velocities<T> for () {
+    const BLANK: Self = ();
+
+    fn velocities_mut(&mut self) -> &mut [T::Velocity] {
+        &mut []
+    }
+}
+
+/// A velocity for each element of a tensor.
+pub struct Kept<T: Element, S: Shape>(S::Array<T::Velocity>);
+
+impl<T: Element, S: Shape> Velocities<T> for Kept<T, S> {
+    const BLANK: Self = Self(Storage::BLANK);
+
+    fn velocities_mut(&mut self) -> &mut [T::Velocity] {
+        self.0.elements_mut()
+    }
+}
+
+/// Weights of shape `S`: what kernels read, the low bytes of the masters where the type has them,
+/// the exponent, and the optimizer's state.
+pub struct Param<T: Element, S: Shape, R: Optimizer> {
+    value: S::Array<T>,
+    residual: S::Array<T::Residual>,
+    velocity: R::Velocities<T, S>,
+    exponent: i16,
+}
+
+impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
+    /// All zero bytes.
+    pub const BLANK: Self =
+        Self { value: Storage::BLANK, residual: Storage::BLANK, velocity: Velocities::BLANK, exponent: 0 };
+
+    /// Bytes that a deployed network stores for it.
+    pub const FLASH_BYTES: usize = S::LEN * T::DTYPE.bytes() + if T::DTYPE.is_integer() { 2 } else { 0 };
+
+    /// The elements.
+    pub fn elements(&self) -> &[T] {
+        self.value.elements()
+    }
+
+    /// The low bytes of the masters; empty where the type has none.
+    pub fn residual(&self) -> &[i8] {
+        T::Residual::bytes(self.residual.elements())
+    }
+
+    /// The exponent; 0 for floats.
+    pub fn exponent(&self) -> i16 {
+        self.exponent
+    }
+
+    /// Random numbers, in place, and no velocity.
+    ///
+    /// # Errors
+    /// Those of [`uniform`].
+    pub fn init(&mut self, words: Words, gain: Gain, fan_in: usize) -> Result<()> {
+        let residual = T::Residual::bytes_mut(self.residual.elements_mut());
+        self.exponent = uniform(self.value.elements_mut(), residual, words, gain, fan_in)?;
+        self.velocity = Velocities::BLANK;
+        Ok(())
+    }
+
+    /// Zeros at `exponent`, in place, and no velocity.
+    pub fn set_zero(&mut self, exponent: i16) {
+        self.value.elements_mut().fill(T::ZERO);
+        self.velocity = Velocities::BLANK;
+        self.exponent = if T::DTYPE.is_integer() { exponent } else { 0 };
+    }
+
+    /// Prepares an update by a gradient of exponent `gradient_exponent`.
+    ///
+    /// # Errors
+    /// [`selvedge_kernels::Error::Length`] if `sgd` has momentum and `R` keeps no velocities.
+    pub fn update(&mut self, role: Role, sgd: &Sgd, gradient_exponent: i32, words: Words) -> Result<Update<'_, T>> {
+        let parameter = Parameter {
+            value: self.value.elements_mut(),
+            residual: T::Residual::bytes_mut(self.residual.elements_mut()),
+            velocity: self.velocity.velocities_mut(),
+            exponent: &mut self.exponent,
+            role,
+        };
+        parameter.update(sgd, gradient_exponent, words)
+    }
+}

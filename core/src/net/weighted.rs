@@ -1,0 +1,203 @@
+//! What dense layers and convolutions share: weights, bias, the exponents of output and error, and
+//! the two passes over them. They differ in three products.
+
+use super::{Activation, Backward, Optimizer, OutputTape, Param, Pass, Values, Visitor, part};
+use crate::error::{Result, in_layer};
+use crate::tensor::Shape;
+use selvedge_kernels as kernels;
+use selvedge_kernels::dense::{self, Bias};
+use selvedge_kernels::element::Output;
+use selvedge_kernels::exec::Executor;
+use selvedge_kernels::fixed::Rounding;
+use selvedge_kernels::optim::{Gradient, Role};
+use selvedge_kernels::requantize::{self, Epilogue};
+use selvedge_kernels::rng::{Words, stream};
+use selvedge_kernels::scale::Scale;
+use selvedge_kernels::{Element, activation, conv};
+
+/// The three products of a layer: with its input, with its error, and of error and input.
+pub(super) trait Products<T: Element>: Copy {
+    fn forward<O: Output<T>>(
+        self,
+        exec: &impl Executor,
+        x: &[T],
+        weight: &[T],
+        bias: Bias<'_, T>,
+        epilogue: Epilogue,
+        out: &mut [O],
+    ) -> kernels::Result<u32>;
+
+    fn backward_input(
+        self,
+        exec: &impl Executor,
+        dy: &[T],
+        weight: &[T],
+        epilogue: Epilogue,
+        dx: &mut [T],
+    ) -> kernels::Result<u32>;
+
+    fn backward_weight(self, x: &[T], dy: &[T], gradient: &mut Gradient<'_, T, T::Acc>) -> kernels::Result<()>;
+}
+
+macro_rules! impl_products {
+    ($family:ident) => {
+        impl<T: Element> Products<T> for $family::Shape {
+            fn forward<O: Output<T>>(
+                self,
+                exec: &impl Executor,
+                x: &[T],
+                weight: &[T],
+                bias: Bias<'_, T>,
+                epilogue: Epilogue,
+                out: &mut [O],
+            ) -> kernels::Result<u32> {
+                $family::forward(exec, self, x, weight, bias, epilogue, out)
+            }
+
+            fn backward_input(
+                self,
+                exec: &impl Executor,
+                dy: &[T],
+                weight: &[T],
+                epilogue: Epilogue,
+                dx: &mut [T],
+            ) -> kernels::Result<u32> {
+                $family::backward_input(exec, self, dy, weight, epilogue, dx)
+            }
+
+            fn backward_weight(self, x: &[T], dy: &[T], gradient: &mut Gradient<'_, T, T::Acc>) -> kernels::Result<()> {
+                $family::backward_weight(self, x, dy, gradient)
+            }
+        }
+    };
+}
+
+impl_products!(dense);
+impl_products!(conv);
+
+/// Weights of shape `W` with a bias for each of the first axis.
+pub(super) struct Weighted<T: Element, W: Shape, R: Optimizer> {
+    pub(super) weight: Param<T, W, R>,
+    pub(super) bias: Param<T::Bias, W::First, R>,
+    output_scale: T::Scale,
+    error_scale: T::Scale,
+}
+
+impl<T: Element, W: Shape, R: Optimizer> Weighted<T, W, R> {
+    pub(super) const BLANK: Self =
+        Self { weight: Param::BLANK, bias: Param::BLANK, output_scale: Scale::UNSET, error_scale: Scale::UNSET };
+
+    pub(super) const PARAMETERS: usize = W::LEN + W::First::LEN;
+
+    /// With the exponent of the activation.
+    pub(super) const FLASH_BYTES: usize = Param::<T, W, R>::FLASH_BYTES
+        + Param::<T::Bias, W::First, R>::FLASH_BYTES
+        + if T::DTYPE.is_integer() { 2 } else { 0 };
+
+    pub(super) fn init<A: Activation>(&mut self, seed: u32, number: u32) -> Result<()> {
+        let words = Words::new(seed, stream::parameter(number, 0), 0);
+        let fan_in = W::LEN.checked_div(W::First::LEN).unwrap_or(0);
+        self.weight.init(words, A::GAIN, fan_in).map_err(in_layer(number))?;
+        // The bias' magnitude bits reach as far as those of the weights.
+        let below = T::Bias::MAGNITUDE_BITS as i16 - T::MAGNITUDE_BITS as i16;
+        self.bias.set_zero(self.weight.exponent() - below);
+        (self.output_scale, self.error_scale) = (Scale::UNSET, Scale::UNSET);
+        Ok(())
+    }
+
+    pub(super) fn forward<'t, A: Activation, S: Shape, const B: usize>(
+        &mut self,
+        products: impl Products<T>,
+        pass: &Pass<'_, impl Executor>,
+        number: u32,
+        x: Values<'_, T>,
+        tape: &'t mut OutputTape<A::Out<T>, S, B>,
+    ) -> Result<Values<'t, A::Out<T>>> {
+        let acc_exponent = x.exponent + i32::from(self.weight.exponent());
+        let shift = acc_exponent - i32::from(self.bias.exponent());
+        let bias = Bias { values: self.bias.elements(), shift };
+        let weight = self.weight.elements();
+        let out = tape.samples_mut(x.batch);
+        let run = |store| {
+            let epilogue = Epilogue { activation: A::ACTIVATION, store };
+            products.forward(pass.exec, x.data, weight, bias, epilogue, &mut *out)
+        };
+        let bits = <A::Out<T> as Element>::MAGNITUDE_BITS;
+        tape.exponent = self
+            .output_scale
+            .requantize(acc_exponent, bits, pass.mode, Rounding::NearestEven, run)
+            .map_err(in_layer(number))?;
+        Ok(tape.values(x.batch))
+    }
+
+    #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, and what differs
+    pub(super) fn backward<'e, A: Activation, In: Shape, S: Shape, const B: usize>(
+        &mut self,
+        products: impl Products<T>,
+        pass: &Pass<'_, impl Executor>,
+        number: u32,
+        x: Values<'_, T>,
+        tape: &OutputTape<A::Out<T>, S, B>,
+        errors: Backward<'e, T>,
+        is_needed: bool,
+    ) -> Result<Backward<'e, T>> {
+        let Backward { error, spare, exponent } = errors;
+        let dy = part(error, x.batch * S::LEN);
+        let dx = if is_needed { Some(part(spare, x.batch * In::LEN)) } else { None };
+        let below = self
+            .products_back::<A, _>(products, pass, number, x, tape.values(x.batch).data, dy, exponent, dx)
+            .map_err(in_layer(number))?;
+        Ok(match below {
+            Some(exponent) => Backward { error: spare, spare: error, exponent },
+            None => Backward { error, spare, exponent },
+        })
+    }
+
+    /// Returns the exponent of `dx`, where that is asked for.
+    #[allow(clippy::too_many_arguments)] // as above
+    fn products_back<A: Activation, E: Executor>(
+        &mut self,
+        products: impl Products<T>,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, T>,
+        y: &[A::Out<T>],
+        dy: &mut [T],
+        exponent: i32,
+        dx: Option<&mut [T]>,
+    ) -> kernels::Result<Option<i32>> {
+        if A::ACTIVATION == requantize::Activation::Relu {
+            activation::relu_backward(y, dy)?;
+        }
+        let below = match dx {
+            None => None,
+            Some(dx) => {
+                let acc_exponent = exponent + i32::from(self.weight.exponent());
+                let rounding = Rounding::Stochastic(pass.error_words(number));
+                let weight = self.weight.elements();
+                let run = |store| {
+                    let epilogue = Epilogue { activation: Default::default(), store };
+                    products.backward_input(pass.exec, dy, weight, epilogue, &mut *dx)
+                };
+                Some(self.error_scale.requantize(acc_exponent, T::MAGNITUDE_BITS, pass.mode, rounding, run)?)
+            }
+        };
+        let words = pass.update_words(number, 0);
+        let update = self.weight.update(Role::Weight, &pass.sgd, exponent + x.exponent, words)?;
+        let mut gradient = Gradient::Apply(update);
+        products.backward_weight(x.data, dy, &mut gradient)?;
+        gradient.finish();
+
+        let words = pass.update_words(number, 1);
+        let update = self.bias.update(Role::Bias, &pass.sgd, exponent, words)?;
+        let mut gradient = Gradient::Apply(update);
+        dense::backward_bias::<T>(W::First::LEN, dy, &mut gradient)?;
+        gradient.finish();
+        Ok(below)
+    }
+
+    pub(super) fn visit(&self, visitor: &mut impl Visitor) {
+        visitor.parameter(self.weight.elements(), self.weight.residual(), self.weight.exponent());
+        visitor.parameter(self.bias.elements(), self.bias.residual(), self.bias.exponent());
+    }
+}

@@ -1,0 +1,109 @@
+//! Instruction sets: what each can do better than plain code, and the choice between them.
+//!
+//! A kernel is written once, generic over an [`Isa`]; [`dispatch`] picks the best one that the
+//! processor has and calls the kernel compiled for it. With the feature `detect` the choice is made
+//! at run time, otherwise by what the build was told of the target. Integer results are the same on
+//! each; so are floats, whose sums have a fixed order and use no fused multiply-add.
+//!
+//! The only unsafe code of the kernels stands below this folder and in `exec.rs`.
+
+#![allow(unsafe_code)]
+
+pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+pub mod x86_64;
+
+use half::{bf16, f16};
+
+pub use scalar::Scalar;
+
+/// An instruction set. A value of such a type proves that the processor has it.
+///
+/// Every method has a plain default; a set overrides those that it does better.
+#[allow(missing_docs)] // `dot_T`: the sum of products of two slices of T, as `Element::dot`
+pub trait Isa: Copy {
+    #[inline(always)]
+    fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
+        scalar::dot_integers(a, b)
+    }
+    #[inline(always)]
+    fn dot_u8(self, a: &[u8], b: &[u8]) -> i32 {
+        scalar::dot_integers(a, b)
+    }
+    #[inline(always)]
+    fn dot_i16(self, a: &[i16], b: &[i16]) -> i64 {
+        scalar::dot_integers(a, b)
+    }
+    #[inline(always)]
+    fn dot_u16(self, a: &[u16], b: &[u16]) -> i64 {
+        scalar::dot_integers(a, b)
+    }
+    #[inline(always)]
+    fn dot_i32(self, a: &[i32], b: &[i32]) -> i64 {
+        scalar::dot_integers(a, b)
+    }
+    #[inline(always)]
+    fn dot_u32(self, a: &[u32], b: &[u32]) -> i64 {
+        scalar::dot_integers(a, b)
+    }
+    #[inline(always)]
+    fn dot_i64(self, a: &[i64], b: &[i64]) -> i128 {
+        scalar::dot_integers(a, b)
+    }
+    #[inline(always)]
+    fn dot_u64(self, a: &[u64], b: &[u64]) -> i128 {
+        scalar::dot_integers(a, b)
+    }
+    #[inline(always)]
+    fn dot_f16(self, a: &[f16], b: &[f16]) -> f32 {
+        scalar::dot_floats(self, a, b)
+    }
+    #[inline(always)]
+    fn dot_bf16(self, a: &[bf16], b: &[bf16]) -> f32 {
+        scalar::dot_floats(self, a, b)
+    }
+    #[inline(always)]
+    fn dot_f32(self, a: &[f32], b: &[f32]) -> f32 {
+        scalar::dot_floats(self, a, b)
+    }
+    #[inline(always)]
+    fn dot_f64(self, a: &[f64], b: &[f64]) -> f64 {
+        scalar::dot_floats(self, a, b)
+    }
+    /// Eight half-precision numbers, exactly.
+    #[inline(always)]
+    fn widen_f16(self, x: &[f16; 8]) -> [f32; 8] {
+        x.map(f16::to_f32)
+    }
+}
+
+/// A computation that is compiled once for each instruction set.
+///
+/// Implementations mark `run` `#[inline(always)]`, so that it takes on the features of the set.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+
+    /// The computation.
+    fn run<I: Isa>(self, isa: I) -> Self::Output;
+}
+
+/// Runs `kernel` on the best instruction set of this processor.
+#[inline(always)]
+pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(isa) = x86_64::Avx2::detect() {
+        return isa.run(kernel);
+    }
+    kernel.run(Scalar)
+}
+
+/// The instruction set that [`dispatch`] picks, by name.
+#[must_use]
+pub fn name() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if x86_64::Avx2::detect().is_some() {
+        return "avx2";
+    }
+    "scalar"
+}

@@ -1,0 +1,64 @@
+//! Plain code: the fallback on every processor, and what the others are tested against.
+
+use super::Isa;
+use crate::element::Element;
+use core::ops::{Add, Mul};
+
+/// No instruction set in particular.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scalar;
+
+impl Isa for Scalar {}
+
+/// The sum of products, one after the other: the order does not matter.
+#[inline(always)]
+pub fn dot_integers<T: Element>(a: &[T], b: &[T]) -> T::Acc {
+    let mut sum = T::Acc::default();
+    for (&a, &b) in a.iter().zip(b) {
+        sum += T::mul(a.widen(), b.widen());
+    }
+    sum
+}
+
+/// The sum of products in eight partial sums: element `i` goes to sum `i % 8`, and the sums are
+/// combined in pairs, 4 apart, 2 apart, 1 apart. The same bits on every target.
+#[inline(always)]
+pub fn dot_floats<T, I: Isa>(isa: I, a: &[T], b: &[T]) -> T::Wide
+where
+    T: Element,
+    T::Wide: Mul<Output = T::Wide> + Add<Output = T::Wide>,
+{
+    let (a8, a_rest) = a.as_chunks::<8>();
+    let (b8, b_rest) = b.as_chunks::<8>();
+    let mut sums = [T::Wide::default(); 8];
+    for (a, b) in a8.iter().zip(b8) {
+        let (a, b) = (T::widen8(isa, a), T::widen8(isa, b));
+        for ((sum, &a), &b) in sums.iter_mut().zip(&a).zip(&b) {
+            *sum = *sum + a * b;
+        }
+    }
+    for ((sum, &a), &b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+        *sum = *sum + a.widen() * b.widen();
+    }
+    let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
+    ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
+}
+
+/// Columns that [`add_row`] sums at a time.
+pub const TILE: usize = 8;
+
+/// Adds `factor · row` to a tile of sums, `row` having as many elements as the tile has columns in
+/// use: weighted sums of rows, for the gradients.
+#[inline(always)]
+pub fn add_row<T: Element, I: Isa>(isa: I, sums: &mut [T::Acc; TILE], factor: T::Wide, row: &[T]) {
+    if let Some(row) = row.first_chunk::<TILE>() {
+        let row = T::widen8(isa, row);
+        for (sum, &x) in sums.iter_mut().zip(&row) {
+            *sum += T::mul(factor, x);
+        }
+    } else {
+        for (sum, &x) in sums.iter_mut().zip(row) {
+            *sum += T::mul(factor, x.widen());
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! x86-64: AVX2 with FMA's and F16C's processors (Haswell and later, Zen).
+
+mod avx2;
+
+pub use avx2::Avx2;
+
+/// Whether the processor has all the named features: asked at run time with the feature `detect`,
+/// else answered by what the build enables.
+macro_rules! detected {
+    ($($feature:tt),+) => {{
+        #[cfg(feature = "detect")]
+        {
+            $(std::arch::is_x86_feature_detected!($feature))&&+
+        }
+        #[cfg(not(feature = "detect"))]
+        {
+            cfg!(all($(target_feature = $feature),+))
+        }
+    }};
+}
+use detected;

@@ -1,0 +1,406 @@
+//! Dense layers: a matrix product with a bias, and its two gradients.
+
+use crate::arch::scalar::{TILE, add_row};
+use crate::arch::{self, Isa, Kernel};
+use crate::element::{Element, Output};
+use crate::error::{Arg, Error, Result};
+use crate::exec::{self, Executor};
+use crate::fixed::{Accumulator, Magnitude};
+use crate::optim::Gradient;
+use crate::requantize::Epilogue;
+
+/// The extents of a dense layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows of input and output, `N`.
+    pub batch: usize,
+    /// Features of an input row, `I`.
+    pub inputs: usize,
+    /// Features of an output row, `O`.
+    pub outputs: usize,
+}
+
+impl Shape {
+    fn check<T: Element>(self) -> Result<()> {
+        Arg::Shape
+            .product(&[self.batch, self.inputs, self.outputs])
+            .map(drop)?;
+        limit(self.inputs.max(self.outputs), T::MAX_PRODUCTS)
+    }
+}
+
+/// Refuses sums of more products than an accumulator holds.
+pub(crate) fn limit(terms: usize, limit: usize) -> Result<()> {
+    if terms <= limit {
+        Ok(())
+    } else {
+        Err(Error::Accumulator { terms, limit })
+    }
+}
+
+/// A bias with the shift that takes it to the accumulator's exponent.
+#[derive(Clone, Copy, Debug)]
+pub struct Bias<'a, T: Element> {
+    /// One for each output feature.
+    pub values: &'a [T::Bias],
+    /// Exponent of the accumulator less that of the bias; not used by floats.
+    pub shift: i32,
+}
+
+/// Dense layer, forward: `out[n, o] = epilogue(bias[o] + Σ_i x[n, i] · weight[o, i])`.
+///
+/// | argument | shape | |
+/// |---|---|---|
+/// | `x` | `[N, I]` | activations |
+/// | `weight` | `[O, I]` | a row per output |
+/// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
+/// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
+///
+/// Returns the bit length of the largest activated accumulator (0 for floats). Integers are exact
+/// up to the epilogue, in any order. Floats: eight partial sums in a fixed order; the error is at
+/// most `(I/8 + 4) · ε · Σ|x·w|`. NaN propagates.
+///
+/// # Errors
+/// [`Error::Length`] if a slice does not fit `shape`, [`Error::Zero`] for an empty extent,
+/// [`Error::Overflow`] and [`Error::Accumulator`] for extents beyond the type's limits. `out` is
+/// then untouched.
+///
+/// # Example
+/// ```
+/// use selvedge_kernels::{dense::{self, Bias, Shape}, exec::Serial, requantize::Epilogue};
+/// let shape = Shape { batch: 1, inputs: 2, outputs: 2 };
+/// let bias = Bias { values: &[0.5, -1.0], shift: 0 };
+/// let mut out = [0.0f32; 2];
+/// dense::forward(&Serial, shape, &[1.0f32, 2.0], &[1.0, 0.0, 0.0, 1.0], bias, Epilogue::EXACT, &mut out)?;
+/// assert_eq!(out, [1.5, 1.0]);
+/// # Ok::<(), selvedge_kernels::Error>(())
+/// ```
+///
+/// Source: the definition; the epilogue is `docs/numerics.md` §4.
+pub fn forward<T: Element, O: Output<T>>(
+    exec: &impl Executor,
+    shape: Shape,
+    x: &[T],
+    weight: &[T],
+    bias: Bias<'_, T>,
+    epilogue: Epilogue,
+    out: &mut [O],
+) -> Result<u32> {
+    let Shape {
+        batch,
+        inputs,
+        outputs,
+    } = shape;
+    shape.check::<T>()?;
+    Arg::X.check_len(x.len(), &[batch, inputs])?;
+    Arg::Weight.check_len(weight.len(), &[outputs, inputs])?;
+    Arg::Bias.check_len(bias.values.len(), &[outputs])?;
+    Arg::Out.check_len(out.len(), &[batch, outputs])?;
+    Ok(exec::rows(exec, out, outputs, |first, out| {
+        let x = x.get(first * inputs..).unwrap_or_default();
+        O::dense_forward(Rows {
+            inputs,
+            outputs,
+            x,
+            weight,
+            bias,
+            epilogue,
+            first: (first * outputs) as u32,
+            out,
+        })
+    }))
+}
+
+/// Gradient with respect to the input: `dx[n, i] = epilogue(Σ_o dy[n, o] · weight[o, i])`.
+///
+/// | argument | shape |
+/// |---|---|
+/// | `dy` | `[N, O]` |
+/// | `weight` | `[O, I]` |
+/// | `dx` | `[N, I]`, overwritten |
+///
+/// Returns the bit length of the largest accumulator (0 for floats), which has the exponent of `dy`
+/// plus that of `weight`. Floats are summed in the order of `o`.
+///
+/// # Errors
+/// As [`forward`]; `dx` is then untouched.
+///
+/// Source: the derivative of [`forward`], transposed.
+pub fn backward_input<T: Element>(
+    exec: &impl Executor,
+    shape: Shape,
+    dy: &[T],
+    weight: &[T],
+    epilogue: Epilogue,
+    dx: &mut [T],
+) -> Result<u32> {
+    let Shape {
+        batch,
+        inputs,
+        outputs,
+    } = shape;
+    shape.check::<T>()?;
+    Arg::Dy.check_len(dy.len(), &[batch, outputs])?;
+    Arg::Weight.check_len(weight.len(), &[outputs, inputs])?;
+    Arg::Dx.check_len(dx.len(), &[batch, inputs])?;
+    Ok(exec::rows(exec, dx, inputs, |first, dx| {
+        let dy = dy.get(first * outputs..).unwrap_or_default();
+        T::dense_backward_input(RowsBack {
+            inputs,
+            outputs,
+            dy,
+            weight,
+            epilogue,
+            first: (first * inputs) as u32,
+            dx,
+        })
+    }))
+}
+
+/// Gradient with respect to the weights: `dw[o, i] = Σ_n dy[n, o] · x[n, i]`, handed to `gradient`,
+/// which stores it or applies it at once.
+///
+/// | argument | shape |
+/// |---|---|
+/// | `x` | `[N, I]` |
+/// | `dy` | `[N, O]` |
+/// | `gradient` | `[O, I]` |
+///
+/// Its exponent is that of `dy` plus that of `x`. Floats are summed in the order of `n`.
+///
+/// # Errors
+/// As [`forward`]; the sink is then untouched.
+///
+/// Source: the derivative of [`forward`] with respect to `weight`.
+pub fn backward_weight<T: Element>(
+    shape: Shape,
+    x: &[T],
+    dy: &[T],
+    gradient: &mut Gradient<'_, T, T::Acc>,
+) -> Result<()> {
+    let Shape {
+        batch,
+        inputs,
+        outputs,
+    } = shape;
+    shape.check::<T>()?;
+    limit(batch, T::MAX_GRADIENT_PRODUCTS)?;
+    Arg::X.check_len(x.len(), &[batch, inputs])?;
+    Arg::Dy.check_len(dy.len(), &[batch, outputs])?;
+    gradient.check_len(&[outputs, inputs])?;
+    T::dense_backward_weight(WeightGradient {
+        inputs,
+        outputs,
+        x,
+        dy,
+        gradient,
+    });
+    Ok(())
+}
+
+/// Gradient with respect to the bias: `db[o] = Σ_n dy[n, o]`, handed to `gradient`. Its exponent is
+/// that of `dy`. A convolution's positions count as rows.
+///
+/// | argument | shape |
+/// |---|---|
+/// | `dy` | `[N, O]` |
+/// | `gradient` | `[O]` |
+///
+/// # Errors
+/// [`Error::Length`], [`Error::Zero`], [`Error::Overflow`] as [`forward`].
+///
+/// Source: the derivative of [`forward`] with respect to `bias`.
+pub fn backward_bias<T: Element>(
+    outputs: usize,
+    dy: &[T],
+    gradient: &mut Gradient<'_, T::Bias, T::Acc>,
+) -> Result<()> {
+    let batch = dy
+        .len()
+        .checked_div(outputs)
+        .ok_or(Error::Zero { arg: Arg::Shape })?;
+    Arg::Dy.check_len(dy.len(), &[batch, outputs])?;
+    limit(batch, T::MAX_GRADIENT_PRODUCTS)?;
+    gradient.check_len(&[outputs])?;
+    for o in 0..outputs {
+        let mut sum = T::Acc::default();
+        for row in dy.chunks_exact(outputs) {
+            if let Some(&d) = row.get(o) {
+                sum += d.to_acc();
+            }
+        }
+        gradient.take(o, &[sum]);
+    }
+    Ok(())
+}
+
+/// Some rows of a forward pass.
+pub struct Rows<'a, T: Element, O> {
+    inputs: usize,
+    outputs: usize,
+    /// From the first row on; may go further than `out`.
+    x: &'a [T],
+    weight: &'a [T],
+    bias: Bias<'a, T>,
+    epilogue: Epilogue,
+    /// Index of the first element of `out`.
+    first: u32,
+    out: &'a mut [O],
+}
+
+impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        if self.inputs == 0 || self.outputs == 0 {
+            return 0;
+        }
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
+        let mut element = self.first;
+        for (x, out) in self
+            .x
+            .chunks_exact(self.inputs)
+            .zip(self.out.chunks_exact_mut(self.outputs))
+        {
+            let rows = self.weight.chunks_exact(self.inputs).zip(self.bias.values);
+            for (out, (weight, &bias)) in out.iter_mut().zip(rows) {
+                let mut acc = T::bias(bias, self.bias.shift);
+                acc += T::dot(isa, x, weight);
+                self.epilogue.apply::<T, O>(acc, element, &mut range, out);
+                element = element.wrapping_add(1);
+            }
+        }
+        range.bits()
+    }
+}
+
+/// Some rows of an input gradient.
+pub struct RowsBack<'a, T> {
+    inputs: usize,
+    outputs: usize,
+    dy: &'a [T],
+    weight: &'a [T],
+    epilogue: Epilogue,
+    first: u32,
+    dx: &'a mut [T],
+}
+
+impl<T: Element> Kernel for RowsBack<'_, T> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        if self.inputs == 0 || self.outputs == 0 {
+            return 0;
+        }
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
+        let mut element = self.first;
+        for (dy, dx) in self
+            .dy
+            .chunks_exact(self.outputs)
+            .zip(self.dx.chunks_exact_mut(self.inputs))
+        {
+            let mut start = 0;
+            for dx in dx.chunks_mut(TILE) {
+                let mut sums = [T::Acc::default(); TILE];
+                for (&d, row) in dy.iter().zip(self.weight.chunks_exact(self.inputs)) {
+                    let row = row.get(start..start + dx.len()).unwrap_or_default();
+                    add_row::<T, I>(isa, &mut sums, d.widen(), row);
+                }
+                for (dx, &sum) in dx.iter_mut().zip(&sums) {
+                    self.epilogue.apply::<T, T>(sum, element, &mut range, dx);
+                    element = element.wrapping_add(1);
+                }
+                start += dx.len();
+            }
+        }
+        range.bits()
+    }
+}
+
+/// A weight gradient.
+pub struct WeightGradient<'a, 'g, T: Element> {
+    inputs: usize,
+    outputs: usize,
+    x: &'a [T],
+    dy: &'a [T],
+    gradient: &'a mut Gradient<'g, T, T::Acc>,
+}
+
+impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        if self.inputs == 0 || self.outputs == 0 {
+            return;
+        }
+        let mut element = 0;
+        for o in 0..self.outputs {
+            let mut start = 0;
+            while start < self.inputs {
+                let width = TILE.min(self.inputs - start);
+                let mut sums = [T::Acc::default(); TILE];
+                for (x, dy) in self
+                    .x
+                    .chunks_exact(self.inputs)
+                    .zip(self.dy.chunks_exact(self.outputs))
+                {
+                    let (Some(x), Some(&d)) = (x.get(start..start + width), dy.get(o)) else {
+                        continue;
+                    };
+                    add_row::<T, I>(isa, &mut sums, d.widen(), x);
+                }
+                self.gradient
+                    .take(element, sums.get(..width).unwrap_or_default());
+                element += width;
+                start += width;
+            }
+        }
+    }
+}
+
+/// The kernels of this family for one element type, compiled here with this crate's profile.
+pub trait Kernels: Sized {
+    #[doc(hidden)]
+    fn dense_backward_input(rows: RowsBack<'_, Self>) -> u32;
+    #[doc(hidden)]
+    fn dense_backward_weight(gradient: WeightGradient<'_, '_, Self>)
+    where
+        Self: Element;
+}
+
+/// The forward kernel from elements `T` to `Self`.
+pub trait Stored<T: Element>: Sized {
+    #[doc(hidden)]
+    fn dense_forward(rows: Rows<'_, T, Self>) -> u32;
+}
+
+macro_rules! impl_kernels {
+    ($($t:ty => $($out:ty),+;)*) => {$(
+        impl Kernels for $t {
+            #[inline(never)]
+            fn dense_backward_input(rows: RowsBack<'_, Self>) -> u32 {
+                arch::dispatch(rows)
+            }
+
+            #[inline(never)]
+            fn dense_backward_weight(gradient: WeightGradient<'_, '_, Self>) {
+                arch::dispatch(gradient);
+            }
+        }
+
+        $(impl Stored<$t> for $out {
+            #[inline(never)]
+            fn dense_forward(rows: Rows<'_, $t, Self>) -> u32 {
+                arch::dispatch(rows)
+            }
+        })+
+    )*};
+}
+
+impl_kernels! {
+    i8 => i8, i16; u8 => u8, u16; i16 => i16; u16 => u16; i32 => i32; u32 => u32; i64 => i64; u64 => u64;
+    half::f16 => half::f16; half::bf16 => half::bf16; f32 => f32; f64 => f64;
+}

@@ -1,0 +1,322 @@
+//! Fixed-point arithmetic: rounding shifts, saturation, integer square root.
+//!
+//! Each operation is the one of `docs/numerics.md` §2 and gives the same result in every width in
+//! which it exists.
+
+use core::ops::{Add, AddAssign};
+
+/// How an accumulator is rounded when it is shifted right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounding {
+    /// To the nearest value, ties to even.
+    NearestEven,
+    /// Up with a probability equal to the fraction lost, by the word of the element.
+    Stochastic(crate::rng::Words),
+}
+
+/// The type in which products are summed.
+///
+/// Integers are exact within the limits that each kernel checks; floats are `f32` or `f64`.
+pub trait Accumulator:
+    Copy
+    + Default
+    + PartialEq
+    + Add<Output = Self>
+    + AddAssign
+    + Send
+    + Sync
+    + 'static
+    + private::Sealed
+{
+    /// What collects the range of many values; `()` for floats.
+    type Magnitude: Magnitude;
+
+    /// Value `x` where it is positive, else zero. NaN stays.
+    fn relu(self) -> Self;
+
+    /// `|x|`; nothing for floats, which have no exponent state.
+    fn magnitude(self) -> Self::Magnitude;
+
+    /// `x / 2^shift`, rounded; `x · 2^-shift`, saturating, for negative shifts. Floats are scaled
+    /// exactly and not rounded.
+    fn shift(self, shift: i32, rounding: Rounding, element: u32) -> Self;
+
+    /// Clamped to `±(2^bits - 1)`. Floats are returned as they are.
+    fn saturate(self, bits: u32) -> Self;
+}
+
+/// Collects the bit length of the largest magnitude of many accumulators: the bitwise "or" of
+/// magnitudes has the bit length of their maximum.
+pub trait Magnitude: Copy + Default + Send + Sync + private::Sealed {
+    /// Both seen.
+    #[must_use]
+    fn or(self, other: Self) -> Self;
+
+    /// Bits of the largest magnitude seen; 0 if all were zero.
+    fn bits(self) -> u32;
+}
+
+/// Bits needed for `m`; 0 for 0.
+#[must_use]
+#[inline(always)]
+pub const fn bit_len(m: u64) -> u32 {
+    64 - m.leading_zeros()
+}
+
+/// Floor of the square root, bit by bit, without division.
+#[must_use]
+pub const fn isqrt(n: u64) -> u64 {
+    let (mut rest, mut root) = (n, 0u64);
+    let mut bit = if n == 0 {
+        0
+    } else {
+        1u64 << ((bit_len(n) - 1) & !1)
+    };
+    while bit != 0 {
+        if rest >= root + bit {
+            rest -= root + bit;
+            root = (root >> 1) + bit;
+        } else {
+            root >>= 1;
+        }
+        bit >>= 2;
+    }
+    root
+}
+
+/// [`isqrt`] for 128 bits.
+#[must_use]
+pub const fn isqrt_u128(n: u128) -> u128 {
+    let (mut rest, mut root) = (n, 0u128);
+    let mut bit = if n == 0 {
+        0
+    } else {
+        1u128 << ((127 - n.leading_zeros()) & !1)
+    };
+    while bit != 0 {
+        if rest >= root + bit {
+            rest -= root + bit;
+            root = (root >> 1) + bit;
+        } else {
+            root >>= 1;
+        }
+        bit >>= 2;
+    }
+    root
+}
+
+macro_rules! impl_integer {
+    ($signed:ident, $unsigned:ident, $shl_sat:ident, $shift_rne:ident, $shift_sr:ident, $sat:ident,
+     $cap:expr) => {
+        /// `x · 2^k`, saturating at the accumulator's range.
+        #[must_use]
+        #[inline(always)]
+        pub const fn $shl_sat(x: $signed, k: u32) -> $signed {
+            const LIMIT: $signed = (1 << $cap) - 1;
+            let k = if k < $cap { k } else { $cap };
+            let limit = LIMIT >> k;
+            if x > limit {
+                limit << k
+            } else if x < -limit {
+                -limit << k
+            } else {
+                x << k
+            }
+        }
+
+        /// `x / 2^s` to the nearest integer, ties to even; `s <= 0` shifts left and saturates.
+        #[must_use]
+        #[inline(always)]
+        pub const fn $shift_rne(x: $signed, s: i32) -> $signed {
+            if s <= 0 {
+                return $shl_sat(x, s.unsigned_abs());
+            }
+            if s >= $signed::BITS as i32 {
+                return 0; // |x / 2^s| is at most one half, and 0 is even
+            }
+            let floor = x >> s;
+            let rest = x.wrapping_sub(floor << s) as $unsigned;
+            let half = (1 as $unsigned) << (s - 1);
+            let up = rest > half || (rest == half && floor & 1 == 1);
+            floor + up as $signed
+        }
+
+        /// `x / 2^s`, rounded up with a probability equal to the fraction lost: the floor of
+        /// `x / 2^s + u / 2^32`. `s <= 0` shifts left and saturates. Beyond 32 places, the lowest
+        /// `s - 32` bits are dropped first.
+        #[must_use]
+        #[inline(always)]
+        pub const fn $shift_sr(x: $signed, s: i32, u: u32) -> $signed {
+            if s <= 0 {
+                return $shl_sat(x, s.unsigned_abs());
+            }
+            let (x, s) = if s > 32 {
+                let drop = if s - 32 < $signed::BITS as i32 {
+                    s - 32
+                } else {
+                    $signed::BITS as i32 - 1
+                };
+                (x >> drop, 32)
+            } else {
+                (x, s)
+            };
+            // The fraction and the word are numbers of s bits; whether their sum carries is the
+            // rounding. Asked this way, no intermediate needs a bit more than `x`.
+            let mask = u32::MAX >> (32 - s);
+            let carry = (x as u32 & mask) > mask - (u >> (32 - s));
+            let floor = if s >= $signed::BITS as i32 {
+                x >> ($signed::BITS - 1)
+            } else {
+                x >> s
+            };
+            floor + carry as $signed
+        }
+
+        /// Clamps to `±(2^bits - 1)`.
+        #[must_use]
+        #[inline(always)]
+        pub const fn $sat(x: $signed, bits: u32) -> $signed {
+            let limit = (1 << bits) - 1;
+            if x > limit {
+                limit
+            } else if x < -limit {
+                -limit
+            } else {
+                x
+            }
+        }
+
+        impl Accumulator for $signed {
+            type Magnitude = $unsigned;
+
+            #[inline(always)]
+            fn relu(self) -> Self {
+                self.max(0)
+            }
+
+            #[inline(always)]
+            fn magnitude(self) -> $unsigned {
+                self.unsigned_abs()
+            }
+
+            #[inline(always)]
+            fn shift(self, shift: i32, rounding: Rounding, element: u32) -> Self {
+                match rounding {
+                    Rounding::NearestEven => $shift_rne(self, shift),
+                    Rounding::Stochastic(words) => $shift_sr(self, shift, words.word(element)),
+                }
+            }
+
+            #[inline(always)]
+            fn saturate(self, bits: u32) -> Self {
+                $sat(self, bits)
+            }
+        }
+
+        impl Magnitude for $unsigned {
+            #[inline(always)]
+            fn or(self, other: Self) -> Self {
+                self | other
+            }
+
+            #[inline(always)]
+            fn bits(self) -> u32 {
+                $unsigned::BITS - self.leading_zeros()
+            }
+        }
+
+        impl private::Sealed for $signed {}
+        impl private::Sealed for $unsigned {}
+    };
+}
+
+macro_rules! impl_float {
+    ($float:ident) => {
+        impl Accumulator for $float {
+            type Magnitude = ();
+
+            #[inline(always)]
+            fn relu(self) -> Self {
+                if self < 0.0 { 0.0 } else { self }
+            }
+
+            #[inline(always)]
+            fn magnitude(self) {}
+
+            #[inline(always)]
+            fn shift(self, shift: i32, _: Rounding, _: u32) -> Self {
+                if shift == 0 {
+                    self
+                } else {
+                    self * pow2(-shift) as $float
+                }
+            }
+
+            #[inline(always)]
+            fn saturate(self, _: u32) -> Self {
+                self
+            }
+        }
+
+        impl private::Sealed for $float {}
+    };
+}
+
+/// `2^exponent`, exact between -126 and 127 and clamped to that range.
+#[must_use]
+pub const fn pow2(exponent: i32) -> f32 {
+    let exponent = if exponent < -126 {
+        -126
+    } else if exponent > 127 {
+        127
+    } else {
+        exponent
+    };
+    f32::from_bits(((exponent + 127) as u32) << 23)
+}
+
+mod private {
+    pub trait Sealed {}
+}
+
+// 62 is the reference's saturation point; 30 and 126 are its counterparts, and a clamp to fewer
+// bits follows wherever they are used.
+impl_integer!(
+    i32,
+    u32,
+    shl_sat_i32,
+    shift_rne_i32,
+    shift_sr_i32,
+    sat_i32,
+    30
+);
+impl_integer!(
+    i64,
+    u64,
+    shl_sat_i64,
+    shift_rne_i64,
+    shift_sr_i64,
+    sat_i64,
+    62
+);
+impl_integer!(
+    i128,
+    u128,
+    shl_sat_i128,
+    shift_rne_i128,
+    shift_sr_i128,
+    sat_i128,
+    126
+);
+impl_float!(f32);
+impl_float!(f64);
+
+impl Magnitude for () {
+    fn or(self, (): Self) {}
+
+    fn bits(self) -> u32 {
+        0
+    }
+}
+
+impl private::Sealed for () {}

@@ -1,0 +1,65 @@
+//! Neural-network kernels on slices: forward and backward, for twelve element types, without
+//! allocation.
+//!
+//! ```
+//! use selvedge_kernels::{dense::{self, Bias, Shape}, exec::Serial, requantize::Epilogue};
+//!
+//! // Two samples of three features, two outputs: out = x · weightᵀ + bias.
+//! let shape = Shape { batch: 2, inputs: 3, outputs: 2 };
+//! let x = [1.0f32, 2.0, 3.0, 0.0, 1.0, 0.0];
+//! let weight = [1.0f32, 0.0, 0.0, 0.0, 1.0, 1.0];
+//! let bias = Bias { values: &[0.0f32, 1.0], shift: 0 };
+//! let mut out = [0.0f32; 4];
+//! dense::forward(&Serial, shape, &x, &weight, bias, Epilogue::EXACT, &mut out)?;
+//! assert_eq!(out, [1.0, 6.0, 0.0, 2.0]);
+//! # Ok::<(), selvedge_kernels::Error>(())
+//! ```
+//!
+//! # The map
+//! | module | what |
+//! |---|---|
+//! | [`element`] | the types, and what a kernel needs to know of each |
+//! | [`fixed`], [`lut`], [`rng`] | integer arithmetic: rounding shifts, tables, addressed random words |
+//! | [`scale`], [`requantize`] | exponents as state; from an accumulator to a stored element |
+//! | [`dense`], [`conv`], [`pool`], [`activation`], [`loss`] | kernel families, forward and backward |
+//! | [`optim`], [`init`] | updates and initialisation |
+//! | [`window`], [`exec`], [`arch`] | windows over images, who runs tasks, instruction sets |
+//!
+//! # Conventions
+//! Layouts are row-major, last axis fastest: images `[N, H, W, C]`, filters `[O, rows, columns, I]`,
+//! dense weights `[O, I]`. Functions check all lengths first and write nothing if they return an
+//! error. Integer results are the same bytes on every target, SIMD level and number of tasks, and
+//! float results the same bits: sums have a fixed order and there is no fused multiply-add. What the
+//! integers stand for and how they are rounded is in `docs/numerics.md`.
+//!
+//! # Features
+//! `detect`: choose the SIMD level at run time (links std). Without it, by the build's target features.
+//!
+//! # What it does not do
+//! Tensors, graphs, networks: `selvedge-core`.
+#![no_std]
+
+#[cfg(feature = "detect")]
+extern crate std;
+
+pub mod activation;
+pub mod arch;
+pub mod conv;
+pub mod dense;
+pub mod element;
+mod error;
+pub mod exec;
+pub mod fixed;
+pub mod init;
+pub mod loss;
+pub mod lut;
+pub mod optim;
+pub mod pool;
+pub mod requantize;
+pub mod rng;
+pub mod scale;
+pub mod window;
+
+pub use element::{Blank, DType, Element};
+pub use error::{Arg, Error, Result};
+pub use half::{bf16, f16};

@@ -1,0 +1,163 @@
+//! The exponent of a tensor as state: delayed scaling.
+//!
+//! Within a step all exponents are constants; each adapts after the step to the range that was
+//! seen. So one pass suffices, no accumulators are kept, and batch, threads and sample-at-a-time
+//! give the same bytes. Source: `docs/numerics.md` §4; delayed scaling is how 8-bit floats are
+//! trained (Micikevicius et al. 2022, "FP8 formats for deep learning").
+
+use crate::error::Result;
+use crate::fixed::Rounding;
+use crate::requantize::Store;
+
+/// Whether a pass may change the exponent states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// States adapt to what is seen.
+    Train,
+    /// States stay as they are: samples do not influence each other.
+    Infer,
+}
+
+/// The exponent state of a tensor, or its absence.
+pub trait Scale: Copy + Send + Sync + 'static {
+    /// Nothing seen. All zero bytes.
+    const UNSET: Self;
+
+    /// Runs a kernel whose accumulators have the exponent `acc_exponent`, so that its output has
+    /// `bits` magnitude bits; returns the output's exponent.
+    ///
+    /// `run` gets what to do with the accumulators and returns the bit length of their largest
+    /// magnitude. It is called once; twice (to measure first) while the state is unset.
+    ///
+    /// # Errors
+    /// What `run` returns; the state is then unchanged.
+    fn requantize(
+        &mut self,
+        acc_exponent: i32,
+        bits: u32,
+        mode: Mode,
+        rounding: Rounding,
+        run: impl FnMut(Store) -> Result<u32>,
+    ) -> Result<i32>;
+
+    /// The exponent, once it is set.
+    fn exponent(self) -> Option<i32>;
+}
+
+/// A float tensor: its elements carry their own exponents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unscaled;
+
+impl Scale for Unscaled {
+    const UNSET: Self = Self;
+
+    fn requantize(
+        &mut self,
+        acc_exponent: i32,
+        _: u32,
+        _: Mode,
+        rounding: Rounding,
+        mut run: impl FnMut(Store) -> Result<u32>,
+    ) -> Result<i32> {
+        run(Store::Shift { shift: 0, rounding })?;
+        Ok(acc_exponent)
+    }
+
+    fn exponent(self) -> Option<i32> {
+        None
+    }
+}
+
+/// The exponent of one activation or error tensor, with its count of steps at too wide a range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exponent {
+    exponent: i16,
+    low: u8,
+    is_set: bool,
+}
+
+impl Exponent {
+    /// Steps with a bit to spare before the exponent shrinks by one.
+    const PATIENCE: u8 = 64;
+
+    /// The exponent, once it is set.
+    #[must_use]
+    pub const fn get(self) -> Option<i32> {
+        if self.is_set {
+            Some(self.exponent as i32)
+        } else {
+            None
+        }
+    }
+
+    /// Steps in a row with a bit to spare.
+    #[must_use]
+    pub const fn low(self) -> u8 {
+        self.low
+    }
+
+    /// Grows at once to `want`, or shrinks by one after 64 steps in a row that wanted less.
+    pub fn adapt(&mut self, want: i32) {
+        let exponent = i32::from(self.exponent);
+        if want > exponent {
+            self.set(want);
+        } else if want < exponent {
+            self.low += 1;
+            if self.low >= Self::PATIENCE {
+                self.set(exponent - 1);
+            }
+        } else {
+            self.low = 0;
+        }
+    }
+
+    fn set(&mut self, exponent: i32) {
+        let exponent = exponent.clamp(i32::from(i16::MIN), i32::from(i16::MAX));
+        *self = Self {
+            exponent: exponent as i16,
+            low: 0,
+            is_set: true,
+        };
+    }
+}
+
+impl Scale for Exponent {
+    const UNSET: Self = Self {
+        exponent: 0,
+        low: 0,
+        is_set: false,
+    };
+
+    fn requantize(
+        &mut self,
+        acc_exponent: i32,
+        bits: u32,
+        mode: Mode,
+        rounding: Rounding,
+        mut run: impl FnMut(Store) -> Result<u32>,
+    ) -> Result<i32> {
+        let want = |range: u32| acc_exponent + range as i32 - bits as i32;
+        let exponent = match self.get() {
+            Some(exponent) => exponent,
+            None => match run(Store::Measure)? {
+                0 => acc_exponent, // provisional: all zero says nothing about the range
+                range => want(range),
+            },
+        };
+        let range = run(Store::Shift {
+            shift: exponent - acc_exponent,
+            rounding,
+        })?;
+        if mode == Mode::Train && range != 0 {
+            if !self.is_set {
+                self.set(exponent);
+            }
+            self.adapt(want(range));
+        }
+        Ok(exponent)
+    }
+
+    fn exponent(self) -> Option<i32> {
+        self.get()
+    }
+}

@@ -1,0 +1,114 @@
+//! The emulated boards.
+
+use crate::Result;
+use crate::run::{check, command, output, root};
+use std::path::{Path, PathBuf};
+
+/// An emulated machine with the target and features that its firmware is built for.
+pub(crate) struct Board {
+    pub(crate) name: &'static str,
+    pub(crate) core: &'static str,
+    pub(crate) target: &'static str,
+    pub(crate) features: &'static str,
+    pub(crate) emulator: &'static str,
+    machine: &'static [&'static str],
+    /// Whether it holds the larger network, and so one of each integer type.
+    pub(crate) is_large: bool,
+}
+
+/// All of them.
+pub(crate) const ALL: &[Board] = &[
+    Board {
+        name: "mps2-an386",
+        core: "Cortex-M4F",
+        target: "thumbv7em-none-eabihf",
+        features: "",
+        emulator: "qemu-system-arm",
+        machine: &["-M", "mps2-an386", "-icount", "shift=6"],
+        is_large: true,
+    },
+    Board {
+        name: "mps2-an385",
+        core: "Cortex-M0 code",
+        target: "thumbv6m-none-eabi",
+        features: "",
+        emulator: "qemu-system-arm",
+        machine: &["-M", "mps2-an385", "-icount", "shift=6"],
+        is_large: true,
+    },
+    Board {
+        name: "virt",
+        core: "RISC-V RV32IMC",
+        target: "riscv32imc-unknown-none-elf",
+        features: "",
+        emulator: "qemu-system-riscv32",
+        machine: &[
+            "-M", "virt", "-cpu", "rv32", "-bios", "none", "-icount", "shift=0",
+        ],
+        is_large: true,
+    },
+    Board {
+        name: "microbit",
+        core: "Cortex-M0",
+        target: "thumbv6m-none-eabi",
+        features: "microbit",
+        emulator: "qemu-system-arm",
+        machine: &["-M", "microbit", "-icount", "shift=6"],
+        is_large: false,
+    },
+];
+
+/// The board of that name.
+pub(crate) fn named(name: &str) -> Result<&'static Board> {
+    ALL.iter().find(|board| board.name == name).ok_or_else(|| {
+        let names: Vec<_> = ALL.iter().map(|board| board.name).collect();
+        format!("no board is called {name}; there are {}", names.join(", "))
+    })
+}
+
+impl Board {
+    /// Builds the program `bin` and returns the image. `extra` are features beside the board's.
+    pub(crate) fn build(&self, bin: &str, extra: &str) -> Result<PathBuf> {
+        let features = format!("{} {extra}", self.features);
+        // Features change the image, not its name: a folder for each set.
+        let mut folder = format!("target/firmware/{}", self.name);
+        if !extra.is_empty() {
+            folder = format!("{folder}-{extra}");
+        }
+        let folder = root().join(folder);
+        let mut cargo = command(
+            "cargo",
+            &[
+                "build",
+                "--quiet",
+                "--release",
+                "--locked",
+                "--package",
+                "train-digits",
+            ],
+        );
+        cargo.args([
+            "--bin",
+            bin,
+            "--target",
+            self.target,
+            "--features",
+            features.trim(),
+        ]);
+        cargo
+            .current_dir(root().join("firmware-examples"))
+            .env("CARGO_TARGET_DIR", &folder);
+        check(&mut cargo)?;
+        Ok(folder.join(self.target).join("release").join(bin))
+    }
+
+    /// Runs an image and returns what it printed.
+    pub(crate) fn emulate(&self, image: &Path) -> Result<String> {
+        let mut qemu = command("timeout", &["600", self.emulator]);
+        qemu.args(self.machine)
+            .args(["-nographic", "-monitor", "none", "-serial", "null"]);
+        qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"])
+            .arg(image);
+        output(&mut qemu)
+    }
+}

@@ -1,0 +1,191 @@
+//! `cargo xtask firmware`: builds and runs the firmware on every emulated board.
+
+use crate::board::{ALL, Board, named};
+use crate::image::Image;
+use crate::{Result, run};
+use std::collections::BTreeMap;
+use workload::{Cnn, Element, Mlp, SEED, SHORT_STEPS, STEPS};
+
+/// Build the firmware, run it on the emulated boards, compare its fingerprints with the host's.
+#[derive(clap::Args)]
+pub(crate) struct Firmware {
+    /// Only this board.
+    #[arg(long)]
+    board: Option<String>,
+}
+
+impl Firmware {
+    pub(crate) fn run(&self) -> Result<()> {
+        let boards: Vec<&Board> = match &self.board {
+            Some(name) => vec![named(name)?],
+            None => ALL.iter().collect(),
+        };
+        let mut failures = Vec::new();
+        println!(
+            "{:<11} {:<15} {:>8} {:>8} {:>12} {:>8} {:>8} {:>8} {:>8}  fingerprint",
+            "board",
+            "core",
+            "before",
+            "after",
+            "instr./step",
+            "net RAM",
+            "statics",
+            "stack",
+            "flash"
+        );
+        for board in boards {
+            if let Err(error) = run_on(board) {
+                failures.push(format!("{}: {error}", board.name));
+            }
+        }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(failures.join("\n"))
+        }
+    }
+}
+
+/// What the board printed: `key = value` lines.
+struct Report(BTreeMap<String, String>);
+
+impl Report {
+    fn parse(text: &str) -> Self {
+        let pairs = text.lines().filter_map(|line| line.split_once(" = "));
+        Self(
+            pairs
+                .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+                .collect(),
+        )
+    }
+
+    fn text(&self, key: &str) -> Result<&str> {
+        self.0
+            .get(key)
+            .map(String::as_str)
+            .ok_or_else(|| format!("printed no {key}"))
+    }
+
+    fn number(&self, key: &str) -> Result<u64> {
+        self.text(key)?
+            .parse()
+            .map_err(|error| format!("{key}: {error}"))
+    }
+}
+
+/// Both programs of one board; prints a line of the table.
+pub(crate) fn run_on(board: &Board) -> Result<()> {
+    if !run::have(board.emulator) {
+        return Err(format!("{} is missing: cargo xtask setup", board.emulator));
+    }
+    let path = board.build("train-digits", "")?;
+    let report = Report::parse(&board.emulate(&path)?);
+    let image = Image::read(&path)?;
+    let samples = report.number("test_samples")?.max(1);
+    let percent = |key| -> Result<String> {
+        let count = report.number(key)?;
+        Ok(format!("{:.1} %", 100.0 * count as f64 / samples as f64))
+    };
+    let expected = if board.is_large {
+        host_cnn()
+    } else {
+        host_mlp()
+    };
+    let fingerprint = report.text("fingerprint")?;
+    let is_equal = fingerprint == expected;
+    println!(
+        "{:<11} {:<15} {:>8} {:>8} {:>12} {:>8} {:>8} {:>8} {:>8}  {} {}",
+        board.name,
+        board.core,
+        percent("correct_before")?,
+        percent("correct_after")?,
+        report.number("step_instructions")?,
+        report.number("train_ram_bytes")?,
+        image.static_bytes(),
+        report.number("stack_bytes")?,
+        image.flash_bytes(),
+        fingerprint.get(..16).unwrap_or(fingerprint),
+        if is_equal {
+            "= host"
+        } else {
+            "DIFFERS from the host's"
+        },
+    );
+    if !is_equal {
+        return Err(format!(
+            "fingerprint {fingerprint}, the host's is {expected}"
+        ));
+    }
+    if !board.is_large {
+        return Ok(());
+    }
+    let report = Report::parse(&board.emulate(&board.build("fingerprints", "")?)?);
+    for (name, expected) in host_types() {
+        let fingerprint = report.text(&format!("fingerprint_{name}"))?;
+        if fingerprint != expected {
+            return Err(format!(
+                "{name}: fingerprint {fingerprint}, the host's is {expected}"
+            ));
+        }
+    }
+    println!(
+        "{:<11} i8, u8, i16, u16 after {SHORT_STEPS} steps = host",
+        ""
+    );
+    Ok(())
+}
+
+/// The fingerprint that the larger boards must print.
+pub(crate) fn host_cnn() -> String {
+    let mut trained = Box::new(Cnn::<i8>::ZEROED);
+    trained.init(SEED);
+    let is_trained = (0..STEPS).all(|_| trained.train_step());
+    if is_trained {
+        hex(&trained.fingerprint())
+    } else {
+        String::new()
+    }
+}
+
+fn host_mlp() -> String {
+    let mut trained = Box::new(Mlp::<i8>::ZEROED);
+    trained.init(SEED);
+    let is_trained = (0..STEPS).all(|_| trained.train_step());
+    if is_trained {
+        hex(&trained.fingerprint())
+    } else {
+        String::new()
+    }
+}
+
+fn host_types() -> Vec<(&'static str, String)> {
+    macro_rules! short {
+        ($($t:ident),*) => {
+            vec![$({
+                let mut trained = Box::new(Cnn::<$t>::ZEROED);
+                trained.init(SEED);
+                let is_trained = (0..SHORT_STEPS).all(|_| trained.train_step());
+                (<$t>::NAME, if is_trained { hex(&trained.fingerprint()) } else { String::new() })
+            }),*]
+        };
+    }
+    short!(i8, u8, i16, u16)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Report;
+
+    #[test]
+    fn a_report_is_read() {
+        let report = Report::parse("noise\nsteps = 20\nfingerprint = ab\n");
+        assert_eq!(report.number("steps"), Ok(20));
+        assert_eq!(report.text("fingerprint"), Ok("ab"));
+        assert_eq!(report.text("x"), Err("printed no x".to_owned()));
+        assert!(report.number("fingerprint").is_err());
+    }
+}

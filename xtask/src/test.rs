@@ -1,0 +1,254 @@
+//! `cargo xtask test`: the test matrix, with a summary of each step.
+
+use crate::run::{check, command, have, root};
+use crate::setup::has_target;
+use crate::{Result, board, firmware, proof, wasm};
+use std::time::Instant;
+
+/// Test everything: host, Linux on Arm, WebAssembly, firmware on every board.
+#[derive(clap::Args)]
+pub(crate) struct Test {
+    /// The host only.
+    #[arg(long)]
+    fast: bool,
+    /// A step that is skipped counts as failed; also with CI=true in the environment.
+    #[arg(long)]
+    deny_skips: bool,
+}
+
+/// What a step needs beside a Rust toolchain for the host.
+#[derive(Clone, Copy)]
+enum Need {
+    Program(&'static str),
+    Target(&'static str),
+    Disassembler,
+}
+
+impl Need {
+    fn is_met(self) -> bool {
+        match self {
+            Self::Program(name) => have(name),
+            Self::Target(name) => has_target(name),
+            Self::Disassembler => proof::objdump().is_some(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Program(name) | Self::Target(name) => name,
+            Self::Disassembler => "llvm-objdump",
+        }
+    }
+}
+
+struct Step {
+    name: String,
+    needs: Vec<Need>,
+    run: Box<dyn Fn() -> Result<()>>,
+}
+
+impl Step {
+    fn new(
+        name: impl Into<String>,
+        needs: &[Need],
+        run: impl Fn() -> Result<()> + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            needs: needs.to_vec(),
+            run: Box::new(run),
+        }
+    }
+
+    fn cargo(name: &str, args: &'static [&'static str]) -> Self {
+        Self::new(name, &[], move || check(&mut command("cargo", args)))
+    }
+}
+
+enum Outcome {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+impl Test {
+    pub(crate) fn run(&self) -> Result<()> {
+        let mut steps = host_steps();
+        if !self.fast {
+            steps.extend(target_steps());
+        }
+        let deny_skips = self.deny_skips || std::env::var("CI").is_ok_and(|value| value == "true");
+        let mut rows = Vec::new();
+        for step in steps {
+            println!("\n== {}", step.name);
+            let start = Instant::now();
+            let missing: Vec<_> = step
+                .needs
+                .iter()
+                .filter(|need| !need.is_met())
+                .map(|need| need.name())
+                .collect();
+            let outcome = if !missing.is_empty() {
+                Outcome::Skipped(format!("{} missing: cargo xtask setup", missing.join(", ")))
+            } else {
+                match (step.run)() {
+                    Ok(()) => Outcome::Passed,
+                    Err(error) => Outcome::Failed(error),
+                }
+            };
+            if let Outcome::Failed(error) = &outcome {
+                eprintln!("{error}");
+            }
+            rows.push((step.name, outcome, start.elapsed().as_secs_f64()));
+        }
+        summary(&rows, deny_skips)
+    }
+}
+
+/// Prints the table and the closing line.
+fn summary(rows: &[(String, Outcome, f64)], deny_skips: bool) -> Result<()> {
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    println!();
+    for (name, outcome, seconds) in rows {
+        let (word, why) = match outcome {
+            Outcome::Passed => {
+                passed += 1;
+                ("passed", "")
+            }
+            Outcome::Failed(error) => {
+                failed += 1;
+                ("FAILED", error.lines().next().unwrap_or_default())
+            }
+            Outcome::Skipped(why) => {
+                skipped += 1;
+                ("SKIPPED", why.as_str())
+            }
+        };
+        println!("{name:<34} {word:<8} {seconds:>7.1} s  {why}");
+    }
+    if deny_skips {
+        failed += skipped;
+    }
+    println!("{skipped} skipped");
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 {
+        Ok(())
+    } else {
+        Err(format!("{failed} of {} steps failed", rows.len()))
+    }
+}
+
+fn host_steps() -> Vec<Step> {
+    let mut steps = vec![
+        Step::cargo("format", &["fmt", "--all", "--check"]),
+        Step::new("format of firmware and wasm", &[], || {
+            for manifest in ["firmware-examples/Cargo.toml", "tests/wasm/Cargo.toml"] {
+                check(&mut command(
+                    "cargo",
+                    &["fmt", "--all", "--check", "--manifest-path", manifest],
+                ))?;
+            }
+            Ok(())
+        }),
+        Step::cargo(
+            "clippy",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--quiet",
+                "--",
+                "-D",
+                "warnings",
+            ],
+        ),
+        Step::cargo("tests and doctests", &["test", "--workspace", "--quiet"]),
+        Step::new("documentation", &[], || {
+            let mut cargo = command("cargo", &["doc", "--workspace", "--no-deps", "--quiet"]);
+            check(cargo.env("RUSTDOCFLAGS", "-D warnings"))
+        }),
+    ];
+    // Each feature alone, none, and all.
+    for package in ["selvedge-kernels", "selvedge-core"] {
+        steps.push(Step::new(
+            format!("features of {package}"),
+            &[],
+            move || {
+                for features in [
+                    &["--no-default-features"][..],
+                    &["--features", "detect"],
+                    &["--all-features"],
+                ] {
+                    let mut cargo = command("cargo", &["check", "--quiet", "--package", package]);
+                    check(cargo.args(features))?;
+                }
+                Ok(())
+            },
+        ));
+    }
+    steps
+}
+
+fn target_steps() -> Vec<Step> {
+    const M0: Need = Need::Target("thumbv6m-none-eabi");
+    const M4: Need = Need::Target("thumbv7em-none-eabihf");
+    const AARCH64: &str = "aarch64-unknown-linux-gnu";
+    let mut steps = vec![
+        Step::new(
+            "Linux on Arm",
+            &[
+                Need::Target(AARCH64),
+                Need::Program("aarch64-linux-gnu-gcc"),
+                Need::Program("qemu-aarch64-static"),
+            ],
+            || {
+                // The command line and the benches are tested on the host alone.
+                let mut cargo = command(
+                    "cargo",
+                    &["test", "--quiet", "--release", "--lib", "--tests"],
+                );
+                cargo.args(["--workspace", "--target", AARCH64]);
+                check(cargo.args([
+                    "--exclude",
+                    "xtask",
+                    "--exclude",
+                    "selvedge-benches",
+                    "--exclude",
+                    "selvedge",
+                ]))
+            },
+        ),
+        Step::new(
+            "WebAssembly",
+            &[
+                Need::Target("wasm32-unknown-unknown"),
+                Need::Program("node"),
+            ],
+            wasm::test,
+        ),
+        Step::new("clippy of the firmware", &[M4], || {
+            let mut cargo = command("cargo", &["clippy", "--release", "--quiet", "--locked"]);
+            cargo.args(["--target", "thumbv7em-none-eabihf", "--", "-D", "warnings"]);
+            check(
+                cargo
+                    .current_dir(root().join("firmware-examples"))
+                    .env("CARGO_TARGET_DIR", root().join("target/firmware/clippy")),
+            )
+        }),
+    ];
+    for board in board::ALL {
+        let needs = [Need::Target(board.target), Need::Program(board.emulator)];
+        steps.push(Step::new(
+            format!("firmware on {}", board.name),
+            &needs,
+            move || firmware::run_on(board),
+        ));
+    }
+    steps.push(Step::new(
+        "integers only (Cortex-M0)",
+        &[M0, Need::Disassembler],
+        proof::integers_only,
+    ));
+    steps.push(Step::new("no panic machinery", &[M0, M4], proof::no_panic));
+    steps
+}
