@@ -10,7 +10,7 @@ pub type Result<T> = core::result::Result<T, Error>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// A kernel of layer `layer` (numbered as in `docs/numerics.md`) refused.
+    /// A kernel of layer `layer` (numbered as in `docs/numerics.md` §3) refused.
     Layer {
         /// The layer.
         layer: u32,
@@ -19,26 +19,26 @@ pub enum Error {
     },
     /// The loss refused its arguments.
     Loss(kernels::Error),
-    /// The input holds `got` elements: not a whole number, from one up, of samples of `sample`.
-    Input {
-        /// Elements of one sample.
-        sample: usize,
-        /// Elements that were given.
-        got: usize,
-    },
-    /// The batch has `got` samples; the network keeps room for `capacity`.
+    /// A batch of `got` samples; the trainer takes 1 to `capacity`.
     Batch {
         /// Samples that there is room for.
         capacity: usize,
         /// Samples that were given.
         got: usize,
     },
-    /// There are `labels` labels or classes for `samples` samples.
-    Labels {
-        /// Samples in the input.
+    /// The order of an epoch has `got` places for `samples` samples; a shuffle takes at most 65,536.
+    Order {
+        /// Samples of the epoch.
         samples: usize,
-        /// Places for their classes.
-        labels: usize,
+        /// Places in the order.
+        got: usize,
+    },
+    /// A set of `samples` samples has no sample `index`, or it is not as long as the input.
+    Sample {
+        /// The sample asked for.
+        index: usize,
+        /// Samples of the set.
+        samples: usize,
     },
 }
 
@@ -47,14 +47,20 @@ impl fmt::Display for Error {
         match self {
             Self::Layer { layer, source } => write!(f, "layer {layer}: {source}"),
             Self::Loss(source) => write!(f, "loss: {source}"),
-            Self::Input { sample, got } => {
-                write!(f, "input: expected samples of {sample} elements, found {got} elements")
-            }
             Self::Batch { capacity, got } => {
-                write!(f, "batch: expected at most {capacity} samples, found {got}")
+                write!(f, "batch: expected 1 to {capacity} samples, found {got}")
             }
-            Self::Labels { samples, labels } => {
-                write!(f, "labels: expected one for each of {samples} samples, found {labels}")
+            Self::Order { samples, got } => {
+                write!(
+                    f,
+                    "order: expected {samples} places, at most 65536, found {got}"
+                )
+            }
+            Self::Sample { index, samples } => {
+                write!(
+                    f,
+                    "sample {index} of {samples} is missing or not as long as the input"
+                )
             }
         }
     }

@@ -24,6 +24,10 @@ fn main() -> io::Result<()> {
     };
     let out = variable("OUT_DIR")?;
     fs::write(Path::new(&out).join("memory.x"), memory)?;
+    fs::write(
+        Path::new(&out).join("device.x"),
+        "/* no device interrupt is used */\n",
+    )?;
     println!("cargo::rustc-link-search={out}");
     if env::var_os("CARGO_FEATURE_DEFMT").is_some() {
         println!("cargo::rustc-link-arg=-Tdefmt.x");

@@ -65,10 +65,11 @@ impl Shape {
             groups,
             window,
         } = self;
-        Arg::Shape
-            .product(&[batch, height, width, channels, filters, groups])
-            .map(drop)?;
+        // Each tensor for itself: the number of products may exceed 32 bits.
+        Arg::Shape.product(&[batch, height, width, channels])?;
         let out = self.outputs()?;
+        Arg::Shape.product(&[batch, out[0], out[1], filters])?;
+        Arg::Shape.product(&[groups])?;
         let refuse = Error::Groups {
             channels,
             filters,
@@ -82,6 +83,7 @@ impl Shape {
         let group = [per_group(channels)?, per_group(filters)?];
         let cells = Arg::Shape.product(&window.kernel)?;
         let filter_len = Arg::Shape.product(&[cells, group[0]])?;
+        Arg::Shape.product(&[filters, filter_len])?;
         limit(filter_len, T::MAX_PRODUCTS)?;
         limit(Arg::Shape.product(&[cells, group[1]])?, T::MAX_PRODUCTS)?;
         let [rows, columns] = window.axes();

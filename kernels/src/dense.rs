@@ -22,9 +22,14 @@ pub struct Shape {
 
 impl Shape {
     fn check<T: Element>(self) -> Result<()> {
-        Arg::Shape
-            .product(&[self.batch, self.inputs, self.outputs])
-            .map(drop)?;
+        // Each tensor for itself: the number of products may exceed 32 bits.
+        for tensor in [
+            [self.batch, self.inputs],
+            [self.batch, self.outputs],
+            [self.outputs, self.inputs],
+        ] {
+            Arg::Shape.product(&tensor)?;
+        }
         limit(self.inputs.max(self.outputs), T::MAX_PRODUCTS)
     }
 }

@@ -190,7 +190,8 @@ pub trait Element:
     fn logit(self) -> (i32, i32);
     /// The value, for floats and for display: `q - z` of integers, without the exponent.
     fn to_f64(self) -> f64;
-    /// The nearest float; for integers the nearest number in range, ties to even.
+    /// The nearest float (in 16 bits, that nearest to the value in `f32`); for integers the nearest
+    /// number in range, ties to even.
     fn from_f64(value: f64) -> Self;
     /// Hands the little-endian bytes of the element, as it is stored, to `sink`.
     fn le_bytes(self, sink: impl FnMut(&[u8]));

@@ -84,6 +84,27 @@ pub const fn isqrt(n: u64) -> u64 {
     root
 }
 
+/// Quotient and remainder, bit by bit: 32-bit cores link no 64-bit division for what is done once.
+/// 0 and the dividend for a divisor of 0; the divisor is below 2^63.
+#[must_use]
+pub const fn div_rem(dividend: u64, divisor: u64) -> (u64, u64) {
+    if divisor == 0 {
+        return (0, dividend);
+    }
+    let (mut quotient, mut remainder) = (0, 0);
+    let mut bit = bit_len(dividend);
+    while bit > 0 {
+        bit -= 1;
+        remainder = remainder << 1 | (dividend >> bit & 1);
+        quotient <<= 1;
+        if remainder >= divisor {
+            remainder -= divisor;
+            quotient |= 1;
+        }
+    }
+    (quotient, remainder)
+}
+
 /// [`isqrt`] for 128 bits.
 #[must_use]
 pub const fn isqrt_u128(n: u128) -> u128 {
@@ -107,26 +128,29 @@ pub const fn isqrt_u128(n: u128) -> u128 {
 
 macro_rules! impl_integer {
     ($signed:ident, $unsigned:ident, $shl_sat:ident, $shift_rne:ident, $shift_sr:ident, $sat:ident,
-     $cap:expr) => {
-        /// `x · 2^k`, saturating at the accumulator's range.
+     $cap:expr, $places:expr) => {
+        /// `x · 2^k`, saturating at the accumulator's range; 0 for `k` from the definition's width
+        /// on, which is 62 places (126 for `i128`).
         #[must_use]
-        #[inline(always)]
+        #[inline]
         pub const fn $shl_sat(x: $signed, k: u32) -> $signed {
             const LIMIT: $signed = (1 << $cap) - 1;
-            let k = if k < $cap { k } else { $cap };
-            let limit = LIMIT >> k;
-            if x > limit {
-                limit << k
-            } else if x < -limit {
-                -limit << k
-            } else {
-                x << k
+            if k >= $places {
+                return 0;
             }
+            let limit = if k < $cap { LIMIT >> k } else { 0 };
+            if x >= -limit && x <= limit {
+                return if k < $cap { x << k } else { 0 };
+            }
+            // The definition drops the bits below 2^k. A narrow accumulator saturates before, and
+            // the clamp that follows must find no less than its own limit.
+            let saturated = if $cap < $places { LIMIT } else { limit << k };
+            if x > 0 { saturated } else { -saturated }
         }
 
         /// `x / 2^s` to the nearest integer, ties to even; `s <= 0` shifts left and saturates.
         #[must_use]
-        #[inline(always)]
+        #[inline]
         pub const fn $shift_rne(x: $signed, s: i32) -> $signed {
             if s <= 0 {
                 return $shl_sat(x, s.unsigned_abs());
@@ -145,7 +169,7 @@ macro_rules! impl_integer {
         /// `x / 2^s + u / 2^32`. `s <= 0` shifts left and saturates. Beyond 32 places, the lowest
         /// `s - 32` bits are dropped first.
         #[must_use]
-        #[inline(always)]
+        #[inline]
         pub const fn $shift_sr(x: $signed, s: i32, u: u32) -> $signed {
             if s <= 0 {
                 return $shl_sat(x, s.unsigned_abs());
@@ -199,7 +223,7 @@ macro_rules! impl_integer {
                 self.unsigned_abs()
             }
 
-            #[inline(always)]
+            #[inline]
             fn shift(self, shift: i32, rounding: Rounding, element: u32) -> Self {
                 match rounding {
                     Rounding::NearestEven => $shift_rne(self, shift),
@@ -279,8 +303,8 @@ mod private {
     pub trait Sealed {}
 }
 
-// 62 is the reference's saturation point; 30 and 126 are its counterparts, and a clamp to fewer
-// bits follows wherever they are used.
+// 62 is the reference's saturation point, and the number of places that shift everything out; 30
+// and 126 are its counterparts, and a clamp to at most as many bits follows wherever they are used.
 impl_integer!(
     i32,
     u32,
@@ -288,7 +312,8 @@ impl_integer!(
     shift_rne_i32,
     shift_sr_i32,
     sat_i32,
-    30
+    30,
+    62
 );
 impl_integer!(
     i64,
@@ -297,6 +322,7 @@ impl_integer!(
     shift_rne_i64,
     shift_sr_i64,
     sat_i64,
+    62,
     62
 );
 impl_integer!(
@@ -306,6 +332,7 @@ impl_integer!(
     shift_rne_i128,
     shift_sr_i128,
     sat_i128,
+    126,
     126
 );
 impl_float!(f32);

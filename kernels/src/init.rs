@@ -5,7 +5,7 @@
 
 use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
-use crate::fixed::{isqrt, isqrt_u128, pow2};
+use crate::fixed::{div_rem, isqrt, isqrt_u128, pow2};
 use crate::rng::Words;
 use half::{bf16, f16};
 
@@ -79,28 +79,31 @@ struct Range {
 }
 
 impl Range {
-    /// For up to 24 magnitude bits: all within 64 bits while `fan_in` is at most 2^14, and where a
-    /// larger one would overflow, the comparison is decided before.
+    /// For up to 24 magnitude bits, in 64 bits.
     fn narrow(magnitude: u32, residual: u32, variance: u32, fan_in: u32) -> Self {
         let (variance, fan_in) = (u64::from(variance), u64::from(fan_in));
         let largest = (1u64 << magnitude) - 1;
-        let area = fan_in.saturating_mul(largest * largest);
-        let shifted = |places: u32| {
-            if variance.leading_zeros() > places {
-                variance << places
-            } else {
-                u64::MAX
-            }
+        let square = largest * largest;
+        // area / 2^places, rounded down, for area = fan_in · largest², which may have 68 bits; it is
+        // then of interest from 20 places on.
+        let area = fan_in.checked_mul(square);
+        let high = fan_in * (square >> 20) + ((fan_in * (square & 0xF_FFFF)) >> 20);
+        let shifted = |places: u32| match area {
+            Some(area) => area.checked_shr(places).unwrap_or(0),
+            None => high.checked_shr(places.saturating_sub(20)).unwrap_or(0),
         };
         let mut below = 0u32; // the exponent is -below
-        while below < 31 && shifted(2 * (below + 1)) <= area {
+        while variance <= shifted(2 * (below + 1)) {
             below += 1;
         }
-        let bound = isqrt(
-            shifted(2 * (residual + below))
-                .checked_div(fan_in)
-                .unwrap_or(0),
-        );
+        // variance · 2^places / fan_in in two steps, as in long division: the dividend may have 70
+        // bits, the quotient has at most 49 and the remainder 20.
+        let places = 2 * (residual + below);
+        let (first, then) = (places.min(40), places.saturating_sub(40));
+        let dividend = variance << first;
+        let (quotient, remainder) = div_rem(dividend, fan_in);
+        let (rest, _) = div_rem(remainder << then, fan_in);
+        let bound = isqrt((quotient << then) + rest);
         Self {
             exponent: -(below as i32),
             bound: bound.min(largest << residual),
@@ -113,7 +116,7 @@ impl Range {
         let largest = (1u128 << magnitude) - 1;
         let area = fan_in.saturating_mul(largest * largest);
         let mut below = 0u32;
-        while below < 60 && variance << (2 * (below + 1)) <= area {
+        while below < 62 && variance << (2 * (below + 1)) <= area {
             below += 1;
         }
         let bound = isqrt_u128((variance << (2 * below)).checked_div(fan_in).unwrap_or(0));

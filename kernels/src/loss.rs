@@ -1,8 +1,8 @@
 //! Losses: what a network's last output is held against, and the gradient that training starts from.
 
-use crate::element::Element;
+use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
-use crate::fixed::{Accumulator, Magnitude, pow2, shift_rne_i64};
+use crate::fixed::{Accumulator, Magnitude, Rounding, pow2};
 use crate::lut::{EXP2_MAX, LOG2_E_Q14, cross_entropy as cross_entropy_q16, exp2_neg};
 use crate::requantize::{Epilogue, Store};
 use core::ops::AddAssign;
@@ -189,7 +189,7 @@ impl Row {
 }
 
 macro_rules! impl_integer {
-    ($($t:ident: acc $acc:ident;)*) => {$(
+    ($($t:ident: acc $acc:ident, difference $wide:ident;)*) => {$(
         impl Kernels for $t {
             type LossSum = i64;
             const MSE_EXPONENT: i32 = 0;
@@ -223,16 +223,20 @@ macro_rules! impl_integer {
 
             fn squared_error(call: SquaredError<'_, Self>) -> Outcome<i64> {
                 let SquaredError { outputs, exponent, target, target_exponent, store, dy } = call;
-                let epilogue = Epilogue { activation: Default::default(), store };
-                let mut range = <$acc as Accumulator>::Magnitude::default();
+                let mut range = <$wide as Accumulator>::Magnitude::default();
                 let mut loss = 0i64;
                 let pairs = outputs.iter().zip(target).zip(dy).zip(0u32..);
                 for (((z, y), dy), element) in pairs {
-                    let y = $acc::from(y.widen()).shift(exponent - target_exponent, crate::fixed::Rounding::NearestEven, 0);
-                    let gradient = ($acc::from(z.widen()) - y).saturate(<$acc>::BITS - 2);
-                    let narrow = gradient as i64; // display only
-                    loss = loss.saturating_add(shift_rne_i64(narrow.saturating_mul(narrow), -(2 * exponent + 15)));
-                    epilogue.apply::<$t, $t>(gradient, element, &mut range, dy);
+                    let y = $wide::from(y.widen()).shift(exponent - target_exponent, Rounding::NearestEven, 0);
+                    let gradient = $wide::from(z.widen()) - y;
+                    // ½ (gradient · 2^exponent)² in Q16, for display.
+                    let square = gradient.saturating_mul(gradient).shift(-(2 * exponent + 15), Rounding::NearestEven, 0);
+                    loss = loss.saturating_add(square.saturate(62) as i64);
+                    range = range.or(gradient.magnitude());
+                    if let Store::Shift { shift, rounding } = store {
+                        let stored = gradient.shift(shift, rounding, element).saturate(Self::MAGNITUDE_BITS);
+                        *dy = <$t as Output<$t>>::store(stored as $acc);
+                    }
                 }
                 Outcome { range: range.bits(), loss }
             }
@@ -286,7 +290,10 @@ macro_rules! impl_float {
 }
 
 impl_integer! {
-    i8: acc i32; u8: acc i32; i16: acc i64; u16: acc i64; i32: acc i64; u32: acc i64; i64: acc i128; u64: acc i128;
+    i8: acc i32, difference i64; u8: acc i32, difference i64;
+    i16: acc i64, difference i64; u16: acc i64, difference i64;
+    i32: acc i64, difference i64; u32: acc i64, difference i64;
+    i64: acc i128, difference i128; u64: acc i128, difference i128;
 }
 
 impl_float! {

@@ -33,7 +33,7 @@ const LN_2_Q16: i64 = 45_426;
 pub(crate) const EXP2_MAX: u32 = 31 << 16;
 
 /// `2^-t` in Q16, for `t >= 0` in Q16: linear between 64 entries an octave. The result is within
-/// 2.1 units (of 2^-16) of the true value.
+/// 1.7 units (of 2^-16) of the true value.
 ///
 /// # Example
 /// ```

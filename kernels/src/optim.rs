@@ -6,10 +6,9 @@
 use crate::element::{Blank, Element};
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{
-    pow2, sat_i64, sat_i128, shift_rne_i64, shift_rne_i128, shift_sr_i32, shift_sr_i64,
-    shift_sr_i128,
+    pow2, sat_i64, sat_i128, shift_rne_i32, shift_rne_i64, shift_rne_i128, shift_sr_i32,
+    shift_sr_i64, shift_sr_i128, shl_sat_i64, shl_sat_i128,
 };
-use crate::fixed::{shl_sat_i64, shl_sat_i128};
 use crate::rng::{Words, mix32};
 use half::{bf16, f16};
 
@@ -292,102 +291,149 @@ const DECAY_WORD: u32 = 0x5BD1_E995;
 /// The same for Nesterov's second rounding.
 const NESTEROV_WORD: u32 = 0x2545_F491;
 
+/// An update with all that [`Sgd`] offers: one copy for all integer types of a width.
+trait Wide: Copy {
+    /// What is to be subtracted from `master`. Takes `velocity`, if there is one, to its new value
+    /// within `velocity_bits`; `shift` is the exponent of the master less that of the gradient.
+    fn change(
+        step: &Step,
+        master: Self,
+        velocity: Option<(&mut Self, u32)>,
+        gradient: Self,
+        shift: i32,
+        u: u32,
+    ) -> Self;
+}
+
+macro_rules! impl_wide {
+    ($($t:ident: $sr:ident $shl:ident $sat:ident;)*) => {$(
+        impl Wide for $t {
+            #[inline(never)]
+            fn change(
+                step: &Step,
+                master: $t,
+                velocity: Option<(&mut $t, u32)>,
+                gradient: $t,
+                mut shift: i32,
+                u: u32,
+            ) -> $t {
+                let sgd = &step.sgd;
+                let mut g = gradient * $t::from(sgd.rate.mantissa);
+                let mut change = match velocity {
+                    Some((velocity, bits)) if sgd.momentum != 0 => {
+                        if shift > 38 {
+                            g >>= (shift - 38).min($t::BITS as i32 - 2); // keeps the sum within the width
+                            shift = 38;
+                        }
+                        // momentum/256 · v - rate · g, rounded once
+                        let mut word = u;
+                        let mut v = *velocity;
+                        let mut is_first = true;
+                        loop {
+                            let kept = v * $t::from(sgd.momentum);
+                            v = if shift >= 8 {
+                                $sr((kept << (shift - 8)) - g, shift, word)
+                            } else {
+                                $sr(kept - $shl(g, (8 - shift) as u32), 8, word)
+                            };
+                            if is_first {
+                                v = $sat(v, bits);
+                                *velocity = v;
+                            }
+                            if !(is_first && sgd.nesterov) {
+                                break -v;
+                            }
+                            is_first = false;
+                            word = mix32(u ^ NESTEROV_WORD);
+                        }
+                    }
+                    _ => $sr(g, shift, u),
+                };
+                if let Some(decay) = sgd.decay {
+                    let word = mix32(u ^ DECAY_WORD);
+                    let decay = $sr(master * $t::from(decay.mantissa), i32::from(decay.shift), word);
+                    change = change.saturating_add(decay);
+                }
+                change
+            }
+        }
+    )*};
+}
+
+impl_wide! {
+    i64: shift_sr_i64 shl_sat_i64 sat_i64;
+    i128: shift_sr_i128 shl_sat_i128 sat_i128;
+}
+
+/// The masters of type `$t` have the type `$master`, in which twice their range fits; gradients and
+/// velocities are computed in `$update`.
 macro_rules! impl_integer {
-    ($($t:ident as $signed:ident, flip $flip:expr, magnitude $m:expr, update $update:ident, velocity $velocity:ident $velocity_bits:expr,
-       gradient_shift $gradient_shift:expr, $rne:ident $sr:ident $shl:ident $sat:ident;)*) => {$(
+    ($($t:ident as $signed:ident, flip $flip:expr, magnitude $m:expr, master $master:ident $rne:ident,
+       update $update:ident $rne_update:ident, velocity $velocity:ident $velocity_bits:expr,
+       gradient_shift $gradient_shift:expr;)*) => {$(
         impl Learn for $t {
             type Update = $update;
             type Velocity = $velocity;
 
             #[inline]
-            fn learn(step: &Step, exponent: i32, slot: Slot<'_, Self>, gradient: $update, element: u32) -> bool {
-                let Slot { value, residual, velocity } = slot;
-                let residual_bits = if residual.is_some() { 8 } else { 0 };
-                let limit: $update = ((1 << $m) - 1) << residual_bits;
+            fn learn(step: &Step, exponent: i32, mut slot: Slot<'_, Self>, gradient: $update, element: u32) -> bool {
+                let residual_bits = if slot.residual.is_some() { 8 } else { 0 };
+                let limit: $master = ((1 << $m) - 1) << residual_bits;
                 let Step { sgd, exponent: gradient_exponent, words } = *step;
                 let u = words.word(element);
 
-                let q = $update::from((*value ^ $flip) as $signed);
-                let mut master = match &residual {
-                    Some(low) => (q << 8) + $update::from(**low),
-                    None => q,
-                };
-                if let Some(decay) = sgd.decay {
-                    let word = mix32(u ^ DECAY_WORD);
-                    master -= $sr(master * $update::from(decay.mantissa), i32::from(decay.shift), word);
-                }
-
-                let gradient = if $gradient_shift > 0 { $rne(gradient, $gradient_shift) } else { gradient };
+                let master = slot.master();
                 let shift = exponent - residual_bits - (gradient_exponent + $gradient_shift);
-                match velocity {
-                    Some(velocity) if sgd.momentum != 0 => {
-                        let mut g = gradient * $update::from(sgd.rate.mantissa);
-                        let mut shift = shift;
-                        if shift > 38 {
-                            g >>= (shift - 38).min(62); // keeps the sum below 62 bits
-                            shift = 38;
-                        }
-                        // momentum/256 · v - rate · g, rounded once
-                        let decayed = |v: $update, u: u32| {
-                            let v = v * $update::from(sgd.momentum);
-                            if shift >= 8 {
-                                $sr((v << (shift - 8)) - g, shift, u)
-                            } else {
-                                $sr(v - $shl(g, (8 - shift) as u32), 8, u)
-                            }
-                        };
-                        let v = $sat(decayed($update::from(*velocity), u), $velocity_bits);
-                        *velocity = v as $velocity;
-                        master += if sgd.nesterov { decayed(v, mix32(u ^ NESTEROV_WORD)) } else { v };
+                let is_plain = sgd.momentum == 0 && sgd.decay.is_none();
+                let far = 2 * limit + 1; // to subtract more makes no difference
+                let change = if $m < 16 && is_plain && gradient > -(1 << 22) && gradient < 1 << 22 {
+                    // In 32 bits, for cores without a 64-bit product; nothing is lost.
+                    shift_sr_i32(gradient as i32 * i32::from(sgd.rate.mantissa), shift, u)
+                        .clamp(-(far as i32), far as i32) as $master
+                } else {
+                    let gradient = if $gradient_shift > 0 { $rne_update(gradient, $gradient_shift) } else { gradient };
+                    let mut v = slot.velocity.as_ref().map(|v| $update::from(**v));
+                    let velocity = v.as_mut().map(|v| (v, $velocity_bits));
+                    let change = $update::change(step, master.into(), velocity, gradient, shift, u);
+                    if let (Some(velocity), Some(v)) = (&mut slot.velocity, v) {
+                        **velocity = v as $velocity;
                     }
-                    _ => master -= scaled(gradient, sgd.rate.mantissa, shift, u),
+                    change.clamp(-$update::from(far), $update::from(far)) as $master
+                };
+                let master = master - change;
+                slot.set_master(master.clamp(-limit, limit));
+                master > limit || master < -limit
+            }
+
+            fn halve(mut slot: Slot<'_, Self>) {
+                slot.set_master($rne(slot.master(), 1));
+                if let Some(velocity) = slot.velocity {
+                    *velocity = $rne_update($update::from(*velocity), 1) as $velocity;
                 }
+            }
+        }
 
-                let has_grown = master > limit || master < -limit;
-                store(value, residual, master.clamp(-limit, limit));
-                return has_grown;
-
-                /// `gradient · mantissa / 2^shift`, by stochastic rounding; in 32 bits where that
-                /// gives the same, for cores without a 64-bit multiplication.
-                #[inline(always)]
-                fn scaled(gradient: $update, mantissa: u8, shift: i32, u: u32) -> $update {
-                    if gradient > -(1 << 22) && gradient < 1 << 22 && $m < 16 {
-                        $update::from(shift_sr_i32(gradient as i32 * i32::from(mantissa), shift, u))
-                    } else {
-                        $sr(gradient * $update::from(mantissa), shift, u)
-                    }
-                }
-
-                #[inline(always)]
-                fn store(value: &mut $t, residual: Option<&mut i8>, master: $update) {
-                    let q = match residual {
-                        Some(low) => {
-                            let q = (master + 128) >> 8;
-                            *low = (master - (q << 8)) as i8;
-                            q
-                        }
-                        None => master,
-                    };
-                    *value = q as $signed as $t ^ $flip;
+        impl Slot<'_, $t> {
+            #[inline(always)]
+            fn master(&self) -> $master {
+                let q = $master::from((*self.value ^ $flip) as $signed);
+                match &self.residual {
+                    Some(low) => (q << 8) + $master::from(**low),
+                    None => q,
                 }
             }
 
-            fn halve(slot: Slot<'_, Self>) {
-                let Slot { value, residual, velocity } = slot;
-                let q = $update::from((*value ^ $flip) as $signed);
-                let q = match residual {
+            #[inline(always)]
+            fn set_master(&mut self, master: $master) {
+                let q = match &mut self.residual {
                     Some(low) => {
-                        let master = $rne((q << 8) + $update::from(*low), 1);
                         let q = (master + 128) >> 8;
-                        *low = (master - (q << 8)) as i8;
+                        **low = (master - (q << 8)) as i8;
                         q
                     }
-                    None => $rne(q, 1),
+                    None => master,
                 };
-                *value = q as $signed as $t ^ $flip;
-                if let Some(velocity) = velocity {
-                    *velocity = $rne($update::from(*velocity), 1) as $velocity;
-                }
+                *self.value = q as $signed as $t ^ $flip;
             }
         }
     )*};
@@ -467,22 +513,22 @@ fn stochastic_bf16(x: f32, u: u32) -> bf16 {
 }
 
 impl_integer! {
-    i8 as i8, flip 0, magnitude 7, update i64, velocity i16 15, gradient_shift 0,
-        shift_rne_i64 shift_sr_i64 shl_sat_i64 sat_i64;
-    u8 as i8, flip 0x80, magnitude 7, update i64, velocity i16 15, gradient_shift 0,
-        shift_rne_i64 shift_sr_i64 shl_sat_i64 sat_i64;
-    i16 as i16, flip 0, magnitude 15, update i64, velocity i16 15, gradient_shift 0,
-        shift_rne_i64 shift_sr_i64 shl_sat_i64 sat_i64;
-    u16 as i16, flip 0x8000, magnitude 15, update i64, velocity i16 15, gradient_shift 0,
-        shift_rne_i64 shift_sr_i64 shl_sat_i64 sat_i64;
-    i32 as i32, flip 0, magnitude 24, update i64, velocity i32 24, gradient_shift 16,
-        shift_rne_i64 shift_sr_i64 shl_sat_i64 sat_i64;
-    u32 as i32, flip 0x8000_0000, magnitude 24, update i64, velocity i32 24, gradient_shift 16,
-        shift_rne_i64 shift_sr_i64 shl_sat_i64 sat_i64;
-    i64 as i64, flip 0, magnitude 53, update i128, velocity i64 53, gradient_shift 16,
-        shift_rne_i128 shift_sr_i128 shl_sat_i128 sat_i128;
-    u64 as i64, flip 0x8000_0000_0000_0000, magnitude 53, update i128, velocity i64 53, gradient_shift 16,
-        shift_rne_i128 shift_sr_i128 shl_sat_i128 sat_i128;
+    i8 as i8, flip 0, magnitude 7, master i32 shift_rne_i32, update i64 shift_rne_i64,
+        velocity i16 15, gradient_shift 0;
+    u8 as i8, flip 0x80, magnitude 7, master i32 shift_rne_i32, update i64 shift_rne_i64,
+        velocity i16 15, gradient_shift 0;
+    i16 as i16, flip 0, magnitude 15, master i32 shift_rne_i32, update i64 shift_rne_i64,
+        velocity i16 15, gradient_shift 0;
+    u16 as i16, flip 0x8000, magnitude 15, master i32 shift_rne_i32, update i64 shift_rne_i64,
+        velocity i16 15, gradient_shift 0;
+    i32 as i32, flip 0, magnitude 24, master i32 shift_rne_i32, update i64 shift_rne_i64,
+        velocity i32 24, gradient_shift 16;
+    u32 as i32, flip 0x8000_0000, magnitude 24, master i32 shift_rne_i32, update i64 shift_rne_i64,
+        velocity i32 24, gradient_shift 16;
+    i64 as i64, flip 0, magnitude 53, master i64 shift_rne_i64, update i128 shift_rne_i128,
+        velocity i64 53, gradient_shift 16;
+    u64 as i64, flip 0x8000_0000_0000_0000, magnitude 53, master i64 shift_rne_i64, update i128 shift_rne_i128,
+        velocity i64 53, gradient_shift 16;
 }
 
 impl_float! {

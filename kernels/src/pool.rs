@@ -57,10 +57,11 @@ impl Shape {
                 .iter()
                 .enumerate()
         {
-            // A window on padding alone has no maximum.
+            // A window on padding alone has no maximum. A dilated one may miss a small input in
+            // the middle of its way, too.
             let covered =
                 |output: usize| (0..axis.kernel).any(|k| axis.input(output, k, *input).is_some());
-            if !covered(0) || !covered(outputs - 1) {
+            if !(0..*outputs).all(covered) {
                 return Err(Error::Window {
                     axis: number as u8,
                     span: axis.kernel,

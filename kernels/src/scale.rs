@@ -137,24 +137,34 @@ impl Scale for Exponent {
         mut run: impl FnMut(Store) -> Result<u32>,
     ) -> Result<i32> {
         let want = |range: u32| acc_exponent + range as i32 - bits as i32;
-        let exponent = match self.get() {
-            Some(exponent) => exponent,
-            None => match run(Store::Measure)? {
-                0 => acc_exponent, // provisional: all zero says nothing about the range
-                range => want(range),
-            },
-        };
-        let range = run(Store::Shift {
-            shift: exponent - acc_exponent,
-            rounding,
-        })?;
-        if mode == Mode::Train && range != 0 {
-            if !self.is_set {
-                self.set(exponent);
+        let mut exponent = self.get();
+        // One place that calls `run`, which is large once inlined.
+        loop {
+            let store = match exponent {
+                Some(exponent) => {
+                    let shift = exponent - acc_exponent;
+                    Store::Shift { shift, rounding }
+                }
+                None => Store::Measure,
+            };
+            let range = run(store)?;
+            let Some(exponent) = exponent else {
+                // All zero says nothing about the range: a provisional exponent.
+                exponent = Some(if range == 0 {
+                    acc_exponent
+                } else {
+                    want(range)
+                });
+                continue;
+            };
+            if mode == Mode::Train && range != 0 {
+                if !self.is_set {
+                    self.set(exponent);
+                }
+                self.adapt(want(range));
             }
-            self.adapt(want(range));
+            return Ok(exponent);
         }
-        Ok(exponent)
     }
 
     fn exponent(self) -> Option<i32> {

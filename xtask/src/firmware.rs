@@ -2,9 +2,8 @@
 
 use crate::board::{ALL, Board, named};
 use crate::image::Image;
-use crate::{Result, run};
+use crate::{Result, host, run};
 use std::collections::BTreeMap;
-use workload::{Cnn, Element, Mlp, SEED, SHORT_STEPS, STEPS};
 
 /// Build the firmware, run it on the emulated boards, compare its fingerprints with the host's.
 #[derive(clap::Args)]
@@ -87,9 +86,9 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
         Ok(format!("{:.1} %", 100.0 * count as f64 / samples as f64))
     };
     let expected = if board.is_large {
-        host_cnn()
+        host::cnn()?
     } else {
-        host_mlp()
+        host::mlp()?
     };
     let fingerprint = report.text("fingerprint")?;
     let is_equal = fingerprint == expected;
@@ -120,7 +119,7 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
         return Ok(());
     }
     let report = Report::parse(&board.emulate(&board.build("fingerprints", "")?)?);
-    for (name, expected) in host_types() {
+    for (name, expected) in host::one_epoch()? {
         let fingerprint = report.text(&format!("fingerprint_{name}"))?;
         if fingerprint != expected {
             return Err(format!(
@@ -128,52 +127,8 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
             ));
         }
     }
-    println!(
-        "{:<11} i8, u8, i16, u16 after {SHORT_STEPS} steps = host",
-        ""
-    );
+    println!("{:<11} i8, u8, i16, u16 after one epoch = host", "");
     Ok(())
-}
-
-/// The fingerprint that the larger boards must print.
-pub(crate) fn host_cnn() -> String {
-    let mut trained = Box::new(Cnn::<i8>::ZEROED);
-    trained.init(SEED);
-    let is_trained = (0..STEPS).all(|_| trained.train_step());
-    if is_trained {
-        hex(&trained.fingerprint())
-    } else {
-        String::new()
-    }
-}
-
-fn host_mlp() -> String {
-    let mut trained = Box::new(Mlp::<i8>::ZEROED);
-    trained.init(SEED);
-    let is_trained = (0..STEPS).all(|_| trained.train_step());
-    if is_trained {
-        hex(&trained.fingerprint())
-    } else {
-        String::new()
-    }
-}
-
-fn host_types() -> Vec<(&'static str, String)> {
-    macro_rules! short {
-        ($($t:ident),*) => {
-            vec![$({
-                let mut trained = Box::new(Cnn::<$t>::ZEROED);
-                trained.init(SEED);
-                let is_trained = (0..SHORT_STEPS).all(|_| trained.train_step());
-                (<$t>::NAME, if is_trained { hex(&trained.fingerprint()) } else { String::new() })
-            }),*]
-        };
-    }
-    short!(i8, u8, i16, u16)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

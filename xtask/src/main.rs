@@ -6,6 +6,7 @@
 mod bench;
 mod board;
 mod firmware;
+mod host;
 mod image;
 mod proof;
 mod run;

@@ -1,11 +1,11 @@
 //! The training in WebAssembly, under node.
 
 use crate::run::{check, command, output, root};
-use crate::{Result, firmware};
+use crate::{Result, host};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Builds the module, runs it under node, and compares the fingerprint with the host's.
+/// Builds the module, runs it under node, and compares the fingerprints with the host's.
 pub(crate) fn test() -> Result<()> {
     let folder = root().join("target/wasm");
     let mut cargo = command(
@@ -26,14 +26,20 @@ pub(crate) fn test() -> Result<()> {
     )?;
     let module = folder.join(TARGET).join("release/selvedge_wasm_test.wasm");
     let mut node = command("node", &["tests/wasm/run.mjs"]);
-    let fingerprint = output(node.arg(module))?;
-    let expected = firmware::host_cnn();
-    if fingerprint.trim() == expected {
+    let printed = output(node.arg(module))?;
+    let mut expected = format!("whole_i8 {}\n", host::cnn()?);
+    for (name, fingerprint) in host::one_epoch()? {
+        expected += &format!("one_epoch_{name} {fingerprint}\n");
+    }
+    if sorted(&printed) == sorted(&expected) {
         Ok(())
     } else {
-        Err(format!(
-            "wasm's fingerprint is {}, the host's is {expected}",
-            fingerprint.trim()
-        ))
+        Err(format!("wasm printed\n{printed}the host has\n{expected}"))
     }
+}
+
+fn sorted(lines: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = lines.lines().collect();
+    lines.sort_unstable();
+    lines
 }

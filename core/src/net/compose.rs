@@ -38,10 +38,15 @@ where
         tape: &'t mut Self::Tape<B>,
     ) -> Result<Values<'t, Self::Out>> {
         let between = self.0.forward::<E, B>(pass, number, x, &mut tape.0)?;
-        self.1.forward::<E, B>(pass, number + First::INFO.numbers, between, &mut tape.1)
+        self.1
+            .forward::<E, B>(pass, number + First::INFO.numbers, between, &mut tape.1)
     }
 
-    fn output<'t, const B: usize>(&self, x: Values<'t, Self::Elem>, tape: &'t Self::Tape<B>) -> Values<'t, Self::Out> {
+    fn output<'t, const B: usize>(
+        &self,
+        x: Values<'t, Self::Elem>,
+        tape: &'t Self::Tape<B>,
+    ) -> Values<'t, Self::Out> {
         self.1.output::<B>(self.0.output::<B>(x, &tape.0), &tape.1)
     }
 
@@ -67,7 +72,8 @@ where
         if !is_needed_between {
             return Ok(errors);
         }
-        self.0.backward::<E, B>(pass, number, x, &tape.0, errors, is_needed)
+        self.0
+            .backward::<E, B>(pass, number, x, &tape.0, errors, is_needed)
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {

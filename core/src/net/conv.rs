@@ -1,8 +1,11 @@
 //! A two-dimensional convolution.
 
-use super::weighted::Weighted;
-use super::{Activation, Backward, Errors, Identity, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, Values};
 use super::Visitor;
+use super::weighted::Weighted;
+use super::{
+    Activation, Backward, Errors, Identity, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain,
+    Values,
+};
 use crate::error::Result;
 use crate::tensor::Shape;
 use core::marker::PhantomData;
@@ -43,7 +46,15 @@ pub(super) const fn gives<In: Shape, Out: Shape>(window: &Window) -> bool {
 /// behaviour: [`selvedge_kernels::conv::forward`].
 ///
 /// Shapes that do not belong together do not compile.
-pub struct Conv2d<T: Element, In, F: Shape, Out, G = Slide<1, 0>, A = Identity, R: Optimizer = Plain> {
+pub struct Conv2d<
+    T: Element,
+    In,
+    F: Shape,
+    Out,
+    G = Slide<1, 0>,
+    A = Identity,
+    R: Optimizer = Plain,
+> {
     inner: Weighted<T, F, R>,
     shapes: PhantomData<(In, Out, G, A)>,
 }
@@ -69,10 +80,22 @@ impl<T: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation, R:
     };
 
     const CHECKED: () = {
-        assert!(In::RANK == 3 && F::RANK == 4 && Out::RANK == 3, "conv2d: expected D3 images and D4 filters");
-        assert!(F::EXTENTS[3] > 0 && In::EXTENTS[2].is_multiple_of(F::EXTENTS[3]), "conv2d: the filters' last axis does not divide the channels");
-        assert!(Out::EXTENTS[2] == F::EXTENTS[0], "conv2d: as many output channels as filters");
-        assert!(gives::<In, Out>(&Self::WINDOW), "conv2d: the output's rows and columns are not those of this window");
+        assert!(
+            In::RANK == 3 && F::RANK == 4 && Out::RANK == 3,
+            "conv2d: expected D3 images and D4 filters"
+        );
+        assert!(
+            F::EXTENTS[3] > 0 && In::EXTENTS[2].is_multiple_of(F::EXTENTS[3]),
+            "conv2d: the filters' last axis does not divide the channels"
+        );
+        assert!(
+            Out::EXTENTS[2] == F::EXTENTS[0],
+            "conv2d: as many output channels as filters"
+        );
+        assert!(
+            gives::<In, Out>(&Self::WINDOW),
+            "conv2d: the output's rows and columns are not those of this window"
+        );
     };
 
     const fn extents(batch: usize) -> Extents {
@@ -99,7 +122,10 @@ impl<T: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation, R:
 
     const BLANK: Self = {
         let () = Self::CHECKED;
-        Self { inner: Weighted::BLANK, shapes: PhantomData }
+        Self {
+            inner: Weighted::BLANK,
+            shapes: PhantomData,
+        }
     };
 
     const INFO: Info = Info {
@@ -108,8 +134,16 @@ impl<T: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation, R:
         parameters: Weighted::<T, F, R>::PARAMETERS,
         macs: Out::LEN * F::EXTENTS[1] * F::EXTENTS[2] * F::EXTENTS[3],
         flash_bytes: Weighted::<T, F, R>::FLASH_BYTES,
-        errors: Errors { error: Out::LEN, spare: In::LEN, swaps: true },
-        errors_first: Errors { error: Out::LEN, spare: 0, swaps: false },
+        errors: Errors {
+            error: Out::LEN,
+            spare: In::LEN,
+            swaps: true,
+        },
+        errors_first: Errors {
+            error: Out::LEN,
+            spare: 0,
+            swaps: false,
+        },
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
@@ -124,10 +158,15 @@ impl<T: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation, R:
         x: Values<'t, T>,
         tape: &'t mut Self::Tape<B>,
     ) -> Result<Values<'t, Self::Out>> {
-        self.inner.forward::<A, _, B>(Self::extents(x.batch), pass, number, x, tape)
+        self.inner
+            .forward::<A, _, B>(Self::extents(x.batch), pass, number, x, tape)
     }
 
-    fn output<'t, const B: usize>(&self, x: Values<'t, T>, tape: &'t Self::Tape<B>) -> Values<'t, Self::Out> {
+    fn output<'t, const B: usize>(
+        &self,
+        x: Values<'t, T>,
+        tape: &'t Self::Tape<B>,
+    ) -> Values<'t, Self::Out> {
         tape.values(x.batch)
     }
 
@@ -140,7 +179,15 @@ impl<T: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation, R:
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        self.inner.backward::<A, In, _, B>(Self::extents(x.batch), pass, number, x, tape, errors, is_needed)
+        self.inner.backward::<A, In, _, B>(
+            Self::extents(x.batch),
+            pass,
+            number,
+            x,
+            tape,
+            errors,
+            is_needed,
+        )
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {

@@ -1,5 +1,7 @@
 //! What a layer costs, known when the program is compiled.
 
+use super::Layer;
+
 /// The error buffers that a layer's backward pass wants, in elements a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errors {
@@ -13,13 +15,25 @@ pub struct Errors {
 
 impl Errors {
     /// No buffer.
-    pub const NONE: Self = Self { error: 0, spare: 0, swaps: false };
+    pub const NONE: Self = Self {
+        error: 0,
+        spare: 0,
+        swaps: false,
+    };
 
     /// A layer whose error goes through `self` first and then through `below`.
     #[must_use]
     pub const fn then(self, below: Self) -> Self {
-        let (error, spare) = if self.swaps { (below.spare, below.error) } else { (below.error, below.spare) };
-        Self { error: max(self.error, error), spare: max(self.spare, spare), swaps: self.swaps != below.swaps }
+        let (error, spare) = if self.swaps {
+            (below.spare, below.error)
+        } else {
+            (below.error, below.spare)
+        };
+        Self {
+            error: max(self.error, error),
+            spare: max(self.spare, spare),
+            swaps: self.swaps != below.swaps,
+        }
     }
 }
 
@@ -90,4 +104,16 @@ pub struct LayerCost {
     pub info: Info,
     /// Bytes while training: parameters with their state, and the tape.
     pub ram_bytes: usize,
+}
+
+impl LayerCost {
+    /// The cost of the layer `name` of type `L`, for training with up to `B` samples.
+    #[must_use]
+    pub const fn of<L: Layer, const B: usize>(name: &'static str) -> Self {
+        Self {
+            name,
+            info: L::INFO,
+            ram_bytes: size_of::<L>() + size_of::<L::Tape<B>>(),
+        }
+    }
 }

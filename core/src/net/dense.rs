@@ -1,8 +1,11 @@
 //! A dense layer.
 
-use super::weighted::Weighted;
-use super::{Activation, Backward, Errors, Identity, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, Values};
 use super::Visitor;
+use super::weighted::Weighted;
+use super::{
+    Activation, Backward, Errors, Identity, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain,
+    Values,
+};
 use crate::error::Result;
 use crate::tensor::{D1, D2};
 use core::marker::PhantomData;
@@ -12,12 +15,15 @@ use selvedge_kernels::exec::Executor;
 
 /// `y = activation(weight · x + bias)`, `weight` `[OUT, IN]`, `bias` `[OUT]`. Numerical behaviour:
 /// [`selvedge_kernels::dense::forward`].
-pub struct Dense<T: Element, const IN: usize, const OUT: usize, A = Identity, R: Optimizer = Plain> {
+pub struct Dense<T: Element, const IN: usize, const OUT: usize, A = Identity, R: Optimizer = Plain>
+{
     inner: Weighted<T, D2<OUT, IN>, R>,
     activation: PhantomData<A>,
 }
 
-impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer> Dense<T, IN, OUT, A, R> {
+impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
+    Dense<T, IN, OUT, A, R>
+{
     /// The weights, `[OUT, IN]`.
     pub const fn weight(&self) -> &Param<T, D2<OUT, IN>, R> {
         &self.inner.weight
@@ -29,18 +35,27 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
     }
 
     const fn extents(batch: usize) -> Extents {
-        Extents { batch, inputs: IN, outputs: OUT }
+        Extents {
+            batch,
+            inputs: IN,
+            outputs: OUT,
+        }
     }
 }
 
-impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer> Layer for Dense<T, IN, OUT, A, R> {
+impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer> Layer
+    for Dense<T, IN, OUT, A, R>
+{
     type Elem = T;
     type Out = A::Out<T>;
     type Input = D1<IN>;
     type Output = D1<OUT>;
     type Tape<const B: usize> = OutputTape<A::Out<T>, D1<OUT>, B>;
 
-    const BLANK: Self = Self { inner: Weighted::BLANK, activation: PhantomData };
+    const BLANK: Self = Self {
+        inner: Weighted::BLANK,
+        activation: PhantomData,
+    };
 
     const INFO: Info = Info {
         kind: "dense",
@@ -48,8 +63,16 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
         parameters: Weighted::<T, D2<OUT, IN>, R>::PARAMETERS,
         macs: OUT * IN,
         flash_bytes: Weighted::<T, D2<OUT, IN>, R>::FLASH_BYTES,
-        errors: Errors { error: OUT, spare: IN, swaps: true },
-        errors_first: Errors { error: OUT, spare: 0, swaps: false },
+        errors: Errors {
+            error: OUT,
+            spare: IN,
+            swaps: true,
+        },
+        errors_first: Errors {
+            error: OUT,
+            spare: 0,
+            swaps: false,
+        },
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
@@ -63,10 +86,15 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
         x: Values<'t, T>,
         tape: &'t mut Self::Tape<B>,
     ) -> Result<Values<'t, Self::Out>> {
-        self.inner.forward::<A, _, B>(Self::extents(x.batch), pass, number, x, tape)
+        self.inner
+            .forward::<A, _, B>(Self::extents(x.batch), pass, number, x, tape)
     }
 
-    fn output<'t, const B: usize>(&self, x: Values<'t, T>, tape: &'t Self::Tape<B>) -> Values<'t, Self::Out> {
+    fn output<'t, const B: usize>(
+        &self,
+        x: Values<'t, T>,
+        tape: &'t Self::Tape<B>,
+    ) -> Values<'t, Self::Out> {
         tape.values(x.batch)
     }
 
@@ -79,7 +107,15 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        self.inner.backward::<A, D1<IN>, _, B>(Self::extents(x.batch), pass, number, x, tape, errors, is_needed)
+        self.inner.backward::<A, D1<IN>, _, B>(
+            Self::extents(x.batch),
+            pass,
+            number,
+            x,
+            tape,
+            errors,
+            is_needed,
+        )
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {

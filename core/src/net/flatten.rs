@@ -22,14 +22,23 @@ impl<T: Element, In: Shape, Out: Shape> Layer for Flatten<T, In, Out> {
     type Tape<const B: usize> = ();
 
     const BLANK: Self = {
-        assert!(In::LEN == Out::LEN, "flatten: both shapes must have as many elements");
-        Self { shapes: PhantomData }
+        assert!(
+            In::LEN == Out::LEN,
+            "flatten: both shapes must have as many elements"
+        );
+        Self {
+            shapes: PhantomData,
+        }
     };
 
     const INFO: Info = Info {
         kind: "flatten",
         numbers: 1,
-        errors: Errors { error: In::LEN, spare: 0, swaps: false },
+        errors: Errors {
+            error: In::LEN,
+            spare: 0,
+            swaps: false,
+        },
         ..Info::EMPTY
     };
 

@@ -22,6 +22,7 @@ pub use cost::{Errors, Info, LayerCost};
 pub use dense::Dense;
 pub use fits::{Message, over_budget};
 pub use flatten::Flatten;
+pub use macros::windows;
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
 pub use pool::MaxPool2d;
 pub use relu::Relu as ReluLayer;
@@ -125,7 +126,11 @@ impl<E> Pass<'_, E> {
     /// The words that round the update of parameter `parameter` of layer `number`.
     #[must_use]
     pub fn update_words(&self, number: u32, parameter: u32) -> Words {
-        Words::new(self.seed, stream::parameter(number, parameter), self.step.wrapping_add(1))
+        Words::new(
+            self.seed,
+            stream::parameter(number, parameter),
+            self.step.wrapping_add(1),
+        )
     }
 }
 
@@ -153,7 +158,10 @@ pub struct OutputTape<T: Blank, S: Shape, const B: usize> {
 }
 
 impl<T: Blank, S: Shape, const B: usize> Tape for OutputTape<T, S, B> {
-    const BLANK: Self = Self { data: [Storage::BLANK; B], exponent: 0 };
+    const BLANK: Self = Self {
+        data: [Storage::BLANK; B],
+        exponent: 0,
+    };
 }
 
 impl<T: Blank, S: Shape, const B: usize> OutputTape<T, S, B> {
@@ -164,7 +172,11 @@ impl<T: Blank, S: Shape, const B: usize> OutputTape<T, S, B> {
 
     fn values(&self, batch: usize) -> Values<'_, T> {
         let data = Storage::flatten(self.data.get(..batch).unwrap_or_default());
-        Values { data, exponent: self.exponent, batch }
+        Values {
+            data,
+            exponent: self.exponent,
+            batch,
+        }
     }
 }
 
@@ -233,14 +245,30 @@ pub trait Layer: Sized {
     fn visit(&self, visitor: &mut impl Visitor);
 }
 
-/// A whole network: a layer with room for its errors. Implemented by [`net!`](crate::net!).
-pub trait Network: Layer {
-    /// Room for the errors of up to `B` samples.
-    type ErrorBuffers<const B: usize>: ErrorBuffers<Self::Elem>;
+/// A whole network. Implemented by [`net!`](crate::net!).
+pub trait Network: Sized {
+    /// Type of its input, weights and errors.
+    type Elem: Element;
+    /// The layers, in pairs.
+    type Layers: Layer<Elem = Self::Elem, Out = <Self::Elem as Element>::Head>;
+    /// Room for the errors of up to `BATCH` samples.
+    type Errors<const BATCH: usize>: Room<Self::Elem>;
+
+    /// All zero bytes: what a static holds before it is initialised.
+    const BLANK: Self;
+
+    /// The layers.
+    fn layers(&self) -> &Self::Layers;
+
+    /// The layers, to be trained.
+    fn layers_mut(&mut self) -> &mut Self::Layers;
+
+    /// What each layer costs, for training with up to `BATCH` samples.
+    fn costs<const BATCH: usize>() -> impl Iterator<Item = LayerCost>;
 }
 
-/// Two buffers that errors alternate between.
-pub trait ErrorBuffers<T> {
+/// Room for errors: two buffers that they alternate between.
+pub trait Room<T> {
     /// All zero bytes.
     const BLANK: Self;
 
@@ -248,25 +276,33 @@ pub trait ErrorBuffers<T> {
     fn pair(&mut self) -> [&mut [T]; 2];
 }
 
-/// Buffers of `B` times `FIRST` and `SECOND` elements.
-pub struct Buffers<T, const B: usize, const FIRST: usize, const SECOND: usize> {
+/// Two buffers for the errors of `B` samples, of `FIRST` and `SECOND` elements each.
+pub struct ErrorBuffers<T, const B: usize, const FIRST: usize, const SECOND: usize> {
     first: [[T; FIRST]; B],
     second: [[T; SECOND]; B],
 }
 
-impl<T: Blank, const B: usize, const FIRST: usize, const SECOND: usize> ErrorBuffers<T>
-    for Buffers<T, B, FIRST, SECOND>
+impl<T: Blank, const B: usize, const FIRST: usize, const SECOND: usize> Room<T>
+    for ErrorBuffers<T, B, FIRST, SECOND>
 {
-    const BLANK: Self = Self { first: [[T::BLANK; FIRST]; B], second: [[T::BLANK; SECOND]; B] };
+    const BLANK: Self = Self {
+        first: [[T::BLANK; FIRST]; B],
+        second: [[T::BLANK; SECOND]; B],
+    };
 
     fn pair(&mut self) -> [&mut [T]; 2] {
-        [self.first.as_flattened_mut(), self.second.as_flattened_mut()]
+        [
+            self.first.as_flattened_mut(),
+            self.second.as_flattened_mut(),
+        ]
     }
 }
 
 /// The first `len` elements of an error buffer; all of it where it is too short, which a kernel
 /// then refuses.
-fn part<T>(buffer: &mut [T], len: usize) -> &mut [T] {
+pub(crate) fn part<T>(buffer: &mut [T], len: usize) -> &mut [T] {
     let len = len.min(buffer.len());
-    buffer.split_at_mut_checked(len).map_or(Default::default(), |(part, _)| part)
+    buffer
+        .split_at_mut_checked(len)
+        .map_or(Default::default(), |(part, _)| part)
 }

@@ -3,7 +3,7 @@
 use crate::tensor::{Shape, Storage};
 use selvedge_kernels::element::Residual;
 use selvedge_kernels::init::{Gain, uniform};
-use selvedge_kernels::optim::{Parameter, Role, Sgd, Update};
+use selvedge_kernels::optim::{Parameter, Role};
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::{Element, Result};
 
@@ -68,11 +68,16 @@ pub struct Param<T: Element, S: Shape, R: Optimizer> {
 
 impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
     /// All zero bytes.
-    pub const BLANK: Self =
-        Self { value: Storage::BLANK, residual: Storage::BLANK, velocity: Velocities::BLANK, exponent: 0 };
+    pub const BLANK: Self = Self {
+        value: Storage::BLANK,
+        residual: Storage::BLANK,
+        velocity: Velocities::BLANK,
+        exponent: 0,
+    };
 
     /// Bytes that a deployed network stores for it.
-    pub const FLASH_BYTES: usize = S::LEN * T::DTYPE.bytes() + if T::DTYPE.is_integer() { 2 } else { 0 };
+    pub const FLASH_BYTES: usize =
+        S::LEN * T::DTYPE.bytes() + if T::DTYPE.is_integer() { 2 } else { 0 };
 
     /// The elements.
     pub fn elements(&self) -> &[T] {
@@ -107,18 +112,14 @@ impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
         self.exponent = if T::DTYPE.is_integer() { exponent } else { 0 };
     }
 
-    /// Prepares an update by a gradient of exponent `gradient_exponent`.
-    ///
-    /// # Errors
-    /// [`selvedge_kernels::Error::Length`] if `sgd` has momentum and `R` keeps no velocities.
-    pub fn update(&mut self, role: Role, sgd: &Sgd, gradient_exponent: i32, words: Words) -> Result<Update<'_, T>> {
-        let parameter = Parameter {
+    /// The tensor with its state, for an update.
+    pub fn parameter(&mut self, role: Role) -> Parameter<'_, T> {
+        Parameter {
             value: self.value.elements_mut(),
             residual: T::Residual::bytes_mut(self.residual.elements_mut()),
             velocity: self.velocity.velocities_mut(),
             exponent: &mut self.exponent,
             role,
-        };
-        parameter.update(sgd, gradient_exponent, words)
+        }
     }
 }

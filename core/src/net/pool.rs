@@ -1,7 +1,9 @@
 //! Max pooling.
 
 use super::conv::gives;
-use super::{Backward, Errors, Geometry, Info, Layer, OutputTape, Pass, Slide, Values, Visitor, part};
+use super::{
+    Backward, Errors, Geometry, Info, Layer, OutputTape, Pass, Slide, Values, Visitor, part,
+};
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
 use core::marker::PhantomData;
@@ -25,12 +27,22 @@ pub struct MaxPool2d<T: Element, In, Out, const K: usize = 2, G = Slide<2, 0>> {
 }
 
 impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> MaxPool2d<T, In, Out, K, G> {
-    const WINDOW: Window =
-        Window { kernel: [K; 2], stride: G::STRIDE, padding: G::PADDING, dilation: G::DILATION };
+    const WINDOW: Window = Window {
+        kernel: [K; 2],
+        stride: G::STRIDE,
+        padding: G::PADDING,
+        dilation: G::DILATION,
+    };
 
     const CHECKED: () = {
-        assert!(In::RANK == 3 && Out::RANK == 3, "max_pool2d: expected D3 images");
-        assert!(In::EXTENTS[2] == Out::EXTENTS[2], "max_pool2d: as many output channels as input channels");
+        assert!(
+            In::RANK == 3 && Out::RANK == 3,
+            "max_pool2d: expected D3 images"
+        );
+        assert!(
+            In::EXTENTS[2] == Out::EXTENTS[2],
+            "max_pool2d: as many output channels as input channels"
+        );
         assert!(
             gives::<In, Out>(&Self::WINDOW),
             "max_pool2d: the output's rows and columns are not those of this window"
@@ -39,11 +51,19 @@ impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> MaxPool2d<T
 
     const fn extents(batch: usize) -> Extents {
         let [height, width, channels, _] = In::EXTENTS;
-        Extents { batch, height, width, channels, window: Self::WINDOW }
+        Extents {
+            batch,
+            height,
+            width,
+            channels,
+            window: Self::WINDOW,
+        }
     }
 }
 
-impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> Layer for MaxPool2d<T, In, Out, K, G> {
+impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> Layer
+    for MaxPool2d<T, In, Out, K, G>
+{
     type Elem = T;
     type Out = T;
     type Input = In;
@@ -52,13 +72,20 @@ impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> Layer for M
 
     const BLANK: Self = {
         let () = Self::CHECKED;
-        Self { error_scale: Scale::UNSET, shapes: PhantomData }
+        Self {
+            error_scale: Scale::UNSET,
+            shapes: PhantomData,
+        }
     };
 
     const INFO: Info = Info {
         kind: "max_pool2d",
         numbers: 1,
-        errors: Errors { error: Out::LEN, spare: In::LEN, swaps: true },
+        errors: Errors {
+            error: Out::LEN,
+            spare: In::LEN,
+            swaps: true,
+        },
         ..Info::EMPTY
     };
 
@@ -75,12 +102,21 @@ impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> Layer for M
         tape: &'t mut Self::Tape<B>,
     ) -> Result<Values<'t, T>> {
         tape.exponent = x.exponent;
-        pool::max_forward(pass.exec, Self::extents(x.batch), x.data, tape.samples_mut(x.batch))
-            .map_err(in_layer(number))?;
+        pool::max_forward(
+            pass.exec,
+            Self::extents(x.batch),
+            x.data,
+            tape.samples_mut(x.batch),
+        )
+        .map_err(in_layer(number))?;
         Ok(tape.values(x.batch))
     }
 
-    fn output<'t, const B: usize>(&self, x: Values<'t, T>, tape: &'t Self::Tape<B>) -> Values<'t, T> {
+    fn output<'t, const B: usize>(
+        &self,
+        x: Values<'t, T>,
+        tape: &'t Self::Tape<B>,
+    ) -> Values<'t, T> {
         tape.values(x.batch)
     }
 
@@ -96,22 +132,44 @@ impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> Layer for M
         if !is_needed {
             return Ok(errors);
         }
-        let Backward { error, spare, exponent } = errors;
+        let Backward {
+            error,
+            spare,
+            exponent,
+        } = errors;
         let y = tape.values(x.batch).data;
         let dy = part(error, x.batch * Out::LEN);
         let dx = part(spare, x.batch * In::LEN);
         let mut run = |epilogue| -> KernelResult<u32> {
-            pool::max_backward(pass.exec, Self::extents(x.batch), x.data, y, dy, epilogue, &mut *dx)
+            pool::max_backward(
+                pass.exec,
+                Self::extents(x.batch),
+                x.data,
+                y,
+                dy,
+                epilogue,
+                &mut *dx,
+            )
         };
         let exponent = if Self::WINDOW.overlaps() {
             let rounding = Rounding::Stochastic(pass.error_words(number));
-            let run = |store| run(Epilogue { activation: Default::default(), store });
-            self.error_scale.requantize(exponent, T::MAGNITUDE_BITS, pass.mode, rounding, run)
+            let run = |store| {
+                run(Epilogue {
+                    activation: Default::default(),
+                    store,
+                })
+            };
+            self.error_scale
+                .requantize(exponent, T::MAGNITUDE_BITS, pass.mode, rounding, run)
         } else {
             run(Epilogue::EXACT).map(|_| exponent)
         };
         let exponent = exponent.map_err(in_layer(number))?;
-        Ok(Backward { error: spare, spare: error, exponent })
+        Ok(Backward {
+            error: spare,
+            spare: error,
+            exponent,
+        })
     }
 
     fn visit(&self, _: &mut impl Visitor) {}

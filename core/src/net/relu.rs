@@ -27,7 +27,11 @@ impl<T: Element, S: Shape> Layer for Relu<T, S> {
     const INFO: Info = Info {
         kind: "relu",
         numbers: 1,
-        errors: Errors { error: S::LEN, spare: 0, swaps: false },
+        errors: Errors {
+            error: S::LEN,
+            spare: 0,
+            swaps: false,
+        },
         ..Info::EMPTY
     };
 
@@ -51,7 +55,11 @@ impl<T: Element, S: Shape> Layer for Relu<T, S> {
         Ok(tape.values(x.batch))
     }
 
-    fn output<'t, const B: usize>(&self, x: Values<'t, T>, tape: &'t Self::Tape<B>) -> Values<'t, T> {
+    fn output<'t, const B: usize>(
+        &self,
+        x: Values<'t, T>,
+        tape: &'t Self::Tape<B>,
+    ) -> Values<'t, T> {
         tape.values(x.batch)
     }
 

@@ -9,10 +9,10 @@ use selvedge_kernels::dense::{self, Bias};
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
-use selvedge_kernels::optim::{Gradient, Role};
+use selvedge_kernels::optim::{Gradient, Parameter, Role};
 use selvedge_kernels::requantize::{self, Epilogue};
 use selvedge_kernels::rng::{Words, stream};
-use selvedge_kernels::scale::Scale;
+use selvedge_kernels::scale::{Mode, Scale};
 use selvedge_kernels::{Element, activation, conv};
 
 /// The three products of a layer: with its input, with its error, and of error and input.
@@ -36,7 +36,12 @@ pub(super) trait Products<T: Element>: Copy {
         dx: &mut [T],
     ) -> kernels::Result<u32>;
 
-    fn backward_weight(self, x: &[T], dy: &[T], gradient: &mut Gradient<'_, T, T::Acc>) -> kernels::Result<()>;
+    fn backward_weight(
+        self,
+        x: &[T],
+        dy: &[T],
+        gradient: &mut Gradient<'_, T, T::Acc>,
+    ) -> kernels::Result<()>;
 }
 
 macro_rules! impl_products {
@@ -65,7 +70,12 @@ macro_rules! impl_products {
                 $family::backward_input(exec, self, dy, weight, epilogue, dx)
             }
 
-            fn backward_weight(self, x: &[T], dy: &[T], gradient: &mut Gradient<'_, T, T::Acc>) -> kernels::Result<()> {
+            fn backward_weight(
+                self,
+                x: &[T],
+                dy: &[T],
+                gradient: &mut Gradient<'_, T, T::Acc>,
+            ) -> kernels::Result<()> {
                 $family::backward_weight(self, x, dy, gradient)
             }
         }
@@ -84,8 +94,12 @@ pub(super) struct Weighted<T: Element, W: Shape, R: Optimizer> {
 }
 
 impl<T: Element, W: Shape, R: Optimizer> Weighted<T, W, R> {
-    pub(super) const BLANK: Self =
-        Self { weight: Param::BLANK, bias: Param::BLANK, output_scale: Scale::UNSET, error_scale: Scale::UNSET };
+    pub(super) const BLANK: Self = Self {
+        weight: Param::BLANK,
+        bias: Param::BLANK,
+        output_scale: Scale::UNSET,
+        error_scale: Scale::UNSET,
+    };
 
     pub(super) const PARAMETERS: usize = W::LEN + W::First::LEN;
 
@@ -97,7 +111,9 @@ impl<T: Element, W: Shape, R: Optimizer> Weighted<T, W, R> {
     pub(super) fn init<A: Activation>(&mut self, seed: u32, number: u32) -> Result<()> {
         let words = Words::new(seed, stream::parameter(number, 0), 0);
         let fan_in = W::LEN.checked_div(W::First::LEN).unwrap_or(0);
-        self.weight.init(words, A::GAIN, fan_in).map_err(in_layer(number))?;
+        self.weight
+            .init(words, A::GAIN, fan_in)
+            .map_err(in_layer(number))?;
         // The bias' magnitude bits reach as far as those of the weights.
         let below = T::Bias::MAGNITUDE_BITS as i16 - T::MAGNITUDE_BITS as i16;
         self.bias.set_zero(self.weight.exponent() - below);
@@ -113,19 +129,10 @@ impl<T: Element, W: Shape, R: Optimizer> Weighted<T, W, R> {
         x: Values<'_, T>,
         tape: &'t mut OutputTape<A::Out<T>, S, B>,
     ) -> Result<Values<'t, A::Out<T>>> {
-        let acc_exponent = x.exponent + i32::from(self.weight.exponent());
-        let shift = acc_exponent - i32::from(self.bias.exponent());
-        let bias = Bias { values: self.bias.elements(), shift };
-        let weight = self.weight.elements();
         let out = tape.samples_mut(x.batch);
-        let run = |store| {
-            let epilogue = Epilogue { activation: A::ACTIVATION, store };
-            products.forward(pass.exec, x.data, weight, bias, epilogue, &mut *out)
-        };
-        let bits = <A::Out<T> as Element>::MAGNITUDE_BITS;
         tape.exponent = self
-            .output_scale
-            .requantize(acc_exponent, bits, pass.mode, Rounding::NearestEven, run)
+            .parts()
+            .forward(products, A::ACTIVATION, pass.exec, pass.mode, x, out)
             .map_err(in_layer(number))?;
         Ok(tape.values(x.batch))
     }
@@ -141,63 +148,157 @@ impl<T: Element, W: Shape, R: Optimizer> Weighted<T, W, R> {
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        let Backward { error, spare, exponent } = errors;
+        let Backward {
+            error,
+            spare,
+            exponent,
+        } = errors;
         let dy = part(error, x.batch * S::LEN);
-        let dx = if is_needed { Some(part(spare, x.batch * In::LEN)) } else { None };
+        if A::ACTIVATION == requantize::Activation::Relu {
+            activation::relu_backward(tape.values(x.batch).data, dy).map_err(in_layer(number))?;
+        }
+        let dx = if is_needed {
+            Some(part(spare, x.batch * In::LEN))
+        } else {
+            None
+        };
         let below = self
-            .products_back::<A, _>(products, pass, number, x, tape.values(x.batch).data, dy, exponent, dx)
+            .parts()
+            .backward(products, pass, number, x, dy, exponent, dx)
             .map_err(in_layer(number))?;
         Ok(match below {
-            Some(exponent) => Backward { error: spare, spare: error, exponent },
-            None => Backward { error, spare, exponent },
+            Some(exponent) => Backward {
+                error: spare,
+                spare: error,
+                exponent,
+            },
+            None => Backward {
+                error,
+                spare,
+                exponent,
+            },
         })
     }
 
-    /// Returns the exponent of `dx`, where that is asked for.
-    #[allow(clippy::too_many_arguments)] // as above
-    fn products_back<A: Activation, E: Executor>(
-        &mut self,
+    fn parts(&mut self) -> Parts<'_, T> {
+        Parts {
+            weight: self.weight.parameter(Role::Weight),
+            bias: self.bias.parameter(Role::Bias),
+            output_scale: &mut self.output_scale,
+            error_scale: &mut self.error_scale,
+        }
+    }
+
+    pub(super) fn visit(&self, visitor: &mut impl Visitor) {
+        visitor.parameter(
+            self.weight.elements(),
+            self.weight.residual(),
+            self.weight.exponent(),
+        );
+        visitor.parameter(
+            self.bias.elements(),
+            self.bias.residual(),
+            self.bias.exponent(),
+        );
+    }
+}
+
+/// The same without shapes in the type: however many layers of a kind a network has, one copy of
+/// what follows is linked.
+struct Parts<'a, T: Element> {
+    weight: Parameter<'a, T>,
+    bias: Parameter<'a, T::Bias>,
+    output_scale: &'a mut T::Scale,
+    error_scale: &'a mut T::Scale,
+}
+
+impl<T: Element> Parts<'_, T> {
+    /// Returns the exponent of `out`.
+    #[inline(never)]
+    fn forward<O: Element + Output<T>>(
+        self,
+        products: impl Products<T>,
+        activation: requantize::Activation,
+        exec: &impl Executor,
+        mode: Mode,
+        x: Values<'_, T>,
+        out: &mut [O],
+    ) -> kernels::Result<i32> {
+        let acc_exponent = x.exponent + i32::from(*self.weight.exponent);
+        let shift = acc_exponent - i32::from(*self.bias.exponent);
+        let bias = Bias {
+            values: self.bias.value,
+            shift,
+        };
+        let weight = &*self.weight.value;
+        let run = |store| {
+            products.forward(
+                exec,
+                x.data,
+                weight,
+                bias,
+                Epilogue { activation, store },
+                &mut *out,
+            )
+        };
+        self.output_scale.requantize(
+            acc_exponent,
+            O::MAGNITUDE_BITS,
+            mode,
+            Rounding::NearestEven,
+            run,
+        )
+    }
+
+    /// Takes the error to `dx`, where that is asked for, and returns its exponent; updates.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, and what differs
+    fn backward<E: Executor>(
+        self,
         products: impl Products<T>,
         pass: &Pass<'_, E>,
         number: u32,
         x: Values<'_, T>,
-        y: &[A::Out<T>],
-        dy: &mut [T],
+        dy: &[T],
         exponent: i32,
         dx: Option<&mut [T]>,
     ) -> kernels::Result<Option<i32>> {
-        if A::ACTIVATION == requantize::Activation::Relu {
-            activation::relu_backward(y, dy)?;
-        }
         let below = match dx {
             None => None,
             Some(dx) => {
-                let acc_exponent = exponent + i32::from(self.weight.exponent());
+                let acc_exponent = exponent + i32::from(*self.weight.exponent);
                 let rounding = Rounding::Stochastic(pass.error_words(number));
-                let weight = self.weight.elements();
+                let weight = &*self.weight.value;
                 let run = |store| {
-                    let epilogue = Epilogue { activation: Default::default(), store };
+                    let epilogue = Epilogue {
+                        activation: Default::default(),
+                        store,
+                    };
                     products.backward_input(pass.exec, dy, weight, epilogue, &mut *dx)
                 };
-                Some(self.error_scale.requantize(acc_exponent, T::MAGNITUDE_BITS, pass.mode, rounding, run)?)
+                Some(self.error_scale.requantize(
+                    acc_exponent,
+                    T::MAGNITUDE_BITS,
+                    pass.mode,
+                    rounding,
+                    run,
+                )?)
             }
         };
         let words = pass.update_words(number, 0);
-        let update = self.weight.update(Role::Weight, &pass.sgd, exponent + x.exponent, words)?;
+        let update = self
+            .weight
+            .update(&pass.sgd, exponent + x.exponent, words)?;
         let mut gradient = Gradient::Apply(update);
         products.backward_weight(x.data, dy, &mut gradient)?;
         gradient.finish();
 
+        let outputs = self.bias.value.len();
         let words = pass.update_words(number, 1);
-        let update = self.bias.update(Role::Bias, &pass.sgd, exponent, words)?;
+        let update = self.bias.update(&pass.sgd, exponent, words)?;
         let mut gradient = Gradient::Apply(update);
-        dense::backward_bias::<T>(W::First::LEN, dy, &mut gradient)?;
+        dense::backward_bias::<T>(outputs, dy, &mut gradient)?;
         gradient.finish();
         Ok(below)
-    }
-
-    pub(super) fn visit(&self, visitor: &mut impl Visitor) {
-        visitor.parameter(self.weight.elements(), self.weight.residual(), self.weight.exponent());
-        visitor.parameter(self.bias.elements(), self.bias.residual(), self.bias.exponent());
     }
 }

@@ -33,7 +33,9 @@ pub struct Tensor<T: Blank, S: Shape> {
 
 impl<T: Blank, S: Shape> Tensor<T, S> {
     /// All zero bytes, for statics. For unsigned types that is the lowest value, not zero.
-    pub const BLANK: Self = Self { data: Storage::BLANK };
+    pub const BLANK: Self = Self {
+        data: Storage::BLANK,
+    };
 
     /// The tensor of these elements.
     pub const fn from_array(data: S::Array<T>) -> Self {
@@ -73,7 +75,9 @@ where
     S::Array<T>: Clone,
 {
     fn clone(&self) -> Self {
-        Self { data: self.data.clone() }
+        Self {
+            data: self.data.clone(),
+        }
     }
 }
 

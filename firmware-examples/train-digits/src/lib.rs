@@ -1,7 +1,7 @@
 //! Training on a microcontroller: what the programs of this package share.
 //!
 //! [`board`] is the one place that knows a machine and the one place of unsafe code; [`report`]
-//! prints. What is trained stands in the package `workload`, which the host and wasm run, too.
+//! prints. What is trained stands in the package `selvedge-digits`, which the host and wasm run, too.
 #![no_std]
 
 pub mod board;

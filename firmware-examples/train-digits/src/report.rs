@@ -12,8 +12,8 @@ pub fn text(key: &str, value: &str) {
 }
 
 /// A number.
-pub fn number(key: &str, value: u64) {
-    let mut digits = [0; 20];
+pub fn number(key: &str, value: u32) {
+    let mut digits = [0; 10];
     let mut rest = value;
     let mut start = digits.len();
     for (at, digit) in digits.iter_mut().enumerate().rev() {

@@ -1,26 +1,26 @@
-//! A few steps in each integer type: one fingerprint each, to be compared with the host's.
+//! An epoch in each integer type of the demo: one fingerprint each, to be compared with the host's.
 #![no_std]
 #![no_main]
 
+use selvedge_core::Serial;
+use selvedge_digits::{CnnTrainer, SEED, TRAIN, course};
 use train_digits::board::{self, Singleton};
 use train_digits::report::{self, fail};
-use workload::{Cnn, SEED, SHORT_STEPS};
+
+static ORDER: Singleton<[u16; TRAIN]> = Singleton::new([0; TRAIN]);
 
 macro_rules! fingerprint {
-    ($t:ident) => {{
-        static TRAINED: Singleton<Cnn<$t>> = Singleton::new(Cnn::<$t>::ZEROED);
+    ($order:ident, $t:ident) => {{
+        static TRAINED: Singleton<CnnTrainer<$t>> = Singleton::new(CnnTrainer::<$t>::BLANK);
         let Some(trained) = TRAINED.take() else {
             fail("taken twice")
         };
-        trained.init(SEED);
-        for _ in 0..SHORT_STEPS {
-            if !trained.train_step() {
-                fail("a training step was refused");
-            }
+        if course(trained, &Serial, SEED, 1, $order, |_| ()).is_err() {
+            fail("a training step was refused");
         }
         report::hex(
             concat!("fingerprint_", stringify!($t)),
-            &trained.fingerprint(),
+            &trained.fingerprint().0,
         );
     }};
 }
@@ -28,10 +28,13 @@ macro_rules! fingerprint {
 #[board::entry]
 fn main() -> ! {
     board::start();
-    fingerprint!(i8);
-    fingerprint!(u8);
-    fingerprint!(i16);
-    fingerprint!(u16);
+    let Some(order) = ORDER.take() else {
+        fail("taken twice")
+    };
+    fingerprint!(order, i8);
+    fingerprint!(order, u8);
+    fingerprint!(order, i16);
+    fingerprint!(order, u16);
     board::exit(0)
 }
 

@@ -3,16 +3,18 @@
 #![no_std]
 #![no_main]
 
+use selvedge_core::Serial;
+use selvedge_digits::{CnnTrainer, EPOCHS, SEED, TRAIN, course, test};
 use train_digits::board::{self, Singleton};
-use workload::{Cnn, SEED};
 
-static TRAINED: Singleton<Cnn<i8>> = Singleton::new(Cnn::<i8>::ZEROED);
+static TRAINED: Singleton<CnnTrainer<i8>> = Singleton::new(CnnTrainer::<i8>::BLANK);
+static ORDER: Singleton<[u16; TRAIN]> = Singleton::new([0; TRAIN]);
 
 #[board::entry]
 fn main() -> ! {
-    if let Some(trained) = TRAINED.take() {
-        trained.init(SEED);
-        let _ = core::hint::black_box(trained.train_step());
+    if let (Some(trained), Some(order)) = (TRAINED.take(), ORDER.take()) {
+        let _ = core::hint::black_box(course(trained, &Serial, SEED, EPOCHS, order, |_| ()));
+        let _ = core::hint::black_box(trained.count_right(&Serial, &test()));
         #[cfg(feature = "control-panic")]
         core::hint::black_box([1, 2, 3][core::hint::black_box(1)]);
     }

@@ -2,53 +2,63 @@
 #![no_std]
 #![no_main]
 
+use selvedge_core::Serial;
+#[cfg(not(feature = "microbit"))]
+use selvedge_digits::CnnTrainer;
+#[cfg(feature = "microbit")]
+use selvedge_digits::MlpTrainer;
+use selvedge_digits::{EPOCHS, SEED, TEST, TRAIN, course, test};
 use train_digits::board::{self, Singleton};
 use train_digits::report::{self, fail};
-#[cfg(not(feature = "microbit"))]
-use workload::Cnn;
-#[cfg(feature = "microbit")]
-use workload::Mlp;
-use workload::{SEED, STEPS, TEST};
 
 #[cfg(all(not(feature = "microbit"), not(feature = "control-float")))]
-type Trained = Cnn<i8>;
+type Trained = CnnTrainer<i8>;
 #[cfg(all(not(feature = "microbit"), feature = "control-float"))]
-type Trained = Cnn<f32>;
+type Trained = CnnTrainer<f32>;
 #[cfg(feature = "microbit")]
-type Trained = Mlp<i8>;
+type Trained = MlpTrainer<i8>;
 
-/// In .bss: never on the stack.
-static TRAINED: Singleton<Trained> = Singleton::new(Trained::ZEROED);
+// In .bss: never on the stack.
+static TRAINED: Singleton<Trained> = Singleton::new(Trained::BLANK);
+static ORDER: Singleton<[u16; TRAIN]> = Singleton::new([0; TRAIN]);
 
 #[board::entry]
 fn main() -> ! {
     board::start();
-    let Some(trained) = TRAINED.take() else {
+    let (Some(trained), Some(order)) = (TRAINED.take(), ORDER.take()) else {
         fail("taken twice")
     };
-    run(trained)
+    match run(trained, order) {
+        Ok(()) => board::exit(0),
+        Err(_) => fail("a training step was refused"),
+    }
 }
 
-fn run(trained: &mut Trained) -> ! {
-    trained.init(SEED);
-    report::number("test_samples", u64::from(TEST));
-    report::number("correct_before", u64::from(trained.correct()));
-    let mut instructions = 0;
-    for _ in 0..STEPS {
-        let start = board::instructions();
-        if !trained.train_step() {
-            fail("a training step was refused");
-        }
-        instructions += board::instructions() - start;
-    }
-    report::number("correct_after", u64::from(trained.correct()));
-    report::number("steps", u64::from(STEPS));
-    report::number("step_instructions", instructions / u64::from(STEPS));
-    report::number("train_ram_bytes", Trained::RAM_BYTES as u64);
-    report::number("model_flash_bytes", Trained::FLASH_BYTES as u64);
-    report::hex("fingerprint", &trained.fingerprint());
-    report::number("stack_bytes", u64::from(board::stack_bytes()));
-    board::exit(0)
+fn run(trained: &mut Trained, order: &mut [u16; TRAIN]) -> selvedge_core::Result<()> {
+    trained.init(SEED)?;
+    report::number("test_samples", TEST as u32);
+    report::number(
+        "correct_before",
+        trained.count_right(&Serial, &test())? as u32,
+    );
+    let (mut steps, mut instructions, mut last) = (0, 0, board::instructions());
+    course(trained, &Serial, SEED, EPOCHS, order, |_| {
+        let now = board::instructions();
+        instructions = (now - last) as u32;
+        (steps, last) = (steps + 1, now);
+    })?;
+    report::number(
+        "correct_after",
+        trained.count_right(&Serial, &test())? as u32,
+    );
+    report::number("steps", steps);
+    // Of the last step.
+    report::number("step_instructions", instructions);
+    report::number("train_ram_bytes", Trained::RAM_BYTES as u32);
+    report::number("model_flash_bytes", Trained::FLASH_BYTES as u32);
+    report::hex("fingerprint", &trained.fingerprint().0);
+    report::number("stack_bytes", board::stack_bytes());
+    Ok(())
 }
 
 #[panic_handler]

@@ -188,3 +188,232 @@ impl Isa for Avx2 {
         unsafe { widen(x) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::Avx2;
+    use crate::arch::scalar::{TILE, add_row};
+    use crate::arch::{Isa, Kernel, Scalar};
+    use crate::element::Element;
+    use crate::rng::mix32;
+    use half::{bf16, f16};
+    use std::vec::Vec;
+
+    /// The proof without the feature `detect`, so that a plain `cargo test` compares, too.
+    fn avx2() -> Option<Avx2> {
+        let has = std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("f16c");
+        if !has {
+            std::eprintln!("skipped: this processor has no AVX2 with F16C");
+        }
+        has.then_some(Avx2(()))
+    }
+
+    struct Dot<'a, T>(&'a [T], &'a [T]);
+
+    impl<T: Element> Kernel for Dot<'_, T> {
+        type Output = T::Acc;
+
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) -> T::Acc {
+            T::dot(isa, self.0, self.1)
+        }
+    }
+
+    struct AddRow<'a, T: Element>(T, &'a [T]);
+
+    impl<T: Element> Kernel for AddRow<'_, T> {
+        type Output = [T::Acc; TILE];
+
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) -> [T::Acc; TILE] {
+            let mut sums = [T::Acc::default(); TILE];
+            add_row::<T, I>(isa, &mut sums, self.0.widen(), self.1);
+            add_row::<T, I>(isa, &mut sums, self.0.widen(), self.1);
+            sums
+        }
+    }
+
+    struct Widen(f16);
+
+    impl Kernel for Widen {
+        type Output = [f32; 8];
+
+        #[inline(always)]
+        fn run<I: Isa>(self, isa: I) -> [f32; 8] {
+            isa.widen_f16(&[
+                self.0,
+                f16::ONE,
+                self.0,
+                f16::MAX,
+                self.0,
+                self.0,
+                f16::MIN,
+                self.0,
+            ])
+        }
+    }
+
+    /// `word(i)` for all `i` of a slice, or one of the `extremes` for one element in four.
+    fn fill<T: Copy>(n: usize, seed: u32, extremes: &[T], word: impl Fn(u32) -> T) -> Vec<T> {
+        (0..n as u32)
+            .map(|i| {
+                let u = mix32(seed ^ mix32(i));
+                match extremes.get((u >> 8) as usize % (4 * extremes.len())) {
+                    Some(&extreme) => extreme,
+                    None => word(u),
+                }
+            })
+            .collect()
+    }
+
+    const LONGEST: usize = 200;
+    const OFFSETS: usize = 32;
+
+    /// Compares all lengths and alignments; `same` tells whether two sums are equal.
+    fn dots_agree<T: Element>(
+        name: &str,
+        extremes: &[T],
+        word: impl Fn(u32) -> T,
+        same: impl Fn(T::Acc, T::Acc) -> bool,
+    ) {
+        let Some(isa) = avx2() else { return };
+        let n = LONGEST + OFFSETS;
+        let a = fill(n, 1, extremes, &word);
+        let b = fill(n, 2, extremes, &word);
+        for len in (0..=70).chain([95, 96, 97, 127, 128, 129, LONGEST]) {
+            for offset in 0..OFFSETS {
+                let (a, b) = (&a[offset..offset + len], &b[OFFSETS - 1 - offset..][..len]);
+                let (got, want) = (isa.run(Dot(a, b)), Dot(a, b).run(Scalar));
+                assert!(
+                    same(got, want),
+                    "dot_{name}: {len} elements at offset {offset}"
+                );
+            }
+        }
+        for &extreme in extremes {
+            let a = std::vec![extreme; LONGEST];
+            for len in 0..=70 {
+                for other in extremes {
+                    let b = std::vec![*other; LONGEST];
+                    let kernel = || Dot(&a[..len], &b[..len]);
+                    let (got, want) = (isa.run(kernel()), kernel().run(Scalar));
+                    assert!(
+                        same(got, want),
+                        "dot_{name}: {len} times {extreme:?} {other:?}"
+                    );
+                }
+            }
+        }
+        for (len, &factor) in (0..=TILE).zip(a.iter().cycle()) {
+            let row = &b[len..2 * len];
+            let (got, want) = (
+                isa.run(AddRow(factor, row)),
+                AddRow(factor, row).run(Scalar),
+            );
+            let all = got.iter().zip(&want).all(|(&got, &want)| same(got, want));
+            assert!(all, "add_row of {len} {name}");
+        }
+    }
+
+    #[test]
+    fn integers_agree() {
+        // -128 and -2^15 may stand in raw input data.
+        let i8s = [i8::MIN, i8::MAX, -127, -1, 0, 1];
+        dots_agree("i8", &i8s, |u| u as i8, |a, b| a == b);
+        let u8s = i8s.map(|x| x as u8 ^ 0x80);
+        dots_agree("u8", &u8s, |u| u as u8, |a, b| a == b);
+        let i16s = [i16::MIN, i16::MAX, -i16::MAX, -1, 0, 1];
+        dots_agree("i16", &i16s, |u| u as i16, |a, b| a == b);
+        let u16s = i16s.map(|x| x as u16 ^ 0x8000);
+        dots_agree("u16", &u16s, |u| u as u16, |a, b| a == b);
+        // 24 magnitude bits.
+        let i32s = [-(1 << 24), (1 << 24) - 1, -1, 0, 1];
+        dots_agree("i32", &i32s, |u| u as i32 >> 7, |a, b| a == b);
+        let u32s = i32s.map(|x| x as u32 ^ 0x8000_0000);
+        dots_agree(
+            "u32",
+            &u32s,
+            |u| (u as i32 >> 7) as u32 ^ 0x8000_0000,
+            |a, b| a == b,
+        );
+        // 53 magnitude bits.
+        let i64s = [-(1 << 53), (1 << 53) - 1, -1, 0, 1];
+        let wide = |u: u32| (i64::from(u as i32) << 22) + i64::from(mix32(u) >> 11);
+        dots_agree("i64", &i64s, wide, |a, b| a == b);
+        let u64s = i64s.map(|x| x as u64 ^ 1 << 63);
+        dots_agree("u64", &u64s, |u| wide(u) as u64 ^ 1 << 63, |a, b| a == b);
+    }
+
+    #[test]
+    fn floats_agree_bit_by_bit() {
+        // All NaN count as equal: which of two payloads survives is not defined.
+        let same32 = |a: f32, b: f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+        let same64 = |a: f64, b: f64| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+        let f16s = [
+            f16::MAX,
+            f16::MIN,
+            f16::MIN_POSITIVE_SUBNORMAL,
+            f16::NEG_ZERO,
+            f16::ONE,
+        ];
+        let half = |u: u32| f16::from_bits(u as u16 & 0xBBFF); // exponents up to 2^-1
+        dots_agree("f16", &f16s, half, same32);
+        let bf16s = [
+            bf16::MIN_POSITIVE_SUBNORMAL,
+            bf16::NEG_ZERO,
+            bf16::ONE,
+            bf16::NEG_ONE,
+        ];
+        let brain = |u: u32| bf16::from_f32(u as i32 as f32);
+        dots_agree("bf16", &bf16s, brain, same32);
+        dots_agree(
+            "bf16 beyond the range",
+            &[bf16::MAX, bf16::MIN, bf16::NAN],
+            brain,
+            same32,
+        );
+        let f32s = [f32::MIN_POSITIVE, -0.0, 1.0, 1e-45, -3e18];
+        let single = |u: u32| u as i32 as f32 / 65_537.0;
+        dots_agree("f32", &f32s, single, same32);
+        dots_agree(
+            "f32 beyond the range",
+            &[f32::MAX, f32::INFINITY, f32::NAN],
+            single,
+            same32,
+        );
+        let f64s = [f64::MIN_POSITIVE, -0.0, 1.0, 5e-324, -1e150];
+        dots_agree("f64", &f64s, |u| f64::from(u as i32) / 65_537.0, same64);
+    }
+
+    #[test]
+    fn every_half_precision_number_is_widened_alike() {
+        let Some(isa) = avx2() else { return };
+        for bits in 0..=u16::MAX {
+            let x = f16::from_bits(bits);
+            let (got, want) = (isa.run(Widen(x)), Widen(x).run(Scalar));
+            for (got, want) in got.iter().zip(&want) {
+                let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
+                assert!(same, "{bits:#06x}: {got} and {want}");
+            }
+        }
+    }
+
+    /// As many products as `dense` admits, all of the largest magnitude.
+    #[test]
+    fn the_longest_sums_agree() {
+        let Some(isa) = avx2() else { return };
+        for (a, b) in [(127i8, 127i8), (-128, 127), (-128, -127)] {
+            let (a, b) = (
+                std::vec![a; i8::MAX_PRODUCTS],
+                std::vec![b; i8::MAX_PRODUCTS],
+            );
+            assert_eq!(isa.run(Dot(&a, &b)), Dot(&a, &b).run(Scalar));
+        }
+        let a = std::vec![-(1i32 << 24); i32::MAX_PRODUCTS];
+        let b = std::vec![(1i32 << 24) - 1; i32::MAX_PRODUCTS];
+        assert_eq!(isa.run(Dot(&a, &b)), Dot(&a, &b).run(Scalar));
+    }
+}

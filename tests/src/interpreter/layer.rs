@@ -1,0 +1,476 @@
+//! The layers of the interpreter: each calls its kernels and keeps its parameters and exponents.
+
+use super::parameter::{self, Parameter};
+use super::{Integer, Tensor};
+use crate::golden::{Act, Layer as Config};
+use selvedge_kernels::dense::Bias;
+use selvedge_kernels::element::Output;
+use selvedge_kernels::exec::Executor;
+use selvedge_kernels::fixed::Rounding;
+use selvedge_kernels::init::Gain;
+use selvedge_kernels::optim::{Role, Sgd};
+use selvedge_kernels::requantize::{Activation, Epilogue};
+use selvedge_kernels::rng::{Words, stream};
+use selvedge_kernels::scale::{Exponent, Mode, Scale};
+use selvedge_kernels::window::Window;
+use selvedge_kernels::{Element, Result, activation, conv, dense, pool};
+use serde_json::{Value, json};
+
+/// Where a layer stands in its network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) number: u32,
+    pub(super) seed: u32,
+    /// Something below has parameters.
+    pub(super) passes_error: bool,
+    pub(super) is_head: bool,
+    /// Weights without residuals.
+    pub(super) is_bare: bool,
+    pub(super) has_momentum: bool,
+}
+
+impl Place {
+    /// How the error that this layer passes down is rounded.
+    fn rounding(&self, step: u32) -> Rounding {
+        Rounding::Stochastic(Words::new(self.seed, stream::error(self.number), step))
+    }
+}
+
+/// One layer.
+#[derive(Clone)]
+pub(super) enum Layer<T: Element> {
+    Weighted(Box<Weighted<T>>),
+    Pool(Pool<T>),
+    Flatten,
+    Relu,
+}
+
+impl<T: Element> Layer<T> {
+    /// The layer of a configuration; `extents` are those of an input sample.
+    pub(super) fn new(config: &Config, extents: &[usize], place: Place) -> Result<Self> {
+        Ok(match config {
+            Config::Dense { n_in, n_out, act } => {
+                let shape = dense::Shape {
+                    batch: 1,
+                    inputs: *n_in,
+                    outputs: *n_out,
+                };
+                Self::Weighted(Box::new(Weighted::new(Product::Dense(shape), *act, place)?))
+            }
+            Config::Conv2d {
+                c_in,
+                c_out,
+                k,
+                pad,
+                act,
+                stride,
+                groups,
+                dil,
+            } => {
+                let shape = conv::Shape {
+                    batch: 1,
+                    height: extents[0],
+                    width: extents[1],
+                    channels: *c_in,
+                    filters: *c_out,
+                    groups: *groups,
+                    window: Window {
+                        kernel: k.get(),
+                        stride: stride.get(),
+                        padding: pad.get(),
+                        dilation: dil.get(),
+                    },
+                };
+                Self::Weighted(Box::new(Weighted::new(Product::Conv(shape), *act, place)?))
+            }
+            Config::MaxPool { k, stride, pad } => Self::Pool(Pool {
+                shape: pool::Shape {
+                    batch: 1,
+                    height: extents[0],
+                    width: extents[1],
+                    channels: extents[2],
+                    window: Window {
+                        kernel: k.get(),
+                        stride: stride.unwrap_or(*k).get(),
+                        padding: pad.get(),
+                        dilation: [1, 1],
+                    },
+                },
+                error: T::Scale::UNSET,
+                place,
+            }),
+            Config::Flatten {} => Self::Flatten,
+            Config::Activation { act: Act::Relu } => Self::Relu,
+        })
+    }
+
+    /// Extents of an output sample.
+    pub(super) fn outputs(&self, extents: &[usize]) -> Result<Vec<usize>> {
+        Ok(match self {
+            Self::Weighted(layer) => match layer.product {
+                Product::Dense(shape) => vec![shape.outputs],
+                Product::Conv(shape) => {
+                    let [rows, columns] = shape.outputs()?;
+                    vec![rows, columns, shape.filters]
+                }
+            },
+            Self::Pool(layer) => {
+                let [rows, columns] = layer.shape.outputs()?;
+                vec![rows, columns, layer.shape.channels]
+            }
+            Self::Flatten => vec![extents.iter().product()],
+            Self::Relu => extents.to_vec(),
+        })
+    }
+
+    pub(super) fn forward(
+        &mut self,
+        exec: &impl Executor,
+        x: &Tensor<T>,
+        mode: Mode,
+    ) -> Result<Tensor<T>> {
+        let mut extents = vec![x.extents[0]];
+        extents.extend(self.outputs(&x.extents[1..])?);
+        Ok(match self {
+            Self::Weighted(layer) => layer.forward(exec, x, mode)?,
+            Self::Pool(layer) => {
+                let mut values = vec![T::ZERO; extents.iter().product()];
+                pool::max_forward(exec, layer.batched(x), &x.values, &mut values)?;
+                Tensor {
+                    values,
+                    exponent: x.exponent,
+                    extents,
+                }
+            }
+            Self::Flatten => Tensor {
+                extents,
+                ..x.clone()
+            },
+            Self::Relu => {
+                let mut y = x.clone();
+                activation::relu(&mut y.values);
+                y
+            }
+        })
+    }
+
+    /// Updates the layer and returns the error below, unless nothing below needs it. `y` is the
+    /// output of the forward pass, which the head does not need.
+    pub(super) fn backward(
+        &mut self,
+        exec: &impl Executor,
+        x: &Tensor<T>,
+        y: Option<&Tensor<T>>,
+        mut dy: Tensor<T>,
+        sgd: &Sgd,
+        step: u32,
+    ) -> Result<Option<Tensor<T>>> {
+        Ok(match self {
+            Self::Weighted(layer) => layer.backward(exec, x, y, dy, sgd, step)?,
+            Self::Pool(layer) => {
+                let y = y.expect("the head is the last layer");
+                Some(layer.backward(exec, x, y, &dy, step)?)
+            }
+            Self::Flatten => {
+                dy.extents.clone_from(&x.extents);
+                Some(dy)
+            }
+            Self::Relu => {
+                let y = y.expect("the head is the last layer");
+                activation::relu_backward(&y.values, &mut dy.values)?;
+                Some(dy)
+            }
+        })
+    }
+}
+
+impl<T: Integer> Layer<T> {
+    pub(super) fn state(&self) -> Value {
+        let unset = scale_state(Exponent::UNSET);
+        match self {
+            Self::Weighted(layer) => json!({
+                "params": parameter::both(&layer.weight, &layer.bias),
+                "exponents": [scale_state(layer.scale), scale_state(layer.error)],
+            }),
+            Self::Pool(layer) if layer.shape.window.overlaps() => {
+                json!({ "params": {}, "exponents": [scale_state(layer.error)] })
+            }
+            Self::Pool(_) | Self::Flatten => json!({ "params": {}, "exponents": [] }),
+            // The reference lists a state that a ReLU alone does not use.
+            Self::Relu => json!({ "params": {}, "exponents": [unset] }),
+        }
+    }
+}
+
+/// An exponent state as the golden files list it.
+pub(super) fn scale_state(scale: Exponent) -> Value {
+    json!([scale.get(), scale.low()])
+}
+
+/// What is multiplied with the weights; `batch` is 1.
+#[derive(Clone, Copy, Debug)]
+enum Product {
+    Dense(dense::Shape),
+    Conv(conv::Shape),
+}
+
+/// A dense layer or a convolution.
+#[derive(Clone)]
+pub(super) struct Weighted<T: Element> {
+    product: Product,
+    activation: Activation,
+    weight: Parameter<T>,
+    bias: Parameter<T::Bias>,
+    scale: T::Scale,
+    error: T::Scale,
+    place: Place,
+}
+
+impl<T: Element> Weighted<T> {
+    fn new(product: Product, act: Option<Act>, place: Place) -> Result<Self> {
+        let (outputs, fan_in) = match product {
+            Product::Dense(shape) => (shape.outputs, shape.inputs),
+            Product::Conv(shape) => {
+                let cells: usize = shape.window.kernel.iter().product();
+                (shape.filters, cells * shape.channels / shape.groups)
+            }
+        };
+        let parameter = |k| stream::parameter(place.number, k);
+        let mut weight = Parameter::zeros(
+            outputs * fan_in,
+            Role::Weight,
+            !place.is_bare,
+            place.has_momentum,
+            place.seed,
+            parameter(0),
+        );
+        let gain = if act.is_some() || place.is_head {
+            Gain::He
+        } else {
+            Gain::LeCun
+        };
+        weight.fill_uniform(gain, fan_in)?;
+        let mut bias = Parameter::zeros(
+            outputs,
+            Role::Bias,
+            false,
+            place.has_momentum,
+            place.seed,
+            parameter(1),
+        );
+        let more_bits = <T::Bias as Element>::MAGNITUDE_BITS - T::MAGNITUDE_BITS;
+        bias.exponent = weight.exponent - more_bits as i16;
+        Ok(Self {
+            product,
+            activation: match act {
+                None => Activation::Identity,
+                Some(Act::Relu) => Activation::Relu,
+            },
+            weight,
+            bias,
+            scale: T::Scale::UNSET,
+            error: T::Scale::UNSET,
+            place,
+        })
+    }
+
+    pub(super) fn is_head(&self) -> bool {
+        self.place.is_head
+    }
+
+    /// The forward pass; the head's output has a wider type than that of other layers.
+    pub(super) fn forward<O: Element + Output<T>>(
+        &mut self,
+        exec: &impl Executor,
+        x: &Tensor<T>,
+        mode: Mode,
+    ) -> Result<Tensor<O>> {
+        let batch = x.extents[0];
+        let mut extents = vec![batch];
+        match self.product {
+            Product::Dense(shape) => extents.push(shape.outputs),
+            Product::Conv(shape) => {
+                extents.extend(shape.outputs()?);
+                extents.push(shape.filters);
+            }
+        }
+        let acc_exponent = x.exponent + i32::from(self.weight.exponent);
+        let weight = &self.weight.values;
+        let bias = Bias::<T> {
+            values: &self.bias.values,
+            shift: acc_exponent - i32::from(self.bias.exponent),
+        };
+        let mut values = vec![O::ZERO; extents.iter().product()];
+        let exponent = self.scale.requantize(
+            acc_exponent,
+            O::MAGNITUDE_BITS,
+            mode,
+            Rounding::NearestEven,
+            |store| {
+                let epilogue = Epilogue {
+                    activation: self.activation,
+                    store,
+                };
+                match self.product {
+                    Product::Dense(shape) => {
+                        let shape = dense::Shape { batch, ..shape };
+                        dense::forward(exec, shape, &x.values, weight, bias, epilogue, &mut values)
+                    }
+                    Product::Conv(shape) => {
+                        let shape = conv::Shape { batch, ..shape };
+                        conv::forward(exec, shape, &x.values, weight, bias, epilogue, &mut values)
+                    }
+                }
+            },
+        )?;
+        Ok(Tensor {
+            values,
+            exponent,
+            extents,
+        })
+    }
+
+    fn backward(
+        &mut self,
+        exec: &impl Executor,
+        x: &Tensor<T>,
+        y: Option<&Tensor<T>>,
+        mut dy: Tensor<T>,
+        sgd: &Sgd,
+        step: u32,
+    ) -> Result<Option<Tensor<T>>> {
+        let batch = x.extents[0];
+        if self.activation == Activation::Relu {
+            let y = y.expect("the head has no activation");
+            activation::relu_backward(&y.values, &mut dy.values)?;
+        }
+        let dx = if self.place.passes_error {
+            Some(self.backward_input(exec, x, &dy, step)?)
+        } else {
+            None
+        };
+        let product = self.product;
+        self.weight.update(
+            sgd,
+            dy.exponent + x.exponent,
+            step,
+            |gradient| match product {
+                Product::Dense(shape) => {
+                    let shape = dense::Shape { batch, ..shape };
+                    dense::backward_weight(shape, &x.values, &dy.values, gradient)
+                }
+                Product::Conv(shape) => {
+                    let shape = conv::Shape { batch, ..shape };
+                    conv::backward_weight(shape, &x.values, &dy.values, gradient)
+                }
+            },
+        )?;
+        let outputs = self.bias.values.len();
+        self.bias.update(sgd, dy.exponent, step, |gradient| {
+            dense::backward_bias::<T>(outputs, &dy.values, gradient)
+        })?;
+        Ok(dx)
+    }
+
+    fn backward_input(
+        &mut self,
+        exec: &impl Executor,
+        x: &Tensor<T>,
+        dy: &Tensor<T>,
+        step: u32,
+    ) -> Result<Tensor<T>> {
+        let batch = x.extents[0];
+        let weight = &self.weight.values;
+        let mut values = vec![T::ZERO; x.values.len()];
+        let exponent = self.error.requantize(
+            dy.exponent + i32::from(self.weight.exponent),
+            T::MAGNITUDE_BITS,
+            Mode::Train,
+            self.place.rounding(step),
+            |store| {
+                let epilogue = Epilogue {
+                    activation: Activation::Identity,
+                    store,
+                };
+                match self.product {
+                    Product::Dense(shape) => {
+                        let shape = dense::Shape { batch, ..shape };
+                        dense::backward_input(
+                            exec,
+                            shape,
+                            &dy.values,
+                            weight,
+                            epilogue,
+                            &mut values,
+                        )
+                    }
+                    Product::Conv(shape) => {
+                        let shape = conv::Shape { batch, ..shape };
+                        conv::backward_input(exec, shape, &dy.values, weight, epilogue, &mut values)
+                    }
+                }
+            },
+        )?;
+        Ok(Tensor {
+            values,
+            exponent,
+            extents: x.extents.clone(),
+        })
+    }
+}
+
+/// Maximum pooling.
+#[derive(Clone)]
+pub(super) struct Pool<T: Element> {
+    shape: pool::Shape,
+    /// Used where windows overlap.
+    error: T::Scale,
+    place: Place,
+}
+
+impl<T: Element> Pool<T> {
+    fn batched(&self, x: &Tensor<T>) -> pool::Shape {
+        pool::Shape {
+            batch: x.extents[0],
+            ..self.shape
+        }
+    }
+
+    fn backward(
+        &mut self,
+        exec: &impl Executor,
+        x: &Tensor<T>,
+        y: &Tensor<T>,
+        dy: &Tensor<T>,
+        step: u32,
+    ) -> Result<Tensor<T>> {
+        let shape = self.batched(x);
+        let mut values = vec![T::ZERO; x.values.len()];
+        let mut run = |epilogue| {
+            let (x, y, dy) = (&x.values, &y.values, &dy.values);
+            pool::max_backward(exec, shape, x, y, dy, epilogue, &mut values)
+        };
+        let exponent = if shape.window.overlaps() {
+            self.error.requantize(
+                dy.exponent,
+                T::MAGNITUDE_BITS,
+                Mode::Train,
+                self.place.rounding(step),
+                |store| {
+                    run(Epilogue {
+                        activation: Activation::Identity,
+                        store,
+                    })
+                },
+            )?
+        } else {
+            run(Epilogue::EXACT)?;
+            dy.exponent
+        };
+        Ok(Tensor {
+            values,
+            exponent,
+            extents: x.extents.clone(),
+        })
+    }
+}
