@@ -1,1 +1,33 @@
-//! host
+//! Selvedge on a host: data sets, training in every element type, reports and the `selvedge`
+//! command.
+//!
+//! ```
+//! use selvedge::{DType, data::DataSet, training::{Settings, train}};
+//!
+//! let set = DataSet::digits();
+//! let settings = Settings { epochs: 1, seed: 1 };
+//! let outcome = train(DType::I8, &set, settings, &|_| ())?;
+//! assert!(outcome.accuracy() > 0.8);
+//! # Ok::<(), selvedge::Error>(())
+//! ```
+//!
+//! # The map
+//! | module | what |
+//! |---|---|
+//! | [`data`] | labelled images: the embedded digits, MNIST-format files |
+//! | [`training`] | a data set to a trained network, in any of the twelve element types |
+//! | [`report`] | curves and tables as one HTML file |
+//! | [`cli`] | the `selvedge` command |
+//!
+//! # What it does not do
+//! Mathematics: `selvedge-kernels` and `selvedge-core`.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod data;
+mod error;
+pub mod report;
+pub mod training;
+
+pub use error::{Error, Result};
+pub use selvedge_core::DType;

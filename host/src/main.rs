@@ -1,2 +1,5 @@
-//! xtask
-fn main() {}
+//! The `selvedge` command.
+
+fn main() -> std::process::ExitCode {
+    selvedge::cli::main()
+}

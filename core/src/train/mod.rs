@@ -236,9 +236,8 @@ fn arg_max<T: Element>(row: &[T]) -> u16 {
     let mut best: Option<(u16, T::Wide)> = None;
     for (class, value) in (0u16..).zip(row) {
         let value = value.widen();
-        match best {
-            Some((_, largest)) if !(value > largest) => {}
-            _ => best = Some((class, value)),
+        if best.is_none_or(|(_, largest)| value > largest) {
+            best = Some((class, value));
         }
     }
     best.map_or(0, |(class, _)| class)

@@ -1,0 +1,128 @@
+//! The `selvedge` command.
+
+mod demo;
+mod show;
+mod train;
+
+use crate::error::Result;
+use crate::report::Report;
+use crate::training::{Settings, train_all};
+use crate::{DType, data::DataSet};
+use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::process::ExitCode;
+
+/// Neural networks on the very edge: train and run them natively in integers.
+#[derive(Debug, Parser)]
+#[command(name = "selvedge", version, arg_required_else_help = true)]
+struct Command {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Demo(demo::Demo),
+    Train(train::Train),
+}
+
+/// Runs the command line; the exit code is 0 for done, 1 for failed, 2 for bad usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let done = match Command::parse().command {
+        Task::Demo(demo) => demo.run(),
+        Task::Train(train) => train.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads an element type by its name.
+fn dtype(name: &str) -> std::result::Result<DType, String> {
+    DType::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = DType::ALL.iter().map(|dtype| dtype.name()).collect();
+        format!("no such type; there are {}", names.join(", "))
+    })
+}
+
+/// Options that all trainings have.
+#[derive(Debug, clap::Args)]
+struct Options {
+    /// Passes over the training images.
+    #[arg(long, default_value_t = selvedge_digits::EPOCHS, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    epochs: u32,
+    /// Seed of weights, order and rounding: the same seed gives the same network.
+    #[arg(long, default_value_t = selvedge_digits::SEED)]
+    seed: u32,
+    /// Print one JSON object instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Options {
+    /// Trains in each type with a progress bar, shows the outcomes, writes the report.
+    fn run(
+        &self,
+        dtypes: &[DType],
+        set: &DataSet,
+        report: Option<Report>,
+        draws: bool,
+    ) -> Result<()> {
+        let settings = Settings {
+            epochs: self.epochs,
+            seed: self.seed,
+        };
+        let samples = set.train.labels.len() / selvedge_digits::BATCH * selvedge_digits::BATCH;
+        let total = samples as u64 * u64::from(self.epochs) * dtypes.len() as u64;
+        let bar = progress(total);
+        let outcomes = train_all(dtypes, set, settings, &|samples| bar.inc(samples));
+        bar.finish_and_clear();
+        let outcomes = outcomes?;
+        let path = report.as_ref().map(|report| report.path().to_owned());
+        if let Some(report) = report {
+            report.write(set, settings, &outcomes)?;
+        }
+        if self.json {
+            println!("{}", show::json(set, settings, &outcomes, path.as_deref())?);
+            return Ok(());
+        }
+        println!("{}", show::table(&outcomes));
+        if let Some(outcome) = outcomes.first() {
+            if draws {
+                println!("{}", show::digits(set, outcome));
+            }
+            println!("{}", show::confusion(outcome));
+        }
+        if let Some(path) = path {
+            println!("Curves: {}", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// A bar on stderr; nothing where that is no terminal.
+fn progress(samples: u64) -> ProgressBar {
+    let bar = ProgressBar::new(samples);
+    if let Ok(style) = ProgressStyle::with_template(
+        "training [{bar:40}] {human_pos}/{human_len} samples, {per_sec}, {eta} left",
+    ) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Command;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Command::command().debug_assert();
+    }
+}

@@ -1,0 +1,171 @@
+//! Outcomes as text.
+
+use crate::data::DataSet;
+use crate::error::Result;
+use crate::report::shown;
+use crate::training::{Outcome, Settings};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// A line for each type.
+pub(super) fn table(outcomes: &[Outcome]) -> String {
+    let mut out = format!(
+        "{:<5} {:>9} {:>13} {:>8} {:>10}  {}\n",
+        "type", "accuracy", "training RAM", "flash", "samples/s", "fingerprint"
+    );
+    for outcome in outcomes {
+        let _ = writeln!(
+            out,
+            "{:<5} {:>7.2} % {:>11} B {:>6} B {:>10.0}  {:.16}",
+            outcome.dtype.name(),
+            100.0 * outcome.accuracy(),
+            outcome.ram_bytes,
+            outcome.flash_bytes,
+            outcome.samples_per_second,
+            outcome.fingerprint,
+        );
+    }
+    out
+}
+
+/// Digits of a line.
+const PER_LINE: usize = 4;
+/// From paper to ink.
+const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+
+/// Some test images, two characters a pixel, with what they were read as.
+pub(super) fn digits(set: &DataSet, outcome: &Outcome) -> String {
+    let mut out = format!("Test images as the {} network reads them:\n", outcome.dtype);
+    let width = 2 * set.test.columns;
+    // The last ones are misread, if any are.
+    let mut indices = shown(set, outcome);
+    indices.drain(
+        PER_LINE
+            ..indices
+                .len()
+                .saturating_sub(PER_LINE)
+                .max(PER_LINE)
+                .min(indices.len()),
+    );
+    for line in indices.chunks(PER_LINE) {
+        let images: Vec<_> = line
+            .iter()
+            .filter_map(|&index| Some((set.test.get(index)?, outcome.predictions.get(index)?)))
+            .collect();
+        for row in 0..set.test.rows {
+            for ((pixels, _), _) in &images {
+                let pixels = pixels
+                    .chunks(set.test.columns.max(1))
+                    .nth(row)
+                    .unwrap_or_default();
+                for &ink in pixels {
+                    let shade = SHADES
+                        .get(usize::from(ink) * SHADES.len() / 256)
+                        .copied()
+                        .unwrap_or(' ');
+                    out.extend([shade, shade]);
+                }
+                out += "   ";
+            }
+            out.truncate(out.trim_end().len());
+            out += "\n";
+        }
+        for ((_, label), class) in &images {
+            let mark = if u16::from(*label) == **class {
+                ""
+            } else {
+                ", wrong"
+            };
+            let _ = write!(
+                out,
+                "{:<width$}   ",
+                format!("{label} read as {class}{mark}")
+            );
+        }
+        out.truncate(out.trim_end().len());
+        out += "\n\n";
+    }
+    out
+}
+
+/// The confusion matrix.
+pub(super) fn confusion(outcome: &Outcome) -> String {
+    let mut out = format!(
+        "Confusion of {} (row: what it is, column: what it was read as):\n    ",
+        outcome.dtype
+    );
+    for class in 0..outcome.confusion.len() {
+        let _ = write!(out, "{class:>5}");
+    }
+    for (label, row) in outcome.confusion.iter().enumerate() {
+        let _ = write!(out, "\n{label:>4}");
+        for count in row {
+            let text = if *count == 0 {
+                "·".to_owned()
+            } else {
+                count.to_string()
+            };
+            let _ = write!(out, "{text:>5}");
+        }
+    }
+    out += "\n";
+    out
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    data: &'a str,
+    seed: u32,
+    epochs: u32,
+    train: usize,
+    test: usize,
+    results: Vec<Row<'a>>,
+    report: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    dtype: &'a str,
+    accuracy: f64,
+    ram_bytes: usize,
+    flash_bytes: usize,
+    samples_per_second: f64,
+    fingerprint: String,
+    loss: &'a [f64],
+    test_accuracy: &'a [f64],
+    confusion: &'a [[u32; 10]],
+}
+
+/// One object with everything.
+pub(super) fn json(
+    set: &DataSet,
+    settings: Settings,
+    outcomes: &[Outcome],
+    report: Option<&Path>,
+) -> Result<String> {
+    let results = outcomes
+        .iter()
+        .map(|outcome| Row {
+            dtype: outcome.dtype.name(),
+            accuracy: outcome.accuracy(),
+            ram_bytes: outcome.ram_bytes,
+            flash_bytes: outcome.flash_bytes,
+            samples_per_second: outcome.samples_per_second,
+            fingerprint: outcome.fingerprint.to_string(),
+            loss: &outcome.losses,
+            test_accuracy: &outcome.accuracies,
+            confusion: &outcome.confusion,
+        })
+        .collect();
+    let summary = Summary {
+        data: &set.name,
+        seed: settings.seed,
+        epochs: settings.epochs,
+        train: set.train.labels.len(),
+        test: set.test.labels.len(),
+        results,
+        report: report.map(|path| path.display().to_string()),
+    };
+    Ok(serde_json::to_string_pretty(&summary)?)
+}
