@@ -14,6 +14,34 @@ pub(crate) struct Board {
     machine: &'static [&'static str],
     /// Whether it holds the larger network, and so one of each integer type.
     pub(crate) is_large: bool,
+    pub(crate) budget: Budget,
+}
+
+/// What the training program may take, and must reach. Bytes are exact: change them on purpose.
+pub(crate) struct Budget {
+    /// Bytes of flash without the data set.
+    flash: u64,
+    /// Bytes of statics and stack.
+    ram: u64,
+    /// Share of the test images that are recognised after training.
+    accuracy: f64,
+}
+
+impl Budget {
+    pub(crate) fn check(&self, flash: u64, ram: u64, accuracy: f64) -> Result<()> {
+        for (what, found, most) in [("flash", flash, self.flash), ("RAM", ram, self.ram)] {
+            if found > most {
+                return Err(format!("{found} bytes of {what}, the budget is {most}"));
+            }
+        }
+        if accuracy < self.accuracy {
+            let least = self.accuracy;
+            return Err(format!(
+                "accuracy {accuracy:.3}, at least {least} is asked for"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// All of them.
@@ -26,6 +54,11 @@ pub(crate) const ALL: &[Board] = &[
         emulator: "qemu-system-arm",
         machine: &["-M", "mps2-an386", "-icount", "shift=6"],
         is_large: true,
+        budget: Budget {
+            flash: 24 * 1024,
+            ram: 24 * 1024,
+            accuracy: 0.97,
+        },
     },
     Board {
         name: "mps2-an385",
@@ -35,6 +68,11 @@ pub(crate) const ALL: &[Board] = &[
         emulator: "qemu-system-arm",
         machine: &["-M", "mps2-an385", "-icount", "shift=6"],
         is_large: true,
+        budget: Budget {
+            flash: 28 * 1024,
+            ram: 24 * 1024,
+            accuracy: 0.97,
+        },
     },
     Board {
         name: "virt",
@@ -46,6 +84,11 @@ pub(crate) const ALL: &[Board] = &[
             "-M", "virt", "-cpu", "rv32", "-bios", "none", "-icount", "shift=0",
         ],
         is_large: true,
+        budget: Budget {
+            flash: 32 * 1024,
+            ram: 24 * 1024,
+            accuracy: 0.97,
+        },
     },
     Board {
         name: "microbit",
@@ -55,6 +98,11 @@ pub(crate) const ALL: &[Board] = &[
         emulator: "qemu-system-arm",
         machine: &["-M", "microbit", "-icount", "shift=6"],
         is_large: false,
+        budget: Budget {
+            flash: 24 * 1024,
+            ram: 16 * 1024,
+            accuracy: 0.94,
+        },
     },
 ];
 

@@ -62,6 +62,16 @@ impl Image {
             .sum()
     }
 
+    /// Bytes of flash that the embedded data set takes.
+    pub(crate) fn data_set_bytes(&self) -> u64 {
+        let is_data = |name: &str| name.contains("selvedge_digits") && name.contains("RECORDS");
+        self.symbols
+            .iter()
+            .filter(|(name, _)| is_data(name))
+            .map(|(_, bytes)| bytes)
+            .sum()
+    }
+
     /// Bytes of RAM that statics take.
     pub(crate) fn static_bytes(&self) -> u64 {
         self.sections
