@@ -31,7 +31,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`tensor`] | elements in a shape that is part of the type |
-//! | [`net`] | layers, [`net!`], and what a network costs: [`assert_fits!`] |
+//! | [`mod@net`] | layers, [`net!`], and what a network costs: [`assert_fits!`] |
 //! | [`train`] | a network with all that training needs: steps, epochs, evaluation |
 //! | [`fingerprint`] | the hash of a network's parameters |
 //!

@@ -11,6 +11,7 @@ use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::optim::Gradient;
 use crate::requantize::Epilogue;
+use crate::split::{rows_of, rows_of_mut};
 use crate::window::{Axis, Window};
 
 /// The extents of a convolution.
@@ -310,12 +311,12 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * out_columns * filters) as u32;
         let (mut image, mut row) = (self.first / out_rows, self.first % out_rows);
-        for out in self.out.chunks_exact_mut((out_columns * filters).max(1)) {
-            for (column, out) in out.chunks_exact_mut(filters).enumerate() {
+        for out in rows_of_mut(self.out, out_columns * filters) {
+            for (column, out) in rows_of_mut(out, filters).enumerate() {
                 let (first_cell, end_cell) = columns.dense_cells(column, width);
                 let outputs = out
                     .iter_mut()
-                    .zip(self.weight.chunks_exact(filter_len))
+                    .zip(rows_of(self.weight, filter_len))
                     .zip(self.bias.values);
                 let (mut group_start, mut filters_left) = (0, group_filters);
                 for ((out, weight), &bias) in outputs {
@@ -417,9 +418,9 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * width * channels) as u32;
         let (mut image, mut y) = (self.first / height, self.first % height);
-        for dx in self.dx.chunks_exact_mut(width * channels) {
-            for (x, dx) in dx.chunks_exact_mut(channels).enumerate() {
-                for (group, dx) in dx.chunks_exact_mut(group_channels).enumerate() {
+        for dx in rows_of_mut(self.dx, width * channels) {
+            for (x, dx) in rows_of_mut(dx, channels).enumerate() {
+                for (group, dx) in rows_of_mut(dx, group_channels).enumerate() {
                     let group_start = group * group_filters;
                     let weight = self
                         .weight
@@ -443,7 +444,7 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
                                     .get(start..start + group_filters)
                                     .unwrap_or_default();
                                 let cell = (a * columns.kernel + b) * group_channels + channel;
-                                for (&d, filter) in dy.iter().zip(weight.chunks_exact(filter_len)) {
+                                for (&d, filter) in dy.iter().zip(rows_of(weight, filter_len)) {
                                     if adds_nothing(d) {
                                         continue;
                                     }

@@ -8,6 +8,7 @@ use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::optim::Gradient;
 use crate::requantize::Epilogue;
+use crate::split::{rows_of, rows_of_mut};
 
 /// The extents of a dense layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +230,7 @@ pub fn backward_bias<T: Element>(
     gradient.check_len(&[outputs])?;
     for o in 0..outputs {
         let mut sum = T::Acc::default();
-        for row in dy.chunks_exact(outputs) {
+        for row in rows_of(dy, outputs) {
             if let Some(&d) = row.get(o) {
                 sum += d.to_acc();
             }
@@ -263,12 +264,8 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
         }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = self.first;
-        for (x, out) in self
-            .x
-            .chunks_exact(self.inputs)
-            .zip(self.out.chunks_exact_mut(self.outputs))
-        {
-            let rows = self.weight.chunks_exact(self.inputs).zip(self.bias.values);
+        for (x, out) in rows_of(self.x, self.inputs).zip(rows_of_mut(self.out, self.outputs)) {
+            let rows = rows_of(self.weight, self.inputs).zip(self.bias.values);
             for (out, (weight, &bias)) in out.iter_mut().zip(rows) {
                 let mut acc = T::bias(bias, self.bias.shift);
                 acc += T::dot(isa, x, weight);
@@ -301,15 +298,11 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
         }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = self.first;
-        for (dy, dx) in self
-            .dy
-            .chunks_exact(self.outputs)
-            .zip(self.dx.chunks_exact_mut(self.inputs))
-        {
+        for (dy, dx) in rows_of(self.dy, self.outputs).zip(rows_of_mut(self.dx, self.inputs)) {
             let mut start = 0;
             for dx in dx.chunks_mut(TILE) {
                 let mut sums = [T::Acc::default(); TILE];
-                for (&d, row) in dy.iter().zip(self.weight.chunks_exact(self.inputs)) {
+                for (&d, row) in dy.iter().zip(rows_of(self.weight, self.inputs)) {
                     let row = row.get(start..start + dx.len()).unwrap_or_default();
                     add_row::<T, I>(isa, &mut sums, d.widen(), row);
                 }
@@ -347,11 +340,7 @@ impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
             while start < self.inputs {
                 let width = TILE.min(self.inputs - start);
                 let mut sums = [T::Acc::default(); TILE];
-                for (x, dy) in self
-                    .x
-                    .chunks_exact(self.inputs)
-                    .zip(self.dy.chunks_exact(self.outputs))
-                {
+                for (x, dy) in rows_of(self.x, self.inputs).zip(rows_of(self.dy, self.outputs)) {
                     let (Some(x), Some(&d)) = (x.get(start..start + width), dy.get(o)) else {
                         continue;
                     };

@@ -58,6 +58,7 @@ pub mod pool;
 pub mod requantize;
 pub mod rng;
 pub mod scale;
+mod split;
 pub mod window;
 
 pub use element::{Blank, DType, Element};

@@ -5,6 +5,7 @@ use crate::error::{Arg, Error, Result};
 use crate::fixed::{Accumulator, Magnitude, Rounding, pow2};
 use crate::lut::{EXP2_MAX, LOG2_E_Q14, cross_entropy as cross_entropy_q16, exp2_neg};
 use crate::requantize::{Epilogue, Store};
+use crate::split::{rows_of, rows_of_mut};
 use core::ops::AddAssign;
 use half::{bf16, f16};
 
@@ -199,7 +200,7 @@ macro_rules! impl_integer {
                 let epilogue = Epilogue { activation: Default::default(), store };
                 let mut range = <$acc as Accumulator>::Magnitude::default();
                 let (mut loss, mut element) = (0, 0u32);
-                let rows = logits.chunks_exact(classes.max(1)).zip(dy.chunks_exact_mut(classes.max(1)));
+                let rows = rows_of(logits, classes).zip(rows_of_mut(dy, classes));
                 for ((logits, dy), &label) in rows.zip(labels) {
                     let largest = logits.iter().map(|z| z.logit().0).max().unwrap_or(0);
                     let dropped = logits.first().map_or(0, |z| z.logit().1);
@@ -255,7 +256,7 @@ macro_rules! impl_float {
                 let epilogue = Epilogue { activation: Default::default(), store };
                 let scale = $acc::from(pow2(-Self::LOSS_EXPONENT));
                 let mut loss = 0.0;
-                let rows = logits.chunks_exact(classes.max(1)).zip(dy.chunks_exact_mut(classes.max(1)));
+                let rows = rows_of(logits, classes).zip(rows_of_mut(dy, classes));
                 for ((logits, dy), &label) in rows.zip(labels) {
                     let largest = logits.iter().map(|z| z.widen()).fold($acc::NEG_INFINITY, $acc::max);
                     let total: $acc = logits.iter().map(|z| libm::$exp(z.widen() - largest)).sum();

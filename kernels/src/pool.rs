@@ -7,6 +7,7 @@ use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Epilogue;
+use crate::split::rows_of_mut;
 use crate::window::{Axis, Window};
 
 /// The extents of a pooling layer.
@@ -224,8 +225,8 @@ impl<T: Element> Kernel for Rows<'_, T> {
             return;
         }
         let (mut image, mut row) = (self.first / out_rows, self.first % out_rows);
-        for out in self.out.chunks_exact_mut(out_columns * channels) {
-            for (column, out) in out.chunks_exact_mut(channels).enumerate() {
+        for out in rows_of_mut(self.out, out_columns * channels) {
+            for (column, out) in rows_of_mut(out, channels).enumerate() {
                 let mut is_first = true;
                 for a in 0..rows.kernel {
                     let Some(y) = rows.input(row, a, height) else {
@@ -324,8 +325,8 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * width * channels) as u32;
         let (mut image, mut y) = (self.first / height, self.first % height);
-        for dx in core::mem::take(&mut self.dx).chunks_exact_mut(width * channels) {
-            for (x, dx) in dx.chunks_exact_mut(channels).enumerate() {
+        for dx in rows_of_mut(core::mem::take(&mut self.dx), width * channels) {
+            for (x, dx) in rows_of_mut(dx, channels).enumerate() {
                 let cell_start = ((image * height + y) * width + x) * channels;
                 let mut channel = 0;
                 for dx in dx.chunks_mut(TILE) {

@@ -163,6 +163,21 @@ fn host_steps() -> Vec<Step> {
             ],
         ),
         Step::cargo("tests and doctests", &["test", "--workspace", "--quiet"]),
+        Step::cargo(
+            "accuracy in each type",
+            &[
+                "test",
+                "--release",
+                "--quiet",
+                "--package",
+                "selvedge-tests",
+                "--test",
+                "digits",
+                "--",
+                "--ignored",
+                "--nocapture",
+            ],
+        ),
         Step::new("documentation", &[], || {
             let mut cargo = command("cargo", &["doc", "--workspace", "--no-deps", "--quiet"]);
             check(cargo.env("RUSTDOCFLAGS", "-D warnings"))
@@ -202,20 +217,18 @@ fn target_steps() -> Vec<Step> {
                 Need::Program("qemu-aarch64-static"),
             ],
             || {
-                // The command line and the benches are tested on the host alone.
+                // Kernels against references, and the fingerprints; the rest is the host's.
                 let mut cargo = command(
                     "cargo",
                     &["test", "--quiet", "--release", "--lib", "--tests"],
                 );
-                cargo.args(["--workspace", "--target", AARCH64]);
-                check(cargo.args([
-                    "--exclude",
-                    "xtask",
-                    "--exclude",
-                    "selvedge-benches",
-                    "--exclude",
-                    "selvedge",
-                ]))
+                cargo.args([
+                    "--package",
+                    "selvedge-kernels",
+                    "--package",
+                    "selvedge-tests",
+                ]);
+                check(cargo.args(["--target", AARCH64]))
             },
         ),
         Step::new(

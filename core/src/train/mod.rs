@@ -25,7 +25,7 @@ type InputArray<N> =
 ///
 /// Its loss is softmax cross-entropy. Input elements stand for fractions: integers for
 /// `(q - z) · 2^-M`, within -1 and 1 ([`Element::from_pixel`] makes them). Put it into a static, or
-/// onto the heap; it is initialised and trained in place. See the [crate](crate) for an example.
+/// onto the heap; it is initialised and trained in place. See the crate's front page for an example.
 pub struct Trainer<N: Network, const B: usize> {
     network: N,
     input: [InputArray<N>; B],

@@ -1,0 +1,17 @@
+//~ Net<f32> does not fit: 
+//~ bytes of RAM are 
+//~ over the budget of 24576; the largest layer is `edges` (conv2d) with 
+use selvedge_core::{assert_fits, net};
+
+net! {
+    struct Net: [8, 8, 1] {
+        edges: conv2d(8, kernel = 3, padding = 1, activation = relu),
+        halve: max_pool(2),
+        flat: flatten,
+        head: dense(10),
+    }
+}
+
+assert_fits!(Net<f32>, batch = 8, ram = 24 * 1024, flash = 8 * 1024);
+
+fn main() {}

@@ -1,0 +1,11 @@
+//~ net!: no activation `swish`; there is `relu`
+use selvedge_core::net;
+
+net! {
+    struct Net: [8] {
+        hidden: dense(8, activation = swish),
+        head: dense(2),
+    }
+}
+
+fn main() {}

@@ -1,0 +1,45 @@
+//! Slices in rows, without a division and without a panic: what `chunks_exact` links for a length
+//! of zero is more than a small kernel.
+
+/// The whole rows of `len` elements; none if `len` is 0.
+#[inline(always)]
+pub(crate) fn rows_of<T>(mut slice: &[T], len: usize) -> impl Iterator<Item = &[T]> {
+    core::iter::from_fn(move || {
+        if len == 0 {
+            return None;
+        }
+        let (row, rest) = slice.split_at_checked(len)?;
+        slice = rest;
+        Some(row)
+    })
+}
+
+/// The same, to be changed.
+#[inline(always)]
+pub(crate) fn rows_of_mut<T>(mut slice: &mut [T], len: usize) -> impl Iterator<Item = &mut [T]> {
+    core::iter::from_fn(move || {
+        if len == 0 {
+            return None;
+        }
+        let (row, rest) = core::mem::take(&mut slice).split_at_mut_checked(len)?;
+        slice = rest;
+        Some(row)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{rows_of, rows_of_mut};
+
+    #[test]
+    fn rows_are_those_of_chunks_exact() {
+        let mut elements = [0, 1, 2, 3, 4, 5, 6];
+        let copy = elements;
+        for len in 1..9 {
+            assert!(rows_of(&copy, len).eq(copy.chunks_exact(len)));
+            assert!(rows_of_mut(&mut elements, len).eq(copy.chunks_exact(len)));
+        }
+        assert_eq!(rows_of(&copy, 0).count(), 0);
+        assert_eq!(rows_of_mut(&mut elements, 0).count(), 0);
+    }
+}

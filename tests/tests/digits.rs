@@ -1,0 +1,158 @@
+//! The demo's network on real digits: accuracy in each element type, and fingerprints that every
+//! target must give (`cargo xtask test` runs this file on x86-64 and, under QEMU, on Arm Linux; the
+//! boards and wasm are compared with the host).
+
+use selvedge_core::net::{Network, Visitor};
+use selvedge_core::train::Trainer;
+use selvedge_core::{Element, Serial, net::Layer};
+use selvedge_digits::{BATCH, CnnTrainer, EPOCHS, MlpTrainer, SEED, TEST, TRAIN, course, test};
+use selvedge_kernels::{bf16, f16};
+use selvedge_tests::threads::Threads;
+
+fn trained<N: Network>(
+    mut trainer: Box<Trainer<N, BATCH>>,
+    seed: u32,
+    epochs: u32,
+) -> Box<Trainer<N, BATCH>> {
+    course(&mut trainer, &Serial, seed, epochs, &mut [0; TRAIN], |_| ()).unwrap();
+    trainer
+}
+
+/// Mean test accuracy over seeds 1 to 5, in percent.
+fn accuracy<T: Element>() -> f64 {
+    let right: usize = (1..=5)
+        .map(|seed| {
+            let mut trainer = trained(Box::new(CnnTrainer::<T>::BLANK), seed, EPOCHS);
+            trainer.count_right(&Serial, &test()).unwrap()
+        })
+        .sum();
+    let percent = 100.0 * right as f64 / (5 * TEST) as f64;
+    println!("{}: {percent:.2} %", T::DTYPE);
+    percent
+}
+
+#[test]
+#[ignore = "a minute in release; cargo xtask test runs it on the host"]
+fn accuracy_does_not_depend_on_the_element_type() {
+    let float = accuracy::<f32>();
+    assert!(float >= 97.0, "f32: {float}");
+    for (name, percent, below) in [
+        ("i8", accuracy::<i8>(), 0.5),
+        ("u8", accuracy::<u8>(), 0.5),
+        ("i16", accuracy::<i16>(), 0.3),
+        ("u16", accuracy::<u16>(), 0.3),
+        ("f16", accuracy::<f16>(), 0.3),
+        ("bf16", accuracy::<bf16>(), 0.3),
+    ] {
+        assert!(percent >= float - below, "{name}: {percent}, f32: {float}");
+    }
+}
+
+fn cnn<T: Element>(epochs: u32) -> String {
+    trained(Box::new(CnnTrainer::<T>::BLANK), SEED, epochs)
+        .fingerprint()
+        .to_string()
+}
+
+fn mlp<T: Element>(epochs: u32) -> String {
+    trained(Box::new(MlpTrainer::<T>::BLANK), SEED, epochs)
+        .fingerprint()
+        .to_string()
+}
+
+/// A run of `golden/digits.json`, which `make_digits.py` made by the reference program.
+#[derive(serde::Deserialize)]
+struct Run {
+    network: String,
+    dtype: String,
+    epochs: u32,
+    fingerprint: String,
+}
+
+#[test]
+fn fingerprints_are_those_of_the_reference_program() {
+    let runs: Vec<Run> = serde_json::from_str(include_str!("../golden/digits.json")).unwrap();
+    assert!(runs.len() >= 9);
+    for run in runs {
+        let found = match (&*run.network, &*run.dtype) {
+            ("cnn", "i8") => cnn::<i8>(run.epochs),
+            ("cnn", "u8") => cnn::<u8>(run.epochs),
+            ("cnn", "i16") => cnn::<i16>(run.epochs),
+            ("cnn", "u16") => cnn::<u16>(run.epochs),
+            ("cnn", "i32") => cnn::<i32>(run.epochs),
+            ("mlp", "i8") => mlp::<i8>(run.epochs),
+            ("mlp", "i16") => mlp::<i16>(run.epochs),
+            (network, dtype) => panic!("{network} in {dtype} is not tested"),
+        };
+        let Run {
+            network,
+            dtype,
+            epochs,
+            fingerprint,
+        } = run;
+        assert_eq!(found, fingerprint, "{network} in {dtype}, {epochs} epochs");
+    }
+}
+
+/// There is no reference for the bits of floats; but their sums have a fixed order and use no fused
+/// multiply-add, so that every target that runs this test must give the same.
+#[test]
+fn floats_have_the_same_bits_on_every_target() {
+    let found = [cnn::<f16>(1), cnn::<bf16>(1), cnn::<f32>(1), cnn::<f64>(1)];
+    assert_eq!(found, FLOATS);
+}
+
+/// f16, bf16, f32, f64 after one epoch, as first seen on x86-64.
+const FLOATS: [&str; 4] = [
+    "483660e9018448fa5b9261e66e579a9a985ba5f79ea36f6ee57cd75aafce5e6e",
+    "fbd4dc16b4758928dad107c2ef822f80d6d65aad9976410231d9af3739f5747e",
+    "4462d9ab939ead3a98b1e11f324d09a4e10e933b60542c0e13cee6f69f145b89",
+    "30e3718efa27afd9a3ef9679e99bc17106d0ad3e25c816220ce99efb57fa365c",
+];
+
+#[test]
+fn threads_do_not_change_a_byte() {
+    let mut trainer = Box::new(CnnTrainer::<i8>::BLANK);
+    course(&mut trainer, &Threads(3), SEED, 1, &mut [0; TRAIN], |_| ()).unwrap();
+    assert_eq!(trainer.fingerprint().to_string(), cnn::<i8>(1));
+}
+
+/// Stored elements and residuals, without the offset of unsigned types.
+#[derive(Default, PartialEq, Debug)]
+struct Signed(Vec<u8>);
+
+impl Visitor for Signed {
+    fn parameter<P: Element>(&mut self, value: &[P], residual: &[i8], exponent: i16) {
+        let flip = P::ZERO; // 0, or the middle of an unsigned range
+        for element in value {
+            let mut bytes: Vec<u8> = Vec::new();
+            element.le_bytes(|part| bytes.extend(part));
+            let mut offset: Vec<u8> = Vec::new();
+            flip.le_bytes(|part| offset.extend(part));
+            self.0.extend(
+                bytes
+                    .iter()
+                    .zip(&offset)
+                    .map(|(byte, offset)| byte ^ offset),
+            );
+        }
+        self.0.extend(residual.iter().map(|&low| low as u8));
+        self.0.extend(exponent.to_le_bytes());
+    }
+}
+
+fn signed<T: Element>() -> Signed {
+    let mut signed = Signed::default();
+    trained(Box::new(CnnTrainer::<T>::BLANK), SEED, 2)
+        .network()
+        .layers()
+        .visit(&mut signed);
+    signed
+}
+
+#[test]
+fn unsigned_types_learn_the_signed_bytes_in_offset_binary() {
+    assert_eq!(signed::<u8>(), signed::<i8>());
+    assert_eq!(signed::<u16>(), signed::<i16>());
+    assert_ne!(signed::<i8>(), Signed::default());
+}

@@ -1,0 +1,86 @@
+//! Training allocates nothing, and neither initialisation nor a step puts a large array on the
+//! stack.
+#![allow(unsafe_code)] // counts allocations
+
+use selvedge_core::train::Trainer;
+use selvedge_core::{Element, Serial};
+use selvedge_digits::{BATCH, CnnTrainer, EPOCHS, MnistCnn, SEED, TRAIN, course, rate_at, test};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting.
+struct Counting;
+
+// SAFETY: hands everything on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above; `memory` came from the system's allocator.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn training_does_not_allocate() {
+    let mut trainer = Box::new(CnnTrainer::<i8>::BLANK);
+    let mut order = [0; TRAIN];
+    let before = ALLOCATIONS.with(Cell::get);
+    course(&mut trainer, &Serial, SEED, 1, &mut order, |_| ()).unwrap();
+    trainer.count_right(&Serial, &test()).unwrap();
+    std::hint::black_box(trainer.fingerprint());
+    assert_eq!(ALLOCATIONS.with(Cell::get), before);
+    drop(std::hint::black_box(Box::new(1))); // the counter counts
+    assert_eq!(ALLOCATIONS.with(Cell::get), before + 1);
+}
+
+/// Bytes of stack: less than a tenth of what the trainer of the larger network takes.
+const STACK: usize = 32 * 1024;
+
+/// Runs `work` on a thread whose stack holds little more than `STACK`: a copy of the trainer on it
+/// would end the process.
+fn on_small_stack(work: impl FnOnce() + Send) {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        thread.spawn_scoped(scope, work).unwrap().join().unwrap();
+    });
+}
+
+fn trains_on_a_small_stack<T: Element>() {
+    type Mnist<T> = Trainer<MnistCnn<T>, BATCH>;
+    assert!(
+        Mnist::<T>::RAM_BYTES > 4 * STACK,
+        "{}",
+        Mnist::<T>::RAM_BYTES
+    );
+    let mut trainer = Box::new(Mnist::<T>::BLANK);
+    on_small_stack(|| {
+        trainer.init(SEED).unwrap();
+        for _ in 0..2 {
+            trainer
+                .step(&Serial, &[1; BATCH], &rate_at(0, EPOCHS))
+                .unwrap();
+        }
+        trainer.classify(&Serial, &mut [0; BATCH]).unwrap();
+        std::hint::black_box(trainer.fingerprint());
+    });
+}
+
+#[test]
+fn nothing_large_is_on_the_stack() {
+    trains_on_a_small_stack::<i8>();
+    trains_on_a_small_stack::<i16>();
+    trains_on_a_small_stack::<i64>();
+    trains_on_a_small_stack::<f32>();
+}
