@@ -1,6 +1,7 @@
 //! The demo's network on real digits: accuracy in each element type, and fingerprints that every
 //! target must give (`cargo xtask test` runs this file on x86-64 and, under QEMU, on Arm Linux; the
 //! boards and wasm are compared with the host).
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests, which the lint's own rule misses
 
 use selvedge_core::net::{Network, Visitor};
 use selvedge_core::train::Trainer;
