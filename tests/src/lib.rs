@@ -9,3 +9,8 @@ pub mod interpreter;
 pub mod noise;
 pub mod threads;
 pub mod tolerance;
+
+/// The README's programs are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,0 +1,233 @@
+//! Each kernel in each element type. Throughput counts multiply-accumulates, or elements.
+#![allow(missing_docs)] // criterion's macros
+#![allow(clippy::unwrap_used)] // a refused call is a broken benchmark
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use selvedge_benches::{for_all_types, noise};
+use selvedge_kernels::dense::Bias;
+use selvedge_kernels::exec::Serial;
+use selvedge_kernels::fixed::Rounding;
+use selvedge_kernels::init::{Gain, uniform};
+use selvedge_kernels::optim::{Gradient, Parameter, Rate, Role, Sgd};
+use selvedge_kernels::requantize::{Activation, Epilogue, Store};
+use selvedge_kernels::rng::{Words, stream};
+use selvedge_kernels::window::Window;
+use selvedge_kernels::{Element, activation, conv, dense, loss, pool};
+use std::hint::black_box;
+
+/// As activations are stored in training.
+const FORWARD: Epilogue = Epilogue {
+    activation: Activation::Relu,
+    store: Store::Shift {
+        shift: 8,
+        rounding: Rounding::NearestEven,
+    },
+};
+
+/// As errors are.
+fn backward() -> Epilogue {
+    let words = Words::new(1, stream::error(0), 0);
+    let store = Store::Shift {
+        shift: 8,
+        rounding: Rounding::Stochastic(words),
+    };
+    Epilogue {
+        activation: Activation::Identity,
+        store,
+    }
+}
+
+/// Benchmarks `work` as `kernel/type`.
+fn measure<T: Element>(c: &mut Criterion, kernel: &str, per_call: usize, mut work: impl FnMut()) {
+    let mut group = c.benchmark_group(kernel);
+    group.throughput(Throughput::Elements(per_call as u64));
+    group.bench_function(T::DTYPE.name(), |b| b.iter(&mut work));
+    group.finish();
+}
+
+fn dense_kernels<T: Element>(c: &mut Criterion) {
+    let shape = dense::Shape {
+        batch: 8,
+        inputs: 256,
+        outputs: 128,
+    };
+    let macs = shape.batch * shape.inputs * shape.outputs;
+    let (x, mut weight) = (noise::<T>(8 * 256, 1), noise::<T>(128 * 256, 2));
+    let bias = noise::<T::Bias>(128, 3);
+    let dy = noise::<T>(8 * 128, 4);
+    let (mut y, mut dx) = (vec![T::ZERO; 8 * 128], vec![T::ZERO; 8 * 256]);
+    let mut dw = vec![T::Acc::default(); 128 * 256];
+    measure::<T>(c, "dense forward 8x256x128", macs, || {
+        let bias = Bias {
+            values: &bias,
+            shift: 0,
+        };
+        dense::forward(
+            &Serial,
+            shape,
+            black_box(&x),
+            &weight,
+            bias,
+            FORWARD,
+            &mut y,
+        )
+        .unwrap();
+    });
+    measure::<T>(c, "dense input gradient 8x256x128", macs, || {
+        dense::backward_input(&Serial, shape, black_box(&dy), &weight, backward(), &mut dx)
+            .unwrap();
+    });
+    measure::<T>(c, "dense weight gradient 8x256x128", macs, || {
+        let mut gradient = Gradient::Store(&mut dw);
+        dense::backward_weight(shape, black_box(&x), &dy, &mut gradient).unwrap();
+    });
+    let mut residual = vec![0; 128 * 256];
+    let mut velocity = vec![<T::Velocity as selvedge_kernels::Blank>::BLANK; 128 * 256];
+    for (name, momentum) in [("SGD 8x256x128", 0), ("SGD with momentum 8x256x128", 230)] {
+        // With the weight gradient that it applies; a rate that moves nothing far.
+        let sgd = Sgd {
+            momentum,
+            ..Sgd::new(Rate {
+                mantissa: 1,
+                exponent: -30,
+            })
+        };
+        measure::<T>(c, name, macs, || {
+            let mut exponent = -8;
+            let parameter = Parameter {
+                value: &mut weight,
+                residual: if T::DTYPE.bytes() == 1 {
+                    &mut residual
+                } else {
+                    &mut []
+                },
+                velocity: &mut velocity,
+                exponent: &mut exponent,
+                role: Role::Weight,
+            };
+            let words = Words::new(1, stream::parameter(0, 0), 1);
+            let mut gradient = Gradient::Apply(parameter.update(&sgd, -14, words).unwrap());
+            dense::backward_weight(shape, black_box(&x), &dy, &mut gradient).unwrap();
+            gradient.finish();
+        });
+    }
+    let mut residual = if T::DTYPE.bytes() == 1 {
+        vec![0; 128 * 256]
+    } else {
+        Vec::new()
+    };
+    measure::<T>(c, "uniform initialisation", weight.len(), || {
+        let words = Words::new(1, stream::parameter(0, 0), 0);
+        uniform(black_box(&mut weight), &mut residual, words, Gain::He, 256).unwrap();
+    });
+}
+
+fn conv_kernels<T: Element>(c: &mut Criterion) {
+    let window = Window {
+        kernel: [3; 2],
+        stride: [1; 2],
+        padding: [[1; 2]; 2],
+        dilation: [1; 2],
+    };
+    let shape = conv::Shape {
+        batch: 4,
+        height: 16,
+        width: 16,
+        channels: 16,
+        filters: 32,
+        groups: 1,
+        window,
+    };
+    let macs = 4 * 16 * 16 * 32 * 9 * 16;
+    let (x, weight) = (noise::<T>(4 * 16 * 16 * 16, 1), noise::<T>(32 * 9 * 16, 2));
+    let bias = noise::<T::Bias>(32, 3);
+    let dy = noise::<T>(4 * 16 * 16 * 32, 4);
+    let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
+    let mut dw = vec![T::Acc::default(); weight.len()];
+    measure::<T>(c, "conv2d forward 4x16x16x16 3x3 32", macs, || {
+        let bias = Bias {
+            values: &bias,
+            shift: 0,
+        };
+        conv::forward(
+            &Serial,
+            shape,
+            black_box(&x),
+            &weight,
+            bias,
+            FORWARD,
+            &mut y,
+        )
+        .unwrap();
+    });
+    measure::<T>(c, "conv2d input gradient 4x16x16x16 3x3 32", macs, || {
+        conv::backward_input(&Serial, shape, black_box(&dy), &weight, backward(), &mut dx).unwrap();
+    });
+    measure::<T>(c, "conv2d weight gradient 4x16x16x16 3x3 32", macs, || {
+        let mut gradient = Gradient::Store(&mut dw);
+        conv::backward_weight(shape, black_box(&x), &dy, &mut gradient).unwrap();
+    });
+}
+
+fn other_kernels<T: Element>(c: &mut Criterion) {
+    let window = Window {
+        kernel: [2; 2],
+        stride: [2; 2],
+        padding: [[0; 2]; 2],
+        dilation: [1; 2],
+    };
+    let shape = pool::Shape {
+        batch: 4,
+        height: 16,
+        width: 16,
+        channels: 16,
+        window,
+    };
+    let x = noise::<T>(4 * 16 * 16 * 16, 1);
+    let dy = noise::<T>(4 * 8 * 8 * 16, 2);
+    let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
+    measure::<T>(c, "max pool 2x2 forward", x.len(), || {
+        pool::max_forward(&Serial, shape, black_box(&x), &mut y).unwrap();
+    });
+    measure::<T>(c, "max pool 2x2 backward", x.len(), || {
+        pool::max_backward(
+            &Serial,
+            shape,
+            black_box(&x),
+            &y,
+            &dy,
+            Epilogue::EXACT,
+            &mut dx,
+        )
+        .unwrap();
+    });
+    measure::<T>(c, "relu", dx.len(), || activation::relu(black_box(&mut dx)));
+    measure::<T>(c, "relu backward", dx.len(), || {
+        activation::relu_backward(black_box(&x), &mut dx).unwrap();
+    });
+
+    let (logits, targets) = (noise::<T::Head>(32 * 10, 3), noise::<T::Head>(32 * 10, 4));
+    let labels: Vec<u16> = (0..32).map(|row| row % 10).collect();
+    let mut dy = vec![T::ZERO; logits.len()];
+    let store = backward().store;
+    measure::<T>(c, "cross-entropy 32x10", logits.len(), || {
+        loss::cross_entropy::<T>(10, black_box(&logits), -12, &labels, store, &mut dy).unwrap();
+    });
+    measure::<T>(c, "squared error 32x10", logits.len(), || {
+        loss::squared_error::<T>(black_box(&logits), -12, &targets, -12, store, &mut dy).unwrap();
+    });
+}
+
+fn all(c: &mut Criterion) {
+    macro_rules! run {
+        ($($t:ty),*) => {$(
+            dense_kernels::<$t>(c);
+            conv_kernels::<$t>(c);
+            other_kernels::<$t>(c);
+        )*};
+    }
+    for_all_types!(run);
+}
+
+criterion_group!(benches, all);
+criterion_main!(benches);
