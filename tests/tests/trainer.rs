@@ -1,0 +1,194 @@
+//! What a trainer refuses, and that nothing has changed then.
+
+// Test code: a broken assumption should end the test at once, with its place.
+#![allow(clippy::unwrap_used)]
+
+use selvedge_core::net::{Layer, Network};
+use selvedge_core::train::{Pixels, Samples, Trainer};
+use selvedge_core::{Error, Rate, Serial, Sgd, net};
+use selvedge_kernels::Error as KernelError;
+
+net! {
+    struct Net: [4] {
+        hidden: dense(6, activation = relu),
+        head: dense(3),
+    }
+}
+
+const SGD: Sgd = Sgd::new(Rate {
+    mantissa: 1,
+    exponent: -4,
+});
+
+fn trainer() -> Trainer<Net<i8>, 2> {
+    let mut trainer = Trainer::BLANK;
+    trainer.init(1).unwrap();
+    trainer
+        .input_mut()
+        .copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8]);
+    trainer
+}
+
+#[test]
+fn a_refused_step_changes_nothing() {
+    let cases: &[(&[u16], Error)] = &[
+        (
+            &[],
+            Error::Batch {
+                capacity: 2,
+                got: 0,
+            },
+        ),
+        (
+            &[0, 1, 2],
+            Error::Batch {
+                capacity: 2,
+                got: 3,
+            },
+        ),
+        (
+            &[0, 3],
+            Error::Loss(KernelError::Label {
+                row: 1,
+                label: 3,
+                classes: 3,
+            }),
+        ),
+    ];
+    for &(labels, expected) in cases {
+        let mut trainer = trainer();
+        let before = trainer.fingerprint();
+        assert_eq!(trainer.step(&Serial, labels, &SGD), Err(expected));
+        assert_eq!((trainer.fingerprint(), trainer.steps()), (before, 0));
+    }
+    let mut trainer = trainer();
+    assert_eq!(
+        trainer.classify(&Serial, &mut [0; 3]),
+        Err(Error::Batch {
+            capacity: 2,
+            got: 3
+        })
+    );
+    assert_eq!(
+        trainer.classify(&Serial, &mut []),
+        Err(Error::Batch {
+            capacity: 2,
+            got: 0
+        })
+    );
+}
+
+#[test]
+fn momentum_needs_velocities() {
+    let mut trainer = trainer();
+    let before = trainer.fingerprint();
+    let refused = trainer.step(
+        &Serial,
+        &[0, 1],
+        &Sgd {
+            momentum: 200,
+            ..SGD
+        },
+    );
+    assert!(
+        matches!(refused, Err(Error::Layer { layer: 1, .. })),
+        "{refused:?}"
+    );
+    assert_eq!(trainer.fingerprint(), before);
+}
+
+#[test]
+fn epochs_refuse_a_wrong_order_and_unreadable_samples() {
+    let samples = Pixels {
+        pixels: &[9; 12],
+        labels: &[0, 1, 2],
+    };
+    let mut trainer = trainer();
+    let refused = trainer.epoch(&Serial, &samples, &mut [0; 2], 0, &SGD, |_| ());
+    assert_eq!(refused, Err(Error::Order { samples: 3, got: 2 }));
+    let short = Pixels {
+        pixels: &[9; 11],
+        labels: &[0, 1, 2],
+    };
+    let refused = trainer.evaluate(&Serial, &short, |_, _, _| ());
+    assert_eq!(
+        refused,
+        Err(Error::Sample {
+            index: 2,
+            samples: 3
+        })
+    );
+    let labels = vec![0; 65_537];
+    let many = Pixels {
+        pixels: &[],
+        labels: &labels,
+    };
+    let refused = trainer.epoch(&Serial, &many, &mut vec![0; 65_537], 0, &SGD, |_| ());
+    assert_eq!(
+        refused,
+        Err(Error::Order {
+            samples: 65_537,
+            got: 65_537
+        })
+    );
+    assert!(!many.is_empty());
+}
+
+#[test]
+fn the_remainder_of_an_epoch_is_left_out_and_evaluated() {
+    let samples = Pixels {
+        pixels: &[9; 12],
+        labels: &[0, 1, 2],
+    };
+    let mut trainer = trainer();
+    let mut seen = Vec::new();
+    trainer
+        .epoch(&Serial, &samples, &mut [0; 3], 0, &SGD, |done| {
+            seen.push(done)
+        })
+        .unwrap();
+    assert_eq!((seen, trainer.steps()), (vec![2], 1));
+    let mut labels = Vec::new();
+    trainer
+        .evaluate(&Serial, &samples, |index, label, _| {
+            labels.push((index, label))
+        })
+        .unwrap();
+    assert_eq!(labels, [(0, 0), (1, 1), (2, 2)]);
+}
+
+#[test]
+fn classifying_changes_neither_network_nor_neighbours() {
+    let mut trainer = trainer();
+    trainer.step(&Serial, &[0, 1], &SGD).unwrap();
+    let before = trainer.fingerprint();
+    let mut both = [0; 2];
+    trainer.classify(&Serial, &mut both).unwrap();
+    trainer.input_mut()[4..].fill(127);
+    let mut first = [0; 2];
+    trainer.classify(&Serial, &mut first).unwrap();
+    assert_eq!(both[0], first[0]);
+    assert_eq!(trainer.fingerprint(), before);
+}
+
+#[test]
+fn costs_are_the_sums_of_what_the_layers_cost() {
+    type Of<T> = <Net<T> as Network>::Layers;
+    assert_eq!(Of::<i8>::INFO.macs, 4 * 6 + 6 * 3);
+    assert_eq!(Of::<i8>::INFO.parameters, 4 * 6 + 6 + 6 * 3 + 3);
+    // Weights a byte, biases two, three exponents a layer.
+    assert_eq!(
+        Trainer::<Net<i8>, 2>::FLASH_BYTES,
+        (24 + 18) + 2 * (6 + 3) + 2 * 3 * 2
+    );
+    assert_eq!(Trainer::<Net<f32>, 2>::FLASH_BYTES, 4 * (24 + 6 + 18 + 3));
+    assert_eq!(
+        Trainer::<Net<i8>, 2>::RAM_BYTES,
+        size_of::<Trainer<Net<i8>, 2>>()
+    );
+    let costs = Net::<i8>::costs::<2>();
+    assert_eq!(costs.map(|cost| cost.name), ["hidden", "head"]);
+    assert!(
+        costs.iter().map(|cost| cost.ram_bytes).sum::<usize>() < Trainer::<Net<i8>, 2>::RAM_BYTES
+    );
+}
