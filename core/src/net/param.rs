@@ -1,6 +1,6 @@
 //! A parameter tensor with what training keeps beside it.
 
-use crate::tensor::{Shape, Storage};
+use crate::tensor::{Shape, Tensor};
 use selvedge_kernels::element::Residual;
 use selvedge_kernels::init::{Gain, uniform};
 use selvedge_kernels::optim::{Parameter, Role};
@@ -47,10 +47,10 @@ impl<T: Element> Velocities<T> for () {
 }
 
 /// A velocity for each element of a tensor.
-pub struct Kept<T: Element, S: Shape>(S::Array<T::Velocity>);
+pub struct Kept<T: Element, S: Shape>(Tensor<T::Velocity, S>);
 
 impl<T: Element, S: Shape> Velocities<T> for Kept<T, S> {
-    const BLANK: Self = Self(Storage::BLANK);
+    const BLANK: Self = Self(Tensor::BLANK);
 
     fn velocities_mut(&mut self) -> &mut [T::Velocity] {
         self.0.elements_mut()
@@ -60,8 +60,8 @@ impl<T: Element, S: Shape> Velocities<T> for Kept<T, S> {
 /// Weights of shape `S`: what kernels read, the low bytes of the masters where the type has them,
 /// the exponent, and the optimizer's state.
 pub struct Param<T: Element, S: Shape, R: Optimizer> {
-    value: S::Array<T>,
-    residual: S::Array<T::Residual>,
+    value: Tensor<T, S>,
+    residual: Tensor<T::Residual, S>,
     velocity: R::Velocities<T, S>,
     exponent: i16,
 }
@@ -69,8 +69,8 @@ pub struct Param<T: Element, S: Shape, R: Optimizer> {
 impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
     /// All zero bytes.
     pub const BLANK: Self = Self {
-        value: Storage::BLANK,
-        residual: Storage::BLANK,
+        value: Tensor::BLANK,
+        residual: Tensor::BLANK,
         velocity: Velocities::BLANK,
         exponent: 0,
     };
@@ -79,7 +79,12 @@ impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
     pub const FLASH_BYTES: usize =
         S::LEN * T::DTYPE.bytes() + if T::DTYPE.is_integer() { 2 } else { 0 };
 
-    /// The elements.
+    /// The elements in their shape.
+    pub const fn tensor(&self) -> &Tensor<T, S> {
+        &self.value
+    }
+
+    /// The elements in a row.
     pub fn elements(&self) -> &[T] {
         self.value.elements()
     }
@@ -107,7 +112,7 @@ impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
 
     /// Zeros at `exponent`, in place, and no velocity.
     pub fn set_zero(&mut self, exponent: i16) {
-        self.value.elements_mut().fill(T::ZERO);
+        self.value.set_zero();
         self.velocity = Velocities::BLANK;
         self.exponent = if T::DTYPE.is_integer() { exponent } else { 0 };
     }
