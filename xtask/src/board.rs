@@ -2,7 +2,9 @@
 
 use crate::Result;
 use crate::run::{check, command, output, root};
+use defmt_decoder::{DecodeError, Table};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// An emulated machine with the target and features that its firmware is built for.
 pub(crate) struct Board {
@@ -150,13 +152,42 @@ impl Board {
         Ok(folder.join(self.target).join("release").join(bin))
     }
 
-    /// Runs an image and returns what it printed.
-    pub(crate) fn emulate(&self, image: &Path) -> Result<String> {
+    fn qemu(&self, image: &Path) -> Command {
         let mut qemu = command("timeout", &["600", self.emulator]);
         qemu.args(self.machine)
             .args(["-nographic", "-monitor", "none", "-serial", "null"]);
         qemu.args(["-semihosting-config", "enable=on,target=native", "-kernel"])
             .arg(image);
-        output(&mut qemu)
+        qemu
+    }
+
+    /// Runs an image and returns what it printed.
+    pub(crate) fn emulate(&self, image: &Path) -> Result<String> {
+        output(&mut self.qemu(image))
+    }
+
+    /// Runs an image that logs through defmt and returns its messages, one a line.
+    pub(crate) fn emulate_defmt(&self, image: &Path) -> Result<String> {
+        let elf = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
+        let table = Table::parse(&elf)
+            .map_err(|error| error.to_string())?
+            .ok_or("the image logs nothing through defmt")?;
+        let logged = self
+            .qemu(image)
+            .output()
+            .map_err(|error| error.to_string())?;
+        if !logged.status.success() {
+            return Err(format!("{}: {}", self.emulator, logged.status));
+        }
+        let mut decoder = table.new_stream_decoder();
+        decoder.received(&logged.stdout);
+        let mut lines = String::new();
+        loop {
+            match decoder.decode() {
+                Ok(frame) => lines += &format!("{}\n", frame.display_message()),
+                Err(DecodeError::UnexpectedEof) => return Ok(lines),
+                Err(DecodeError::Malformed) => return Err("a defmt frame is malformed".to_owned()),
+            }
+        }
     }
 }

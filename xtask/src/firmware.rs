@@ -37,6 +37,14 @@ impl Firmware {
                 failures.push(format!("{}: {error}", board.name));
             }
         }
+        if self
+            .board
+            .as_deref()
+            .is_none_or(|name| name == "mps2-an386")
+            && let Err(error) = run_defmt()
+        {
+            failures.push(format!("defmt: {error}"));
+        }
         println!("* without the data set's 116,805 bytes");
         if failures.is_empty() {
             Ok(())
@@ -137,6 +145,20 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
         }
     }
     println!("{:<11} i8, u8, i16, u16 after one epoch = host", "");
+    Ok(())
+}
+
+/// The training program once more, logging through defmt: the same report.
+pub(crate) fn run_defmt() -> Result<()> {
+    let board = named("mps2-an386")?;
+    let report = Report::parse(&board.emulate_defmt(&board.build("train-digits", "defmt")?)?);
+    let (fingerprint, expected) = (report.text("fingerprint")?, host::cnn()?);
+    if fingerprint != expected {
+        return Err(format!(
+            "fingerprint {fingerprint}, the host's is {expected}"
+        ));
+    }
+    println!("{:<11} logged through defmt = host", board.name);
     Ok(())
 }
 

@@ -258,6 +258,11 @@ fn target_steps() -> Vec<Step> {
         ));
     }
     steps.push(Step::new(
+        "firmware logging through defmt",
+        &[M4, Need::Program("qemu-system-arm")],
+        firmware::run_defmt,
+    ));
+    steps.push(Step::new(
         "integers only (Cortex-M0)",
         &[M0, Need::Disassembler],
         proof::integers_only,

@@ -6,7 +6,7 @@ use crate::board;
 /// A text.
 pub fn text(key: &str, value: &str) {
     #[cfg(feature = "defmt")]
-    defmt::info!("{=str} = {=str}", key, value);
+    defmt::println!("{=str} = {=str}", key, value);
     #[cfg(not(feature = "defmt"))]
     line(key, value.as_bytes());
 }
