@@ -4,36 +4,36 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use selvedge_benches::{for_all_types, noise};
+use selvedge_kernels::activation::Activation;
 use selvedge_kernels::dense::Bias;
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::init::{Gain, uniform};
 use selvedge_kernels::optim::{Gradient, Parameter, Rate, Role, Sgd};
-use selvedge_kernels::requantize::{Activation, Epilogue, Store};
+use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Element, activation, conv, dense, loss, pool};
 use std::hint::black_box;
 
 /// As activations are stored in training.
-const FORWARD: Epilogue = Epilogue {
-    activation: Activation::Relu,
-    store: Store::Shift {
-        shift: 8,
-        rounding: Rounding::NearestEven,
-    },
-};
+fn epilogue<T: Element>() -> Epilogue<T> {
+    Epilogue {
+        activation: Activation::Relu,
+        exponent: -14,
+        store: Store::Shift {
+            shift: 8,
+            rounding: Rounding::NearestEven,
+        },
+    }
+}
 
 /// As errors are.
-fn backward() -> Epilogue {
+fn backward() -> Store {
     let words = Words::new(1, stream::error(0), 0);
-    let store = Store::Shift {
+    Store::Shift {
         shift: 8,
         rounding: Rounding::Stochastic(words),
-    };
-    Epilogue {
-        activation: Activation::Identity,
-        store,
     }
 }
 
@@ -68,8 +68,9 @@ fn dense_kernels<T: Element>(c: &mut Criterion) {
             black_box(&x),
             &weight,
             bias,
-            FORWARD,
+            epilogue(),
             &mut y,
+            &mut [],
         )
         .unwrap();
     });
@@ -131,8 +132,7 @@ fn conv_kernels<T: Element>(c: &mut Criterion) {
     };
     let shape = conv::Shape {
         batch: 4,
-        height: 16,
-        width: 16,
+        input: [16, 16],
         channels: 16,
         filters: 32,
         groups: 1,
@@ -155,8 +155,9 @@ fn conv_kernels<T: Element>(c: &mut Criterion) {
             black_box(&x),
             &weight,
             bias,
-            FORWARD,
+            epilogue(),
             &mut y,
+            &mut [],
         )
         .unwrap();
     });
@@ -178,8 +179,7 @@ fn other_kernels<T: Element>(c: &mut Criterion) {
     };
     let shape = pool::Shape {
         batch: 4,
-        height: 16,
-        width: 16,
+        input: [16, 16],
         channels: 16,
         window,
     };
@@ -196,7 +196,7 @@ fn other_kernels<T: Element>(c: &mut Criterion) {
             black_box(&x),
             &y,
             &dy,
-            Epilogue::EXACT,
+            Store::EXACT,
             &mut dx,
         )
         .unwrap();
@@ -209,7 +209,7 @@ fn other_kernels<T: Element>(c: &mut Criterion) {
     let (logits, targets) = (noise::<T::Head>(32 * 10, 3), noise::<T::Head>(32 * 10, 4));
     let labels: Vec<u16> = (0..32).map(|row| row % 10).collect();
     let mut dy = vec![T::ZERO; logits.len()];
-    let store = backward().store;
+    let store = backward();
     measure::<T>(c, "cross-entropy 32x10", logits.len(), || {
         loss::cross_entropy::<T>(10, black_box(&logits), -12, &labels, store, &mut dy).unwrap();
     });

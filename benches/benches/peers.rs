@@ -41,6 +41,7 @@ fn sgemm(c: &mut Criterion) {
                     bias,
                     Epilogue::EXACT,
                     &mut out,
+                    &mut [],
                 )
                 .unwrap();
             });

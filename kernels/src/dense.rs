@@ -1,5 +1,6 @@
 //! Dense layers: a matrix product with a bias, and its two gradients.
 
+use crate::activation::check_slope;
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::{self, Isa, Kernel};
 use crate::element::{Element, Output};
@@ -7,7 +8,7 @@ use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::optim::Gradient;
-use crate::requantize::Epilogue;
+use crate::requantize::{Epilogue, Store};
 use crate::split::{rows_of, rows_of_mut};
 
 /// The extents of a dense layer.
@@ -60,7 +61,8 @@ pub struct Bias<'a, T: Element> {
 /// | `x` | `[N, I]` | activations |
 /// | `weight` | `[O, I]` | a row per output |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
-/// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
+/// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`] |
+/// | `slope` | `[N, O]`, or empty | what [`activation::backward`](crate::activation::backward) wants of some activations |
 ///
 /// Returns the bit length of the largest activated accumulator (0 for floats). Integers are exact
 /// up to the epilogue, in any order. Floats: eight partial sums in a fixed order; the error is at
@@ -77,20 +79,22 @@ pub struct Bias<'a, T: Element> {
 /// let shape = Shape { batch: 1, inputs: 2, outputs: 2 };
 /// let bias = Bias { values: &[0.5, -1.0], shift: 0 };
 /// let mut out = [0.0f32; 2];
-/// dense::forward(&Serial, shape, &[1.0f32, 2.0], &[1.0, 0.0, 0.0, 1.0], bias, Epilogue::EXACT, &mut out)?;
+/// dense::forward(&Serial, shape, &[1.0f32, 2.0], &[1.0, 0.0, 0.0, 1.0], bias, Epilogue::EXACT, &mut out, &mut [])?;
 /// assert_eq!(out, [1.5, 1.0]);
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 ///
 /// Source: the definition; the epilogue is `docs/numerics.md` §4.
+#[allow(clippy::too_many_arguments)] // executor, shape, two inputs, two parameters, two outputs
 pub fn forward<T: Element, O: Output<T>>(
     exec: &impl Executor,
     shape: Shape,
     x: &[T],
     weight: &[T],
     bias: Bias<'_, T>,
-    epilogue: Epilogue,
+    epilogue: Epilogue<T>,
     out: &mut [O],
+    slope: &mut [T],
 ) -> Result<u32> {
     let Shape {
         batch,
@@ -102,7 +106,8 @@ pub fn forward<T: Element, O: Output<T>>(
     Arg::Weight.check_len(weight.len(), &[outputs, inputs])?;
     Arg::Bias.check_len(bias.values.len(), &[outputs])?;
     Arg::Out.check_len(out.len(), &[batch, outputs])?;
-    Ok(exec::rows(exec, out, outputs, |first, out| {
+    check_slope(slope.len(), out.len())?;
+    let task = |first: usize, out: &mut [O], slope: &mut [T]| {
         let x = x.get(first * inputs..).unwrap_or_default();
         O::dense_forward(Rows {
             inputs,
@@ -113,11 +118,13 @@ pub fn forward<T: Element, O: Output<T>>(
             epilogue,
             first: (first * outputs) as u32,
             out,
+            slope,
         })
-    }))
+    };
+    Ok(exec::rows_with(exec, out, outputs, slope, task))
 }
 
-/// Gradient with respect to the input: `dx[n, i] = epilogue(Σ_o dy[n, o] · weight[o, i])`.
+/// Gradient with respect to the input: `dx[n, i] = store(Σ_o dy[n, o] · weight[o, i])`.
 ///
 /// | argument | shape |
 /// |---|---|
@@ -137,7 +144,7 @@ pub fn backward_input<T: Element>(
     shape: Shape,
     dy: &[T],
     weight: &[T],
-    epilogue: Epilogue,
+    store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
     let Shape {
@@ -156,7 +163,7 @@ pub fn backward_input<T: Element>(
             outputs,
             dy,
             weight,
-            epilogue,
+            store,
             first: (first * inputs) as u32,
             dx,
         })
@@ -248,10 +255,12 @@ pub struct Rows<'a, T: Element, O> {
     x: &'a [T],
     weight: &'a [T],
     bias: Bias<'a, T>,
-    epilogue: Epilogue,
+    epilogue: Epilogue<T>,
     /// Index of the first element of `out`.
     first: u32,
     out: &'a mut [O],
+    /// As long as `out`, or empty.
+    slope: &'a mut [T],
 }
 
 impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
@@ -264,13 +273,20 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
         }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = self.first;
+        let mut slopes = rows_of_mut(self.slope, self.outputs);
         for (x, out) in rows_of(self.x, self.inputs).zip(rows_of_mut(self.out, self.outputs)) {
-            let rows = rows_of(self.weight, self.inputs).zip(self.bias.values);
-            for (out, (weight, &bias)) in out.iter_mut().zip(rows) {
-                let mut acc = T::bias(bias, self.bias.shift);
-                acc += T::dot(isa, x, weight);
-                self.epilogue.apply::<T, O>(acc, element, &mut range, out);
-                element = element.wrapping_add(1);
+            let mut rows = rows_of(self.weight, self.inputs).zip(self.bias.values);
+            let mut slopes = slopes.next().unwrap_or_default().chunks_mut(TILE);
+            for out in out.chunks_mut(TILE) {
+                let mut sums = [T::Acc::default(); TILE];
+                for (sum, (weight, &bias)) in sums.iter_mut().zip(rows.by_ref()).take(out.len()) {
+                    *sum = T::bias(bias, self.bias.shift);
+                    *sum += T::dot(isa, x, weight);
+                }
+                let sums = sums.get_mut(..out.len()).unwrap_or_default();
+                let slope = slopes.next().unwrap_or_default();
+                self.epilogue.block(sums, element, &mut range, out, slope);
+                element = element.wrapping_add(out.len() as u32);
             }
         }
         range.bits()
@@ -283,7 +299,7 @@ pub struct RowsBack<'a, T> {
     outputs: usize,
     dy: &'a [T],
     weight: &'a [T],
-    epilogue: Epilogue,
+    store: Store,
     first: u32,
     dx: &'a mut [T],
 }
@@ -306,10 +322,8 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
                     let row = row.get(start..start + dx.len()).unwrap_or_default();
                     add_row::<T, I>(isa, &mut sums, d.widen(), row);
                 }
-                for (dx, &sum) in dx.iter_mut().zip(&sums) {
-                    self.epilogue.apply::<T, T>(sum, element, &mut range, dx);
-                    element = element.wrapping_add(1);
-                }
+                self.store.block::<T, T>(&sums, element, &mut range, dx);
+                element = element.wrapping_add(dx.len() as u32);
                 start += dx.len();
             }
         }

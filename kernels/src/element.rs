@@ -3,7 +3,7 @@
 use crate::arch::Isa;
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
-use crate::{conv, dense, fixed, init, loss, pool, scale};
+use crate::{activation, conv, dense, fixed, init, loss, pool, scale};
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
 
@@ -130,6 +130,7 @@ pub trait Element:
     + PartialEq
     + Learn
     + Output<Self>
+    + activation::Kernels
     + dense::Kernels
     + conv::Kernels
     + pool::Kernels
@@ -159,6 +160,8 @@ pub trait Element:
     type Wide: Copy + Default + PartialOrd;
     /// What products are summed in.
     type Acc: Accumulator + Into<Self::Update>;
+    /// A sum of products under way: one accumulator for integers, eight partial sums for floats.
+    type Sums: Copy + Default;
     /// The type of biases: signed, of the master's precision.
     type Bias: Element<Update = Self::Update>;
     /// The type of the network's last output: at least 16 bits.
@@ -179,9 +182,18 @@ pub trait Element:
     /// A bias in units of the accumulator: `bias / 2^shift` to nearest even, saturated so that the
     /// sum with any allowed number of products stays in range.
     fn bias(bias: Self::Bias, shift: i32) -> Self::Acc;
-    /// The sum of products of two slices of equal length. Floats: eight partial sums, combined in
-    /// a fixed order, on every target.
-    fn dot<I: Isa>(isa: I, a: &[Self], b: &[Self]) -> Self::Acc;
+    /// Adds the products of two slices of equal length to `sums`. Floats: the product of elements
+    /// `i` goes to partial sum `i % 8`, on every target.
+    fn add_products<I: Isa>(isa: I, sums: &mut Self::Sums, a: &[Self], b: &[Self]);
+    /// The sum of the partial sums. Floats: combined in pairs, 4 apart, 2 apart, 1 apart.
+    fn total(sums: Self::Sums) -> Self::Acc;
+    /// The sum of products of two slices of equal length.
+    #[inline(always)]
+    fn dot<I: Isa>(isa: I, a: &[Self], b: &[Self]) -> Self::Acc {
+        let mut sums = Self::Sums::default();
+        Self::add_products(isa, &mut sums, a, b);
+        Self::total(sums)
+    }
     /// A pixel of 0 to 255 as `pixel / 256` at exponent [`Element::PIXEL_EXPONENT`]; the 8-bit
     /// types drop the lowest bit.
     fn from_pixel(pixel: u8) -> Self;
@@ -254,6 +266,7 @@ macro_rules! impl_integer {
 
             type Wide = $wide;
             type Acc = $acc;
+            type Sums = $acc;
             type Bias = $bias;
             type Head = $head;
             type Residual = $residual;
@@ -285,8 +298,13 @@ macro_rules! impl_integer {
             }
 
             #[inline(always)]
-            fn dot<I: Isa>(isa: I, a: &[Self], b: &[Self]) -> $acc {
-                isa.$dot(a, b)
+            fn add_products<I: Isa>(isa: I, sums: &mut $acc, a: &[Self], b: &[Self]) {
+                *sums += isa.$dot(a, b);
+            }
+
+            #[inline(always)]
+            fn total(sums: $acc) -> $acc {
+                sums
             }
 
             #[inline(always)]
@@ -347,6 +365,7 @@ macro_rules! impl_float {
 
             type Wide = $wide;
             type Acc = $acc;
+            type Sums = [$acc; 8];
             type Bias = $t;
             type Head = $t;
             type Residual = ();
@@ -379,8 +398,14 @@ macro_rules! impl_float {
             }
 
             #[inline(always)]
-            fn dot<I: Isa>(isa: I, a: &[Self], b: &[Self]) -> $acc {
-                isa.$dot(a, b)
+            fn add_products<I: Isa>(isa: I, sums: &mut [$acc; 8], a: &[Self], b: &[Self]) {
+                isa.$dot(sums, a, b);
+            }
+
+            #[inline(always)]
+            fn total(sums: [$acc; 8]) -> $acc {
+                let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
+                ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
             }
 
             #[inline(always)]
@@ -454,13 +479,13 @@ impl_integer_output! {
 }
 
 impl_float! {
-    f16: F16, wide f32, acc f32, loss -10, dot dot_f16, zero f16::ZERO,
+    f16: F16, wide f32, acc f32, loss -10, dot add_f16, zero f16::ZERO,
         |x| widen x.to_f32(), |isa, x| widen8 isa.widen_f16(x), |y| narrow f16::from_f32(y);
-    bf16: Bf16, wide f32, acc f32, loss 0, dot dot_bf16, zero bf16::ZERO,
+    bf16: Bf16, wide f32, acc f32, loss 0, dot add_bf16, zero bf16::ZERO,
         |x| widen f32::from_bits(u32::from(x.to_bits()) << 16), |isa, x| widen8 { let _ = isa; x.map(Self::widen) },
         |y| narrow bf16::from_f32(y);
-    f32: F32, wide f32, acc f32, loss 0, dot dot_f32, zero 0.0,
+    f32: F32, wide f32, acc f32, loss 0, dot add_f32, zero 0.0,
         |x| widen x, |isa, x| widen8 { let _ = isa; *x }, |y| narrow y;
-    f64: F64, wide f64, acc f64, loss 0, dot dot_f64, zero 0.0,
+    f64: F64, wide f64, acc f64, loss 0, dot add_f64, zero 0.0,
         |x| widen x, |isa, x| widen8 { let _ = isa; *x }, |y| narrow y;
 }

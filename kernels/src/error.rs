@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// The window does not fit into the padded input, or stands on padding alone.
     Window {
-        /// 0 for rows, 1 for columns.
+        /// Spatial axis, from 0: rows, columns of an image.
         axis: u8,
         /// Cells that the dilated kernel spans.
         span: usize,
@@ -96,6 +96,8 @@ pub enum Arg {
     Target,
     /// A permutation to be filled.
     Order,
+    /// What an activation keeps for its backward pass.
+    Slope,
 }
 
 impl Arg {
@@ -149,6 +151,7 @@ impl fmt::Display for Arg {
             Self::Labels => "labels",
             Self::Target => "target",
             Self::Order => "order",
+            Self::Slope => "slope",
         })
     }
 }
@@ -167,8 +170,7 @@ impl fmt::Display for Error {
             ),
             Self::Window { axis, span, input } => write!(
                 f,
-                "window spans {span} {}, the padded input has {input}",
-                if axis == 0 { "rows" } else { "columns" }
+                "window spans {span} cells of axis {axis}, the padded input has {input}"
             ),
             Self::Groups {
                 channels,

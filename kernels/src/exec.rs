@@ -83,30 +83,46 @@ pub(crate) fn rows<T: Send>(
     row_len: usize,
     task: impl Fn(usize, &mut [T]) -> u32 + Sync,
 ) -> u32 {
+    rows_with::<T, ()>(exec, out, row_len, &mut [], |first, out, _| {
+        task(first, out)
+    })
+}
+
+/// The same with a second slice that is as long and split alike, or empty.
+pub(crate) fn rows_with<T: Send, U: Send>(
+    exec: &impl Executor,
+    out: &mut [T],
+    row_len: usize,
+    second: &mut [U],
+    task: impl Fn(usize, &mut [T], &mut [U]) -> u32 + Sync,
+) -> u32 {
     let tasks = exec.parallelism().min(MAX_TASKS);
     let rows = out.len().checked_div(row_len).unwrap_or(0);
     if tasks <= 1 || rows <= 1 {
-        return task(0, out);
+        return task(0, out, second);
     }
     let rows_per_task = rows.div_ceil(tasks).max(1);
     let tasks = rows.div_ceil(rows_per_task);
     let mut results = [0u32; MAX_TASKS];
     {
         let out = Disjoint::new(out);
+        let second = Disjoint::new(second);
         let results = Disjoint::new(&mut results);
         exec.run(tasks, &|i| {
             let first = i.saturating_mul(rows_per_task);
             let last = first.saturating_add(rows_per_task);
+            let (from, to) = (first.saturating_mul(row_len), last.saturating_mul(row_len));
             // SAFETY: an executor calls each `i` once, and task `i` alone takes rows `first..last`
-            // and result `i`.
-            let (out, result) = unsafe {
+            // of both slices and result `i`.
+            let (out, second, result) = unsafe {
                 (
-                    out.part(first.saturating_mul(row_len), last.saturating_mul(row_len)),
+                    out.part(from, to),
+                    second.part(from, to),
                     results.part(i, i + 1),
                 )
             };
             if let Some(result) = result.first_mut() {
-                *result = task(first, out);
+                *result = task(first, out, second);
             }
         });
     }

@@ -21,6 +21,7 @@ pub trait Accumulator:
     Copy
     + Default
     + PartialEq
+    + core::fmt::Debug
     + Add<Output = Self>
     + AddAssign
     + Send

@@ -10,7 +10,7 @@
 //! let weight = [1.0f32, 0.0, 0.0, 0.0, 1.0, 1.0];
 //! let bias = Bias { values: &[0.0f32, 1.0], shift: 0 };
 //! let mut out = [0.0f32; 4];
-//! dense::forward(&Serial, shape, &x, &weight, bias, Epilogue::EXACT, &mut out)?;
+//! dense::forward(&Serial, shape, &x, &weight, bias, Epilogue::EXACT, &mut out, &mut [])?;
 //! assert_eq!(out, [1.0, 6.0, 0.0, 2.0]);
 //! # Ok::<(), selvedge_kernels::Error>(())
 //! ```

@@ -4,7 +4,7 @@ use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{Accumulator, Magnitude, Rounding, pow2};
 use crate::lut::{EXP2_MAX, LOG2_E_Q14, cross_entropy as cross_entropy_q16, exp2_neg};
-use crate::requantize::{Epilogue, Store};
+use crate::requantize::Store;
 use crate::split::{rows_of, rows_of_mut};
 use core::ops::AddAssign;
 use half::{bf16, f16};
@@ -197,7 +197,6 @@ macro_rules! impl_integer {
 
             fn cross_entropy(call: CrossEntropy<'_, Self>) -> Outcome<i64> {
                 let CrossEntropy { classes, logits, exponent, labels, store, dy } = call;
-                let epilogue = Epilogue { activation: Default::default(), store };
                 let mut range = <$acc as Accumulator>::Magnitude::default();
                 let (mut loss, mut element) = (0, 0u32);
                 let rows = rows_of(logits, classes).zip(rows_of_mut(dy, classes));
@@ -215,7 +214,7 @@ macro_rules! impl_integer {
                         if is_label {
                             loss += cross_entropy_q16(total, t);
                         }
-                        epilogue.apply::<$t, $t>(gradient, element, &mut range, dy);
+                        store.one::<$t, $t>(gradient, element, &mut range, dy);
                         element = element.wrapping_add(1);
                     }
                 }
@@ -253,7 +252,6 @@ macro_rules! impl_float {
 
             fn cross_entropy(call: CrossEntropy<'_, Self>) -> Outcome<$acc> {
                 let CrossEntropy { classes, logits, labels, store, dy, .. } = call;
-                let epilogue = Epilogue { activation: Default::default(), store };
                 let scale = $acc::from(pow2(-Self::LOSS_EXPONENT));
                 let mut loss = 0.0;
                 let rows = rows_of(logits, classes).zip(rows_of_mut(dy, classes));
@@ -268,7 +266,7 @@ macro_rules! impl_float {
                         if is_label {
                             loss += libm::$ln(total) - z;
                         }
-                        epilogue.apply::<$t, $t>(gradient * scale, 0, &mut (), dy);
+                        store.one::<$t, $t>(gradient * scale, 0, &mut (), dy);
                     }
                 }
                 Outcome { range: 0, loss }
@@ -276,13 +274,12 @@ macro_rules! impl_float {
 
             fn squared_error(call: SquaredError<'_, Self>) -> Outcome<$acc> {
                 let SquaredError { outputs, target, store, dy, .. } = call;
-                let epilogue = Epilogue { activation: Default::default(), store };
                 let scale = $acc::from(pow2(-$mse));
                 let mut loss = 0.0;
                 for ((z, y), dy) in outputs.iter().zip(target).zip(dy) {
                     let gradient = z.widen() - y.widen();
                     loss += gradient * gradient * 0.5;
-                    epilogue.apply::<$t, $t>(gradient * scale, 0, &mut (), dy);
+                    store.one::<$t, $t>(gradient * scale, 0, &mut (), dy);
                 }
                 Outcome { range: 0, loss }
             }

@@ -1,19 +1,10 @@
-//! Epilogues: what happens to an accumulator before it is stored.
+//! Epilogues: what happens to accumulators before they are stored.
 
+use crate::activation::Activation;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude, Rounding};
 
-/// What a layer applies to its accumulator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    #[default]
-    Identity,
-    /// `max(x, 0)`; negative values then do not widen the range.
-    Relu,
-}
-
-/// What becomes of the activated accumulators.
+/// What becomes of accumulators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
     /// Their range is measured; nothing is stored.
@@ -28,49 +19,91 @@ pub enum Store {
     },
 }
 
-/// From an accumulator to a stored element: activation, range, shift, rounding, saturation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Epilogue {
-    /// Applied first.
-    pub activation: Activation,
-    /// Applied then.
-    pub store: Store,
-}
-
-impl Epilogue {
+impl Store {
     /// Stores accumulators at their own exponent: rounded to the nearest element for floats,
     /// saturated for integers.
-    pub const EXACT: Self = Self {
-        activation: Activation::Identity,
-        store: Store::Shift {
-            shift: 0,
-            rounding: Rounding::NearestEven,
-        },
+    pub const EXACT: Self = Self::Shift {
+        shift: 0,
+        rounding: Rounding::NearestEven,
     };
-
-    /// The same with another activation.
-    #[must_use]
-    pub const fn with(self, activation: Activation) -> Self {
-        Self { activation, ..self }
-    }
 
     /// Takes one accumulator, of the output element with row-major index `element`, to `out`, and
     /// adds it to `range`.
     #[inline(always)]
-    pub(crate) fn apply<T: Element, O: Output<T>>(
+    pub(crate) fn one<T: Element, O: Output<T>>(
         self,
         acc: T::Acc,
         element: u32,
         range: &mut <T::Acc as Accumulator>::Magnitude,
         out: &mut O,
     ) {
-        let acc = match self.activation {
-            Activation::Identity => acc,
-            Activation::Relu => acc.relu(),
-        };
         *range = range.or(acc.magnitude());
-        if let Store::Shift { shift, rounding } = self.store {
+        if let Self::Shift { shift, rounding } = self {
             *out = O::store(acc.shift(shift, rounding, element));
         }
+    }
+
+    /// Takes the accumulators of consecutive output elements, the first with row-major index
+    /// `element`, to `out`, and adds them to `range`.
+    #[inline(always)]
+    pub(crate) fn block<T: Element, O: Output<T>>(
+        self,
+        acc: &[T::Acc],
+        element: u32,
+        range: &mut <T::Acc as Accumulator>::Magnitude,
+        out: &mut [O],
+    ) {
+        let mut element = element;
+        for (out, &acc) in out.iter_mut().zip(acc) {
+            self.one::<T, O>(acc, element, range, out);
+            element = element.wrapping_add(1);
+        }
+    }
+}
+
+/// From accumulators to stored elements: activation, range, shift, rounding, saturation.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<T: Element> {
+    /// Applied first.
+    pub activation: Activation<T>,
+    /// The exponent of the accumulators, which functions read from tables need; 0 for floats.
+    pub exponent: i32,
+    /// Applied then.
+    pub store: Store,
+}
+
+impl<T: Element> Epilogue<T> {
+    /// Stores accumulators at their own exponent: rounded to the nearest element for floats,
+    /// saturated for integers.
+    pub const EXACT: Self = Self {
+        activation: Activation::Identity,
+        exponent: 0,
+        store: Store::EXACT,
+    };
+
+    /// The same with another activation.
+    #[must_use]
+    pub const fn with(self, activation: Activation<T>) -> Self {
+        Self { activation, ..self }
+    }
+
+    /// Takes the accumulators of consecutive output elements, the first with row-major index
+    /// `element`, to `out`, and adds them to `range`; `slope` gets what the activation keeps, if
+    /// it is not empty.
+    #[inline(always)]
+    pub(crate) fn block<O: Output<T>>(
+        &self,
+        acc: &mut [T::Acc],
+        element: u32,
+        range: &mut <T::Acc as Accumulator>::Magnitude,
+        out: &mut [O],
+        slope: &mut [T],
+    ) {
+        match self.activation {
+            Activation::Identity => {}
+            Activation::Relu => acc.iter_mut().for_each(|acc| *acc = acc.relu()),
+            Activation::Function(function) => function.forward(self.exponent, acc, slope),
+        }
+        self.store.block::<T, O>(acc, element, range, out);
     }
 }

@@ -1,82 +1,187 @@
-//! Windows that slide over an image: kernel, stride, padding, dilation, and the extents they give.
+//! Windows that slide over one to three axes: kernel, stride, padding, dilation, and the extents
+//! they give.
 
 use crate::error::{Arg, Error, Result};
 
-/// A window over rows (axis 0) and columns (axis 1).
+/// A window over the `N` spatial axes of a tensor: columns; rows and columns; planes, rows and
+/// columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// Cells of the kernel: rows, columns.
-    pub kernel: [usize; 2],
+pub struct Window<const N: usize = 2> {
+    /// Cells of the kernel along each axis.
+    pub kernel: [usize; N],
     /// Step between windows.
-    pub stride: [usize; 2],
-    /// Cells added before the first and after the last: `[[top, bottom], [left, right]]`.
-    pub padding: [[usize; 2]; 2],
+    pub stride: [usize; N],
+    /// Cells added before the first and after the last: `[[top, bottom], [left, right]]` for two axes.
+    pub padding: [[usize; 2]; N],
     /// Distance between the kernel's cells; 1 for a dense kernel.
-    pub dilation: [usize; 2],
+    pub dilation: [usize; N],
 }
 
-impl Window {
-    /// A square window of `kernel` cells, moved by `stride`, with `padding` cells on each side.
+impl<const N: usize> Window<N> {
+    /// A window of `kernel` cells along each axis, moved by `stride`, with `padding` cells on each
+    /// side.
     ///
     /// # Example
     /// ```
     /// use selvedge_kernels::window::Window;
-    /// assert_eq!(Window::square(3, 1, 1).outputs([8, 8]), Ok([8, 8]));
-    /// assert_eq!(Window::square(2, 2, 0).outputs([8, 7]), Ok([4, 3]));
+    /// assert_eq!(Window::uniform(3, 1, 1).outputs([8, 8]), Ok([8, 8]));
+    /// assert_eq!(Window::uniform(2, 2, 0).outputs([8, 7]), Ok([4, 3]));
+    /// assert_eq!(Window::uniform(3, 2, 0).outputs([9]), Ok([4]));
     /// ```
     #[must_use]
-    pub const fn square(kernel: usize, stride: usize, padding: usize) -> Self {
+    pub const fn uniform(kernel: usize, stride: usize, padding: usize) -> Self {
         Self {
-            kernel: [kernel; 2],
-            stride: [stride; 2],
-            padding: [[padding; 2]; 2],
-            dilation: [1; 2],
+            kernel: [kernel; N],
+            stride: [stride; N],
+            padding: [[padding; 2]; N],
+            dilation: [1; N],
         }
     }
 
-    /// The extents of the output for an input of `inputs` rows and columns:
+    /// The window whose one position covers the whole of `inputs`: global pooling.
+    #[must_use]
+    pub const fn whole(inputs: [usize; N]) -> Self {
+        Self {
+            kernel: inputs,
+            ..Self::uniform(1, 1, 0)
+        }
+    }
+
+    /// The same without padding.
+    #[must_use]
+    pub const fn valid(self) -> Self {
+        Self {
+            padding: [[0; 2]; N],
+            ..self
+        }
+    }
+
+    /// The same with the padding that gives `ceil(input / stride)` windows along each axis. An odd
+    /// number of cells puts the larger half behind.
+    ///
+    /// # Errors
+    /// [`Error::Zero`] for an empty kernel, stride, dilation or input, [`Error::Overflow`] for extents
+    /// beyond `usize`.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_kernels::window::Window;
+    /// let window = Window::uniform(3, 2, 0).same([8, 5])?;
+    /// assert_eq!(window.padding, [[0, 1], [1, 1]]);
+    /// assert_eq!(window.outputs([8, 5]), Ok([4, 3]));
+    /// # Ok::<(), selvedge_kernels::Error>(())
+    /// ```
+    ///
+    /// Source: the padding "SAME" of TensorFlow.
+    pub const fn same(self, inputs: [usize; N]) -> Result<Self> {
+        let mut padding = [[0; 2]; N];
+        let mut axis = 0;
+        while axis < N {
+            let span = match self.span(axis, inputs[axis]) {
+                Ok(span) => span,
+                Err(error) => return Err(error),
+            };
+            let (input, stride) = (inputs[axis], self.stride[axis]);
+            let Some(reach) = (input.div_ceil(stride) - 1).checked_mul(stride) else {
+                return Err(Error::Overflow { arg: Arg::Shape });
+            };
+            let Some(covered) = reach.checked_add(span) else {
+                return Err(Error::Overflow { arg: Arg::Shape });
+            };
+            let total = covered.saturating_sub(input);
+            padding[axis] = [total / 2, total - total / 2];
+            axis += 1;
+        }
+        Ok(Self { padding, ..self })
+    }
+
+    /// The extents of the output for an input of `inputs` cells:
     /// `(input + padding - dilation · (kernel - 1) - 1) / stride + 1`, rounded down.
     ///
     /// # Errors
     /// [`Error::Zero`] for an empty kernel, stride, dilation or input, [`Error::Overflow`] for
     /// extents beyond `usize`, [`Error::Window`] if the kernel does not fit into the padded input.
-    pub const fn outputs(&self, inputs: [usize; 2]) -> Result<[usize; 2]> {
-        let rows = match self.output(0, inputs[0]) {
-            Ok(rows) => rows,
-            Err(error) => return Err(error),
-        };
-        match self.output(1, inputs[1]) {
-            Ok(columns) => Ok([rows, columns]),
-            Err(error) => Err(error),
+    pub const fn outputs(&self, inputs: [usize; N]) -> Result<[usize; N]> {
+        let mut outputs = [0; N];
+        let mut axis = 0;
+        while axis < N {
+            outputs[axis] = match self.output(axis, inputs[axis]) {
+                Ok(output) => output,
+                Err(error) => return Err(error),
+            };
+            axis += 1;
         }
+        Ok(outputs)
     }
 
-    const fn output(&self, axis: usize, input: usize) -> Result<usize> {
-        let (kernel, stride, [before, after], dilation) = if axis == 0 {
-            (
-                self.kernel[0],
-                self.stride[0],
-                self.padding[0],
-                self.dilation[0],
-            )
-        } else {
-            (
-                self.kernel[1],
-                self.stride[1],
-                self.padding[1],
-                self.dilation[1],
-            )
-        };
-        if kernel == 0 || stride == 0 || dilation == 0 || input == 0 {
+    /// The extents of which [`Window::outputs`] makes `outputs`, if the window fits without a
+    /// remainder: `(output - 1) · stride + dilation · (kernel - 1) + 1 - padding`. They are those
+    /// that a transposed convolution gives.
+    ///
+    /// # Errors
+    /// As [`Window::outputs`]; [`Error::Window`] if the padding is not less than what is covered.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_kernels::window::Window;
+    /// assert_eq!(Window::uniform(3, 2, 1).inputs([4, 2]), Ok([7, 3]));
+    /// ```
+    pub const fn inputs(&self, outputs: [usize; N]) -> Result<[usize; N]> {
+        let mut inputs = [0; N];
+        let mut axis = 0;
+        while axis < N {
+            let span = match self.span(axis, outputs[axis]) {
+                Ok(span) => span,
+                Err(error) => return Err(error),
+            };
+            let Some(reach) = (outputs[axis] - 1).checked_mul(self.stride[axis]) else {
+                return Err(Error::Overflow { arg: Arg::Shape });
+            };
+            let Some(covered) = reach.checked_add(span) else {
+                return Err(Error::Overflow { arg: Arg::Shape });
+            };
+            let [before, after] = self.padding[axis];
+            let Some(padding) = before.checked_add(after) else {
+                return Err(Error::Overflow { arg: Arg::Shape });
+            };
+            inputs[axis] = match covered.checked_sub(padding) {
+                Some(input) if input > 0 => input,
+                _ => {
+                    return Err(Error::Window {
+                        axis: axis as u8,
+                        span: covered,
+                        input: padding,
+                    });
+                }
+            };
+            axis += 1;
+        }
+        Ok(inputs)
+    }
+
+    /// Cells that the dilated kernel spans along `axis`, on which there are `cells`.
+    const fn span(&self, axis: usize, cells: usize) -> Result<usize> {
+        let (kernel, dilation) = (self.kernel[axis], self.dilation[axis]);
+        if kernel == 0 || self.stride[axis] == 0 || dilation == 0 || cells == 0 {
             return Err(Error::Zero { arg: Arg::Shape });
         }
         let overflow = Err(Error::Overflow { arg: Arg::Shape });
         let Some(reach) = dilation.checked_mul(kernel - 1) else {
             return overflow;
         };
-        let Some(span) = reach.checked_add(1) else {
-            return overflow;
+        match reach.checked_add(1) {
+            Some(span) => Ok(span),
+            None => overflow,
+        }
+    }
+
+    const fn output(&self, axis: usize, input: usize) -> Result<usize> {
+        let span = match self.span(axis, input) {
+            Ok(span) => span,
+            Err(error) => return Err(error),
         };
+        let overflow = Err(Error::Overflow { arg: Arg::Shape });
+        let [before, after] = self.padding[axis];
         let Some(padding) = before.checked_add(after) else {
             return overflow;
         };
@@ -84,7 +189,7 @@ impl Window {
             return overflow;
         };
         match input.checked_sub(span) {
-            Some(rest) => match rest.checked_div(stride) {
+            Some(rest) => match rest.checked_div(self.stride[axis]) {
                 Some(steps) => Ok(steps + 1),
                 None => Err(Error::Zero { arg: Arg::Shape }),
             },
@@ -99,24 +204,47 @@ impl Window {
     /// Whether windows share cells.
     #[must_use]
     pub const fn overlaps(&self) -> bool {
-        self.stride[0] < self.kernel[0] || self.stride[1] < self.kernel[1]
+        let mut axis = 0;
+        while axis < N {
+            if self.stride[axis] < self.kernel[axis] {
+                return true;
+            }
+            axis += 1;
+        }
+        false
     }
 
-    /// The two axes, for the loops of kernels.
+    /// The axes for the loops of kernels, which know three: those that `N` lacks come first and
+    /// have one cell.
     #[inline(always)]
-    pub(crate) fn axes(&self) -> [Axis; 2] {
-        let axis = |kernel, stride, before, dilation| Axis {
-            kernel,
-            stride,
-            before,
-            dilation,
-        };
-        let [[top, _], [left, _]] = self.padding;
-        [
-            axis(self.kernel[0], self.stride[0], top, self.dilation[0]),
-            axis(self.kernel[1], self.stride[1], left, self.dilation[1]),
-        ]
+    pub(crate) fn axes(&self) -> [Axis; 3] {
+        let mut axes = [Axis::UNIT; 3];
+        let each = (self.kernel.iter())
+            .zip(&self.stride)
+            .zip(&self.padding)
+            .zip(&self.dilation);
+        for (axis, (((&kernel, &stride), &[before, _]), &dilation)) in
+            axes.iter_mut().rev().zip(each.rev())
+        {
+            *axis = Axis {
+                kernel,
+                stride,
+                before,
+                dilation,
+            };
+        }
+        axes
     }
+}
+
+/// The extents of `N` axes as three: those that `N` lacks come first and are 1.
+#[inline(always)]
+pub(crate) fn three_axes<const N: usize>(extents: [usize; N]) -> [usize; 3] {
+    let mut three = [1; 3];
+    for (to, &extent) in three.iter_mut().rev().zip(extents.iter().rev()) {
+        *to = extent;
+    }
+    three
 }
 
 /// One axis of a [`Window`].
@@ -130,6 +258,13 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
+    const UNIT: Self = Self {
+        kernel: 1,
+        stride: 1,
+        before: 0,
+        dilation: 1,
+    };
+
     /// The input cell under cell `k` of window `output`, unless it is padding. `extent` is that of
     /// the input.
     #[inline(always)]
@@ -161,5 +296,27 @@ impl Axis {
             self.kernel
                 .min((extent + self.before).saturating_sub(start)),
         )
+    }
+}
+
+/// Image, plane and row of the row with number `row` over all images, which have `planes` planes of
+/// `rows` rows.
+#[inline(always)]
+pub(crate) fn locate(row: usize, planes: usize, rows: usize) -> [usize; 3] {
+    let plane = row.checked_div(rows).unwrap_or(0);
+    let image = plane.checked_div(planes).unwrap_or(0);
+    [image, plane - image * planes, row - plane * rows]
+}
+
+/// The place of the row after that at `[image, plane, row]`.
+#[inline(always)]
+pub(crate) fn advance(at: &mut [usize; 3], planes: usize, rows: usize) {
+    let [image, plane, row] = at;
+    *row += 1;
+    if *row == rows {
+        (*plane, *row) = (*plane + 1, 0);
+        if *plane == planes {
+            (*image, *plane) = (*image + 1, 0);
+        }
     }
 }

@@ -26,9 +26,31 @@ def nearest(value):
     return int(floor) + (fraction > Decimal("0.5"))
 
 
+PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494")
+
+
+def density(x):
+    """Of the standard normal distribution."""
+    return (-x * x / 2).exp() / (2 * PI).sqrt()
+
+
+def distribution(x):
+    """Of the standard normal: 1/2 + density (x + x^3/3 + x^5/15 + ...)."""
+    term, total, n = x, x, 1
+    while term > Decimal(10) ** -40:
+        n += 2
+        term = term * x * x / n
+        total += term
+    return Decimal("0.5") + density(x) * total
+
+
 TABLES = {  # name in lut.rs: (name in primitives.json, values)
     "EXP2_Q16": ("exp2_q16", [nearest(65536 * (-LN_2 * i / 64).exp()) for i in range(65)]),
     "LOG2_Q16": ("log2_q16", [nearest(65536 * (1 + Decimal(i) / 64).ln() / LN_2) for i in range(65)]),
+    "SIGMOID_Q15": ("sigmoid_q15", [nearest(32768 / (1 + (-(Decimal(i) / 16)).exp())) for i in range(257)]),
+    "SOFTPLUS_Q15": ("softplus_q15", [nearest(32768 * (1 + (-(Decimal(i) / 16)).exp()).ln()) for i in range(257)]),
+    "NORMAL_Q15": ("phi_q15", [nearest(32768 * distribution(Decimal(i) / 32)) for i in range(257)]),
+    "DENSITY_Q15": ("pdf_q15", [nearest(32768 * density(Decimal(i) / 32)) for i in range(257)]),
 }
 NUMBERS = {
     "LOG2_E_Q14": nearest(16384 / LN_2),
@@ -62,7 +84,7 @@ def check():
 
 def show():
     for name, (_, values) in TABLES.items():
-        print("%s: [u32; %d] = [" % (name, len(values)))
+        print("%s: [%s; %d] = [" % (name, "u32" if len(values) == 65 else "u16", len(values)))
         for i in range(0, len(values), 13):
             print("    " + " ".join("{:_},".format(v) for v in values[i:i + 13]))
         print("];")

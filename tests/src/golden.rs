@@ -103,9 +103,16 @@ pub enum Layer {
 /// The activations that the kernels have.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // the reference's names
 pub enum Act {
-    /// `max(x, 0)`.
     Relu,
+    /// With the slope 26/256.
+    Leaky,
+    Tanh,
+    Sigmoid,
+    Softplus,
+    Gelu,
+    Silu,
 }
 
 /// Rows and columns, or one number for both.

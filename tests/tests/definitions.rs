@@ -5,12 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use proptest::prelude::*;
+use selvedge_kernels::activation::Activation;
 use selvedge_kernels::dense::Bias;
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::optim::Gradient;
-use selvedge_kernels::requantize::{Activation, Epilogue, Store};
+use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Element, conv, dense, pool};
@@ -85,8 +86,7 @@ fn conv_shape() -> impl Strategy<Value = conv::Shape> {
                 };
                 conv::Shape {
                     batch,
-                    height: extent(rows),
-                    width: extent(columns),
+                    input: [extent(rows), extent(columns)],
                     channels: groups * group_channels,
                     filters: groups * group_filters,
                     groups,
@@ -109,8 +109,7 @@ fn filter_len(shape: &conv::Shape) -> usize {
 fn products(shape: &conv::Shape, mut visit: impl FnMut(usize, usize, usize)) {
     let conv::Shape {
         batch,
-        height,
-        width,
+        input: [height, width],
         channels,
         filters,
         groups,
@@ -159,7 +158,7 @@ where
     let [rows, columns] = shape.outputs().unwrap();
     let x = elements::<T>(
         &mut noise,
-        shape.batch * shape.height * shape.width * shape.channels,
+        shape.batch * shape.input[0] * shape.input[1] * shape.channels,
     );
     let weight = elements::<T>(&mut noise, shape.filters * filter_len(&shape));
     let bias = elements::<T::Bias>(&mut noise, shape.filters);
@@ -181,14 +180,27 @@ where
         rounding: Rounding::NearestEven,
     };
     for (activation, is_relu) in [(Activation::Identity, false), (Activation::Relu, true)] {
-        let epilogue = Epilogue { activation, store };
+        let epilogue = Epilogue {
+            activation,
+            exponent: 0,
+            store,
+        };
         let mut out = vec![T::ZERO; dy.len()];
         let bias = Bias {
             values: &bias,
             shift: 0,
         };
-        let range =
-            conv::forward(&Threads(3), shape, &x, &weight, bias, epilogue, &mut out).unwrap();
+        let range = conv::forward(
+            &Threads(3),
+            shape,
+            &x,
+            &weight,
+            bias,
+            epilogue,
+            &mut out,
+            &mut [],
+        )
+        .unwrap();
         let got: Vec<i128> = out.iter().map(|&y| exact(y)).collect();
         let want: Vec<i128> = acc
             .iter()
@@ -203,12 +215,8 @@ where
         );
     }
 
-    let epilogue = Epilogue {
-        activation: Activation::Identity,
-        store,
-    };
     let mut dx = vec![T::ZERO; x.len()];
-    let range = conv::backward_input(&Serial, shape, &dy, &weight, epilogue, &mut dx).unwrap();
+    let range = conv::backward_input(&Serial, shape, &dy, &weight, store, &mut dx).unwrap();
     let got: Vec<i128> = dx.iter().map(|&d| exact(d)).collect();
     let want: Vec<i128> = dx_acc
         .iter()
@@ -269,9 +277,22 @@ where
             values: &bias,
             shift: 0,
         };
-        let epilogue = Epilogue { activation, store };
-        let range =
-            dense::forward(&Threads(2), shape, &x, &weight, bias, epilogue, &mut out).unwrap();
+        let epilogue = Epilogue {
+            activation,
+            exponent: 0,
+            store,
+        };
+        let range = dense::forward(
+            &Threads(2),
+            shape,
+            &x,
+            &weight,
+            bias,
+            epilogue,
+            &mut out,
+            &mut [],
+        )
+        .unwrap();
         let got: Vec<i128> = out.iter().map(|&y| exact(y)).collect();
         let want: Vec<i128> = acc
             .iter()
@@ -281,12 +302,8 @@ where
         let seen = acc.iter().map(|&a| if is_relu { a.max(0) } else { a });
         assert_eq!(range, bit_len(seen), "{name}: range, {shape:?}");
     }
-    let epilogue = Epilogue {
-        activation: Activation::Identity,
-        store,
-    };
     let mut dx = vec![T::ZERO; x.len()];
-    dense::backward_input(&Threads(2), shape, &dy, &weight, epilogue, &mut dx).unwrap();
+    dense::backward_input(&Threads(2), shape, &dy, &weight, store, &mut dx).unwrap();
     let got: Vec<i128> = dx.iter().map(|&d| exact(d)).collect();
     let want: Vec<i128> = dx_acc
         .iter()
@@ -314,8 +331,7 @@ fn max_pool_is_the_definition<T: Element + PartialOrd>(shape: pool::Shape, seed:
     let mut noise = Noise::new(seed);
     let pool::Shape {
         batch,
-        height,
-        width,
+        input: [height, width],
         channels,
         window,
     } = shape;
@@ -358,8 +374,7 @@ fn max_pool_is_the_definition<T: Element + PartialOrd>(shape: pool::Shape, seed:
     pool::max_forward(&Threads(3), shape, &x, &mut y).unwrap();
     assert_eq!(y, want, "{}: {shape:?}", T::DTYPE);
     let mut dx = vec![T::ZERO; x.len()];
-    let range =
-        pool::max_backward(&Threads(3), shape, &x, &y, &dy, Epilogue::EXACT, &mut dx).unwrap();
+    let range = pool::max_backward(&Threads(3), shape, &x, &y, &dy, Store::EXACT, &mut dx).unwrap();
     let got: Vec<i128> = dx.iter().map(|&d| exact(d)).collect();
     assert_eq!(got, want_dx, "{}: gradient, {shape:?}", T::DTYPE);
     if T::DTYPE.is_integer() {
@@ -403,8 +418,9 @@ proptest! {
 
     #[test]
     fn max_pooling_is_the_definition(shape in conv_shape(), seed: u32) {
-        let conv::Shape { batch, height, width, channels, window, .. } = shape;
-        let shape = pool::Shape { batch, height, width, channels, window };
+        let conv::Shape { batch, input, channels, window, .. } = shape;
+        let [height, width] = input;
+        let shape = pool::Shape { batch, input, channels, window };
         prop_assume!(shape.outputs().is_ok());
         let mut y = vec![0i8; batch * shape.outputs().unwrap().iter().product::<usize>() * channels];
         let x = vec![0i8; batch * height * width * channels];
@@ -420,20 +436,20 @@ proptest! {
         filters in 1usize..20, seed: u32)
     {
         let mut noise = Noise::new(seed);
-        let window = Window::square(1, 1, 0);
-        let conv = conv::Shape { batch, height: 1, width: cells, channels, filters, groups: 1, window };
+        let window = Window::uniform(1, 1, 0);
+        let conv = conv::Shape { batch, input: [1, cells], channels, filters, groups: 1, window };
         let dense = dense::Shape { batch: batch * cells, inputs: channels, outputs: filters };
         let x: Vec<f32> = noise.vector(batch * cells * channels, 1.0).iter().map(|&v| v as f32).collect();
         let weight: Vec<f32> = noise.vector(filters * channels, 1.0).iter().map(|&v| v as f32).collect();
         let bias: Vec<f32> = noise.vector(filters, 1.0).iter().map(|&v| v as f32).collect();
         let bias = Bias { values: &bias, shift: 0 };
         let (mut a, mut b) = (vec![0f32; batch * cells * filters], vec![0f32; batch * cells * filters]);
-        conv::forward(&Serial, conv, &x, &weight, bias, Epilogue::EXACT, &mut a).unwrap();
-        dense::forward(&Serial, dense, &x, &weight, bias, Epilogue::EXACT, &mut b).unwrap();
+        conv::forward(&Serial, conv, &x, &weight, bias, Epilogue::EXACT, &mut a, &mut []).unwrap();
+        dense::forward(&Serial, dense, &x, &weight, bias, Epilogue::EXACT, &mut b, &mut []).unwrap();
         prop_assert_eq!(&a, &b); // floats too: the same order of sums
         let (mut da, mut db) = (vec![0f32; x.len()], vec![0f32; x.len()]);
-        conv::backward_input(&Serial, conv, &a, &weight, Epilogue::EXACT, &mut da).unwrap();
-        dense::backward_input(&Serial, dense, &a, &weight, Epilogue::EXACT, &mut db).unwrap();
+        conv::backward_input(&Serial, conv, &a, &weight, Store::EXACT, &mut da).unwrap();
+        dense::backward_input(&Serial, dense, &a, &weight, Store::EXACT, &mut db).unwrap();
         prop_assert_eq!(da, db);
         let (mut wa, mut wb) = (vec![0f32; weight.len()], vec![0f32; weight.len()]);
         conv::backward_weight(conv, &x, &a, &mut Gradient::Store(&mut wa)).unwrap();
@@ -449,11 +465,11 @@ proptest! {
         let weight = elements::<i8>(&mut noise, shape.filters * filter_len(&shape));
         let dy = elements::<i8>(&mut noise, shape.batch * rows * columns * shape.filters);
         let rounding = Rounding::Stochastic(Words::new(seed, 24, 1));
-        let epilogue = Epilogue { activation: Activation::Identity, store: Store::Shift { shift: 9, rounding } };
-        let x_len = shape.batch * shape.height * shape.width * shape.channels;
+        let store = Store::Shift { shift: 9, rounding };
+        let x_len = shape.batch * shape.input[0] * shape.input[1] * shape.channels;
         let (mut a, mut b) = (vec![0i8; x_len], vec![0i8; x_len]);
-        let range = conv::backward_input(&Serial, shape, &dy, &weight, epilogue, &mut a);
-        prop_assert_eq!(range, conv::backward_input(&Threads(tasks), shape, &dy, &weight, epilogue, &mut b));
+        let range = conv::backward_input(&Serial, shape, &dy, &weight, store, &mut a);
+        prop_assert_eq!(range, conv::backward_input(&Threads(tasks), shape, &dy, &weight, store, &mut b));
         prop_assert_eq!(a, b);
     }
 
@@ -468,7 +484,7 @@ proptest! {
         let forward = |x: &[i32]| {
             let mut out = vec![0i32; outputs];
             let bias = Bias { values: &zeros, shift: 0 };
-            dense::forward(&Serial, shape, x, &weight, bias, Epilogue::EXACT, &mut out).unwrap();
+            dense::forward(&Serial, shape, x, &weight, bias, Epilogue::EXACT, &mut out, &mut []).unwrap();
             out
         };
         let sum: Vec<i32> = x1.iter().zip(&x2).map(|(a, b)| a + b).collect();
@@ -503,10 +519,12 @@ fn the_longest_sums_do_not_overflow() {
         };
         let epilogue = Epilogue {
             activation: Activation::Identity,
+            exponent: 0,
             store,
         };
         let (x, w) = (vec![x; inputs], vec![w; inputs]);
-        let range = dense::forward(&Serial, shape, &x, &w, bias, epilogue, &mut out).unwrap();
+        let range =
+            dense::forward(&Serial, shape, &x, &w, bias, epilogue, &mut out, &mut []).unwrap();
         let products = (i128::from(x[0]) * i128::from(w[0])) << 16;
         let acc = products + products.signum() * ((1 << 30) - 1);
         assert_eq!(range, bit_len([acc].into_iter()));
@@ -546,6 +564,7 @@ fn the_longest_sums_do_not_overflow() {
     };
     let epilogue = Epilogue {
         activation: Activation::Identity,
+        exponent: 0,
         store,
     };
     let range = dense::forward(
@@ -556,6 +575,7 @@ fn the_longest_sums_do_not_overflow() {
         bias,
         epilogue,
         &mut out,
+        &mut [],
     )
     .unwrap();
     assert_eq!(range, 120);

@@ -6,12 +6,13 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use selvedge_kernels::activation::Activation;
 use selvedge_kernels::dense::Bias;
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::loss::{cross_entropy, squared_error};
 use selvedge_kernels::optim::Gradient;
-use selvedge_kernels::requantize::{Activation, Epilogue, Store};
+use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::scale::{Mode, Scale};
 use selvedge_kernels::window::Window;
@@ -93,7 +94,7 @@ fn dense_gradients_are_the_differences() {
                     shift: 0,
                 };
                 let epilogue = Epilogue::EXACT.with(act);
-                dense::forward(&Serial, shape, x, w, bias, epilogue, &mut y).unwrap();
+                dense::forward(&Serial, shape, x, w, bias, epilogue, &mut y, &mut []).unwrap();
                 y
             };
             let loss = |x: &[f64], w: &[f64], b: &[f64]| inner(&forward(x, w, b, act), &weights);
@@ -104,11 +105,11 @@ fn dense_gradients_are_the_differences() {
             );
 
             let mut dy = weights.clone();
-            if act == Activation::Relu {
+            if matches!(act, Activation::Relu) {
                 activation::relu_backward(&forward(&x, &w, &b, act), &mut dy).unwrap();
             }
             let mut dx = vec![0.0; x.len()];
-            dense::backward_input(&Serial, shape, &dy, &w, Epilogue::EXACT, &mut dx).unwrap();
+            dense::backward_input(&Serial, shape, &dy, &w, Store::EXACT, &mut dx).unwrap();
             let mut dw = vec![0.0; w.len()];
             dense::backward_weight(shape, &x, &dy, &mut Gradient::Store(&mut dw)).unwrap();
             let mut db = vec![0.0; outputs];
@@ -161,8 +162,8 @@ fn conv_cases() -> Vec<ConvCase> {
         window,
     };
     vec![
-        case("1x1", [1, 3, 2, 5], 3, 1, Window::square(1, 1, 0)),
-        case("3x3, padded", [2, 5, 4, 3], 4, 1, Window::square(3, 1, 1)),
+        case("1x1", [1, 3, 2, 5], 3, 1, Window::uniform(1, 1, 0)),
+        case("3x3, padded", [2, 5, 4, 3], 4, 1, Window::uniform(3, 1, 1)),
         case(
             "whole image",
             [2, 3, 4, 2],
@@ -212,7 +213,7 @@ fn conv_cases() -> Vec<ConvCase> {
             2,
             window([2, 2], [1, 1], [[0, 1], [1, 0]], [1, 1]),
         ),
-        case("depthwise", [2, 5, 4, 3], 3, 3, Window::square(3, 1, 1)),
+        case("depthwise", [2, 5, 4, 3], 3, 3, Window::uniform(3, 1, 1)),
         case(
             "depthwise, two filters each",
             [1, 5, 6, 3],
@@ -225,14 +226,14 @@ fn conv_cases() -> Vec<ConvCase> {
             [1, 3, 3, 17],
             9,
             1,
-            Window::square(2, 1, 0),
+            Window::uniform(2, 1, 0),
         ),
         case(
             "groups of many channels",
             [1, 3, 2, 18],
             20,
             2,
-            Window::square(2, 1, 1),
+            Window::uniform(2, 1, 1),
         ),
     ]
 }
@@ -249,8 +250,7 @@ fn conv_gradients_are_the_differences() {
         } = case;
         let shape = conv::Shape {
             batch,
-            height,
-            width,
+            input: [height, width],
             channels,
             filters,
             groups,
@@ -273,18 +273,18 @@ fn conv_gradients_are_the_differences() {
                     shift: 0,
                 };
                 let epilogue = Epilogue::EXACT.with(act);
-                conv::forward(&Serial, shape, x, w, bias, epilogue, &mut y).unwrap();
+                conv::forward(&Serial, shape, x, w, bias, epilogue, &mut y, &mut []).unwrap();
                 y
             };
             let loss = |x: &[f64], w: &[f64], b: &[f64]| inner(&forward(x, w, b, act), &weights);
             assert_clear_of_the_kink(name, &forward(&x, &w, &b, Activation::Identity), 2.0 * STEP);
 
             let mut dy = weights.clone();
-            if act == Activation::Relu {
+            if matches!(act, Activation::Relu) {
                 activation::relu_backward(&forward(&x, &w, &b, act), &mut dy).unwrap();
             }
             let mut dx = vec![0.0; x.len()];
-            conv::backward_input(&Serial, shape, &dy, &w, Epilogue::EXACT, &mut dx).unwrap();
+            conv::backward_input(&Serial, shape, &dy, &w, Store::EXACT, &mut dx).unwrap();
             let mut dw = vec![0.0; w.len()];
             conv::backward_weight(shape, &x, &dy, &mut Gradient::Store(&mut dw)).unwrap();
             let mut db = vec![0.0; filters];
@@ -323,9 +323,9 @@ fn max_pool_gradients_are_the_differences() {
         dilation,
     };
     for (seed, (name, [batch, height, width, channels], window)) in [
-        ("2/2", [2, 4, 6, 3], Window::square(2, 2, 0)),
-        ("2/2, remainder", [1, 5, 7, 2], Window::square(2, 2, 0)),
-        ("3/1, padded", [2, 4, 5, 2], Window::square(3, 1, 1)),
+        ("2/2", [2, 4, 6, 3], Window::uniform(2, 2, 0)),
+        ("2/2, remainder", [1, 5, 7, 2], Window::uniform(2, 2, 0)),
+        ("3/1, padded", [2, 4, 5, 2], Window::uniform(3, 1, 1)),
         (
             "sides",
             [2, 6, 5, 2],
@@ -341,15 +341,14 @@ fn max_pool_gradients_are_the_differences() {
             [1, 7, 7, 1],
             window([1, 2], [2, 3], [[0, 0], [0, 0]], [1, 1]),
         ),
-        ("many channels", [1, 4, 4, 19], Window::square(3, 1, 0)),
+        ("many channels", [1, 4, 4, 19], Window::uniform(3, 1, 0)),
     ]
     .into_iter()
     .enumerate()
     {
         let shape = pool::Shape {
             batch,
-            height,
-            width,
+            input: [height, width],
             channels,
             window,
         };
@@ -375,7 +374,7 @@ fn max_pool_gradients_are_the_differences() {
             &x,
             &forward(&x),
             &weights,
-            Epilogue::EXACT,
+            Store::EXACT,
             &mut dx,
         )
         .unwrap();
@@ -494,8 +493,7 @@ impl Probe {
         };
         let conv = conv::Shape {
             batch,
-            height: 8,
-            width: 7,
+            input: [8, 7],
             channels: 2,
             filters: 6,
             groups,
@@ -504,10 +502,9 @@ impl Probe {
         let [height, width] = conv.outputs().unwrap();
         let pool = pool::Shape {
             batch,
-            height,
-            width,
+            input: [height, width],
             channels: 6,
-            window: Window::square(3, 2, 1),
+            window: Window::uniform(3, 2, 1),
         };
         let [rows, columns] = pool.outputs().unwrap();
         let head = dense::Shape {
@@ -562,21 +559,33 @@ impl Probe {
         let stochastic = |stream| Rounding::Stochastic(Words::new(1, stream, 0));
         let plain = |store| Epilogue {
             activation: Activation::Identity,
+            exponent: 0,
             store,
         };
 
         let zeros = vec![<T::Bias as Element>::ZERO; 6];
-        let mut y = vec![T::ZERO; self.pool.batch * self.pool.height * self.pool.width * 6];
+        let mut y = vec![T::ZERO; self.pool.batch * self.pool.input[0] * self.pool.input[1] * 6];
         let y_exponent = requantize(x_exponent + filters_exponent, bits, nearest, &mut |store| {
             let epilogue = Epilogue {
                 activation: Activation::Relu,
+                exponent: 0,
                 store,
             };
             let bias = Bias {
                 values: &zeros,
                 shift: 0,
             };
-            conv::forward(&Serial, self.conv, &x, &filters, bias, epilogue, &mut y).unwrap()
+            conv::forward(
+                &Serial,
+                self.conv,
+                &x,
+                &filters,
+                bias,
+                epilogue,
+                &mut y,
+                &mut [],
+            )
+            .unwrap()
         });
         let mut pooled = vec![T::ZERO; self.head.batch * self.head.inputs];
         pool::max_forward(&Serial, self.pool, &y, &mut pooled).unwrap();
@@ -599,6 +608,7 @@ impl Probe {
                     bias,
                     plain(store),
                     &mut logits,
+                    &mut [],
                 )
                 .unwrap()
             },
@@ -617,29 +627,13 @@ impl Probe {
             bits,
             stochastic(2),
             &mut |store| {
-                dense::backward_input(
-                    &Serial,
-                    self.head,
-                    &dz,
-                    &weight,
-                    plain(store),
-                    &mut d_pooled,
-                )
-                .unwrap()
+                dense::backward_input(&Serial, self.head, &dz, &weight, store, &mut d_pooled)
+                    .unwrap()
             },
         );
         let mut dy = vec![T::ZERO; y.len()];
         let dy_exponent = requantize(d_pooled_exponent, bits, stochastic(3), &mut |store| {
-            pool::max_backward(
-                &Serial,
-                self.pool,
-                &y,
-                &pooled,
-                &d_pooled,
-                plain(store),
-                &mut dy,
-            )
-            .unwrap()
+            pool::max_backward(&Serial, self.pool, &y, &pooled, &d_pooled, store, &mut dy).unwrap()
         });
         activation::relu_backward(&y, &mut dy).unwrap();
         let mut df = vec![T::Acc::default(); filters.len()];
@@ -650,8 +644,7 @@ impl Probe {
             bits,
             stochastic(4),
             &mut |store| {
-                conv::backward_input(&Serial, self.conv, &dy, &filters, plain(store), &mut dx)
-                    .unwrap()
+                conv::backward_input(&Serial, self.conv, &dy, &filters, store, &mut dx).unwrap()
             },
         );
         let reals = |sums: &[T::Acc], exponent: i32| {

@@ -3,13 +3,14 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use selvedge_kernels::activation::Activation;
 use selvedge_kernels::dense::Bias;
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::loss::{Sum, cross_entropy, squared_error};
 use selvedge_kernels::optim::Gradient;
-use selvedge_kernels::requantize::{Activation, Epilogue, Store};
+use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Element, activation, bf16, conv, dense, f16, pool};
 use selvedge_tests::noise::Noise;
@@ -63,7 +64,17 @@ fn layers_are_close<T: Float + Output<T> + Element<Acc = f32>>() {
                 values: b,
                 shift: 0,
             };
-            dense::forward(&Serial, shape, x, w, bias, Epilogue::EXACT, &mut out).unwrap();
+            dense::forward(
+                &Serial,
+                shape,
+                x,
+                w,
+                bias,
+                Epilogue::EXACT,
+                &mut out,
+                &mut [],
+            )
+            .unwrap();
             out
         };
         let want = forward(&x64, &w64, &b64);
@@ -73,7 +84,17 @@ fn layers_are_close<T: Float + Output<T> + Element<Acc = f32>>() {
             values: &b,
             shift: 0,
         };
-        dense::forward(&Threads(2), shape, &x, &w, bias, Epilogue::EXACT, &mut out).unwrap();
+        dense::forward(
+            &Threads(2),
+            shape,
+            &x,
+            &w,
+            bias,
+            Epilogue::EXACT,
+            &mut out,
+            &mut [],
+        )
+        .unwrap();
         let place = format!("{shape:?}");
         // The bound that `dense::forward` documents.
         assert_within::<T>(
@@ -86,11 +107,11 @@ fn layers_are_close<T: Float + Output<T> + Element<Acc = f32>>() {
 
         let back = |dy: &[f64], w: &[f64]| {
             let mut dx = vec![0f64; batch * inputs];
-            dense::backward_input(&Serial, shape, dy, w, Epilogue::EXACT, &mut dx).unwrap();
+            dense::backward_input(&Serial, shape, dy, w, Store::EXACT, &mut dx).unwrap();
             dx
         };
         let mut dx = vec![T::ZERO; batch * inputs];
-        dense::backward_input(&Serial, shape, &dy, &w, Epilogue::EXACT, &mut dx).unwrap();
+        dense::backward_input(&Serial, shape, &dy, &w, Store::EXACT, &mut dx).unwrap();
         let sizes = back(&magnitudes(&dy64), &magnitudes(&w64));
         assert_within::<T>(
             &format!("{place}: dx"),
@@ -148,8 +169,7 @@ fn convolutions_are_close<T: Float + Output<T> + Element<Acc = f32>>() {
     ] {
         let shape = conv::Shape {
             batch: 2,
-            height: 6,
-            width: 7,
+            input: [6, 7],
             channels,
             filters,
             groups,
@@ -167,8 +187,8 @@ fn convolutions_are_close<T: Float + Output<T> + Element<Acc = f32>>() {
                 values: &vec![0f64; filters],
                 shift: 0,
             };
-            conv::forward(&Serial, shape, x, w, bias, Epilogue::EXACT, &mut y).unwrap();
-            conv::backward_input(&Serial, shape, dy, w, Epilogue::EXACT, &mut dx).unwrap();
+            conv::forward(&Serial, shape, x, w, bias, Epilogue::EXACT, &mut y, &mut []).unwrap();
+            conv::backward_input(&Serial, shape, dy, w, Store::EXACT, &mut dx).unwrap();
             (y, dx)
         };
         let (want, want_dx) = run(&x64, &w64, &dy64);
@@ -178,8 +198,18 @@ fn convolutions_are_close<T: Float + Output<T> + Element<Acc = f32>>() {
             values: &zeros,
             shift: 0,
         };
-        conv::forward(&Threads(3), shape, &x, &w, bias, Epilogue::EXACT, &mut y).unwrap();
-        conv::backward_input(&Threads(3), shape, &dy, &w, Epilogue::EXACT, &mut dx).unwrap();
+        conv::forward(
+            &Threads(3),
+            shape,
+            &x,
+            &w,
+            bias,
+            Epilogue::EXACT,
+            &mut y,
+            &mut [],
+        )
+        .unwrap();
+        conv::backward_input(&Threads(3), shape, &dy, &w, Store::EXACT, &mut dx).unwrap();
         let terms = (6 * channels / groups) as f64; // of a sum; never more roundings than products
         assert_within::<T>("forward", terms, &want, &sizes, &y);
         assert_within::<T>(
@@ -283,7 +313,17 @@ fn floats_do_not_depend_on_threads() {
         shift: 0,
     };
     let mut want = vec![0f32; 13 * 7];
-    dense::forward(&Serial, shape, &x, &w, bias, Epilogue::EXACT, &mut want).unwrap();
+    dense::forward(
+        &Serial,
+        shape,
+        &x,
+        &w,
+        bias,
+        Epilogue::EXACT,
+        &mut want,
+        &mut [],
+    )
+    .unwrap();
     for tasks in [2, 3, 5, 64, 1000] {
         let mut got = vec![0f32; 13 * 7];
         dense::forward(
@@ -294,6 +334,7 @@ fn floats_do_not_depend_on_threads() {
             bias,
             Epilogue::EXACT,
             &mut got,
+            &mut [],
         )
         .unwrap();
         assert_eq!(want, got, "{tasks} tasks");
@@ -324,14 +365,14 @@ fn nan_propagates() {
             bias,
             epilogue,
             &mut out,
+            &mut [],
         )
         .unwrap();
         assert!(out[0].is_nan(), "dense, {act:?}");
-        let window = Window::square(1, 1, 0);
+        let window = Window::uniform(1, 1, 0);
         let shape = conv::Shape {
             batch: 1,
-            height: 1,
-            width: 1,
+            input: [1, 1],
             channels: 3,
             filters: 1,
             groups: 1,
@@ -345,12 +386,21 @@ fn nan_propagates() {
             bias,
             epilogue,
             &mut out,
+            &mut [],
         )
         .unwrap();
         assert!(out[0].is_nan(), "conv, {act:?}");
         // An error of zero does not hide a NaN among the filters.
         let mut dx = [0f32; 3];
-        conv::backward_input(&Serial, shape, &[0.0], &[1.0, nan, 1.0], epilogue, &mut dx).unwrap();
+        conv::backward_input(
+            &Serial,
+            shape,
+            &[0.0],
+            &[1.0, nan, 1.0],
+            Store::EXACT,
+            &mut dx,
+        )
+        .unwrap();
         assert!(dx[1].is_nan() && dx[0] == 0.0, "conv backward");
     }
     let mut x = [nan, -1.0, 1.0];
@@ -358,10 +408,9 @@ fn nan_propagates() {
     assert!(x[0].is_nan() && x[1..] == [0.0, 1.0], "relu");
     let shape = pool::Shape {
         batch: 1,
-        height: 1,
-        width: 4,
+        input: [1, 4],
         channels: 1,
-        window: Window::square(1, 1, 0),
+        window: Window::uniform(1, 1, 0),
     };
     let shape = pool::Shape {
         window: Window {

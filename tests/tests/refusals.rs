@@ -204,10 +204,19 @@ fn dense_refuses_bad_input() {
             shift: 0,
         };
         let mut out = vec![MARK; lengths.y];
-        let got = dense::forward(&Serial, shape, &x, &weight, bias, Epilogue::EXACT, &mut out);
+        let got = dense::forward(
+            &Serial,
+            shape,
+            &x,
+            &weight,
+            bias,
+            Epilogue::EXACT,
+            &mut out,
+            &mut [],
+        );
         check(name, "forward", got.map(drop), want[0], &out);
         let mut dx = vec![MARK; lengths.x];
-        let got = dense::backward_input(&Serial, shape, &y, &weight, Epilogue::EXACT, &mut dx);
+        let got = dense::backward_input(&Serial, shape, &y, &weight, Store::EXACT, &mut dx);
         check(name, "backward_input", got.map(drop), want[1], &dx);
         let mut dw = vec![i32::from(MARK); lengths.weight];
         let got = dense::backward_weight::<i8>(shape, &x, &y, &mut Gradient::Store(&mut dw));
@@ -249,23 +258,31 @@ fn dense_admits_layers_whose_products_need_more_than_32_bits() {
         values: &[],
         shift: 0,
     };
-    let got = dense::forward::<f32, f32>(&Serial, shape, &[], &[], bias, Epilogue::EXACT, &mut out);
+    let got = dense::forward::<f32, f32>(
+        &Serial,
+        shape,
+        &[],
+        &[],
+        bias,
+        Epilogue::EXACT,
+        &mut out,
+        &mut [],
+    );
     assert_eq!(
         got,
         Err(length(Arg::X, 21_000_000, 0)),
         "the shape itself is fine"
     );
-    let window = Window::square(3, 1, 1);
+    let window = Window::uniform(3, 1, 1);
     let shape = conv::Shape {
         batch: 1,
-        height: 14,
-        width: 14,
+        input: [14, 14],
         channels: 512,
         filters: 512,
         groups: 512,
         window,
     };
-    let got = conv::forward::<i8, i8>(
+    let got = conv::forward::<i8, i8, 2>(
         &Serial,
         shape,
         &[],
@@ -275,6 +292,7 @@ fn dense_admits_layers_whose_products_need_more_than_32_bits() {
             shift: 0,
         },
         Epilogue::EXACT,
+        &mut [],
         &mut [],
     );
     assert_eq!(
@@ -322,8 +340,7 @@ fn convolutions_refuse_bad_input() {
     }
     let shape = conv::Shape {
         batch: 1,
-        height: 4,
-        width: 3,
+        input: [4, 3],
         channels: 2,
         filters: 4,
         groups: 2,
@@ -373,8 +390,26 @@ fn convolutions_refuse_bad_input() {
     let mut cases = vec![
         case("fine", (shape, [None; 3])),
         case("no batch", (conv::Shape { batch: 0, ..shape }, zero)),
-        case("no rows", (conv::Shape { height: 0, ..shape }, zero)),
-        case("no columns", (conv::Shape { width: 0, ..shape }, zero)),
+        case(
+            "no rows",
+            (
+                conv::Shape {
+                    input: [0, 3],
+                    ..shape
+                },
+                zero,
+            ),
+        ),
+        case(
+            "no columns",
+            (
+                conv::Shape {
+                    input: [4, 0],
+                    ..shape
+                },
+                zero,
+            ),
+        ),
         case(
             "no channels",
             (
@@ -419,7 +454,7 @@ fn convolutions_refuse_bad_input() {
             "image beyond 32 bits",
             (
                 conv::Shape {
-                    height: 1 << 31,
+                    input: [1 << 31, 3],
                     ..shape
                 },
                 overflow,
@@ -467,8 +502,7 @@ fn convolutions_refuse_bad_input() {
         want: [Some(length(Arg::Bias, 4, 3)), None, None],
     });
     let wide = conv::Shape {
-        height: 1,
-        width: 65_537,
+        input: [1, 65_537],
         channels: 1,
         filters: 1,
         groups: 1,
@@ -482,8 +516,7 @@ fn convolutions_refuse_bad_input() {
     whole.window.kernel = [1, 65_537];
     cases.push(case("too many products", (whole, too_many)));
     let many = conv::Shape {
-        height: 1,
-        width: 131_073,
+        input: [1, 131_073],
         channels: 1,
         filters: 1,
         groups: 1,
@@ -527,24 +560,32 @@ fn convolutions_refuse_bad_input() {
             shift: 0,
         };
         let mut out = vec![MARK; lengths.y];
-        let got = conv::forward(&Serial, shape, &x, &weight, bias, Epilogue::EXACT, &mut out);
+        let got = conv::forward(
+            &Serial,
+            shape,
+            &x,
+            &weight,
+            bias,
+            Epilogue::EXACT,
+            &mut out,
+            &mut [],
+        );
         check(name, "forward", got.map(drop), want[0], &out);
         let mut dx = vec![MARK; lengths.x];
-        let got = conv::backward_input(&Serial, shape, &y, &weight, Epilogue::EXACT, &mut dx);
+        let got = conv::backward_input(&Serial, shape, &y, &weight, Store::EXACT, &mut dx);
         check(name, "backward_input", got.map(drop), want[1], &dx);
         let mut dw = vec![i32::from(MARK); lengths.weight];
-        let got = conv::backward_weight::<i8>(shape, &x, &y, &mut Gradient::Store(&mut dw));
+        let got = conv::backward_weight::<i8, 2>(shape, &x, &y, &mut Gradient::Store(&mut dw));
         check(name, "backward_weight", got, want[2], &narrow(&dw));
     }
 }
 
 #[test]
 fn max_pooling_refuses_bad_input() {
-    let window = Window::square(2, 2, 0);
+    let window = Window::uniform(2, 2, 0);
     let shape = pool::Shape {
         batch: 1,
-        height: 4,
-        width: 4,
+        input: [4, 4],
         channels: 2,
         window,
     };
@@ -610,7 +651,7 @@ fn max_pooling_refuses_bad_input() {
         (
             "one in the middle misses the only column",
             pool::Shape {
-                width: 1,
+                input: [4, 1],
                 window: Window {
                     stride: [1, 1],
                     padding: [[0, 0], [2, 2]],
@@ -636,15 +677,7 @@ fn max_pooling_refuses_bad_input() {
         );
         let mut dx = vec![MARK; x];
         let (maxima, dy) = (vec![1i8; y], vec![1i8; y]);
-        let got = pool::max_backward(
-            &Serial,
-            shape,
-            &input,
-            &maxima,
-            &dy,
-            Epilogue::EXACT,
-            &mut dx,
-        );
+        let got = pool::max_backward(&Serial, shape, &input, &maxima, &dy, Store::EXACT, &mut dx);
         check(name, "backward", got.map(drop), want_back, &dx);
     }
     let mut dx = [MARK; 32];
@@ -654,7 +687,7 @@ fn max_pooling_refuses_bad_input() {
         &[1; 32],
         &[1; 8],
         &[1; 7],
-        Epilogue::EXACT,
+        Store::EXACT,
         &mut dx,
     );
     check(
@@ -671,7 +704,7 @@ fn max_pooling_refuses_bad_input() {
         &[1; 32],
         &[1; 8],
         &[1; 8],
-        Epilogue::EXACT,
+        Store::EXACT,
         &mut dx,
     );
     check(
@@ -893,7 +926,7 @@ fn errors_say_what_was_found() {
                 span: 5,
                 input: 4,
             },
-            "window spans 5 columns, the padded input has 4",
+            "window spans 5 cells of axis 1, the padded input has 4",
         ),
     ] {
         assert_eq!(error.to_string(), text);

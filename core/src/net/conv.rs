@@ -3,8 +3,8 @@
 use super::Visitor;
 use super::weighted::Weighted;
 use super::{
-    Activation, Backward, Errors, Identity, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain,
-    Values,
+    ActivatedTape, Activation, Backward, Errors, Identity, Info, Layer, Optimizer, Param, Pass,
+    Plain, Values,
 };
 use crate::error::Result;
 use crate::tensor::Shape;
@@ -101,8 +101,7 @@ impl<T: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation, R:
     const fn extents(batch: usize) -> Extents {
         Extents {
             batch,
-            height: In::EXTENTS[0],
-            width: In::EXTENTS[1],
+            input: [In::EXTENTS[0], In::EXTENTS[1]],
             channels: In::EXTENTS[2],
             filters: F::EXTENTS[0],
             groups: In::EXTENTS[2] / F::EXTENTS[3],
@@ -118,7 +117,7 @@ impl<T: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation, R:
     type Out = A::Out<T>;
     type Input = In;
     type Output = Out;
-    type Tape<const B: usize> = OutputTape<A::Out<T>, Out, B>;
+    type Tape<const B: usize> = ActivatedTape<T, A, Out, B>;
 
     const BLANK: Self = {
         let () = Self::CHECKED;
@@ -167,7 +166,7 @@ impl<T: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation, R:
         x: Values<'t, T>,
         tape: &'t Self::Tape<B>,
     ) -> Values<'t, Self::Out> {
-        tape.values(x.batch)
+        tape.output.values(x.batch)
     }
 
     fn backward<'e, E: Executor, const B: usize>(

@@ -3,8 +3,8 @@
 use super::Visitor;
 use super::weighted::Weighted;
 use super::{
-    Activation, Backward, Errors, Identity, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain,
-    Values,
+    ActivatedTape, Activation, Backward, Errors, Identity, Info, Layer, Optimizer, Param, Pass,
+    Plain, Values,
 };
 use crate::error::Result;
 use crate::tensor::{D1, D2};
@@ -50,7 +50,7 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
     type Out = A::Out<T>;
     type Input = D1<IN>;
     type Output = D1<OUT>;
-    type Tape<const B: usize> = OutputTape<A::Out<T>, D1<OUT>, B>;
+    type Tape<const B: usize> = ActivatedTape<T, A, D1<OUT>, B>;
 
     const BLANK: Self = Self {
         inner: Weighted::BLANK,
@@ -95,7 +95,7 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
         x: Values<'t, T>,
         tape: &'t Self::Tape<B>,
     ) -> Values<'t, Self::Out> {
-        tape.values(x.batch)
+        tape.output.values(x.batch)
     }
 
     fn backward<'e, E: Executor, const B: usize>(

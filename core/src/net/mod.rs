@@ -5,6 +5,7 @@
 //! change roles from layer to layer. [`net!`](crate::net!) composes layers by name and computes
 //! shapes; a pair of layers is a layer, too.
 
+mod activation;
 mod compose;
 mod conv;
 mod cost;
@@ -17,6 +18,10 @@ mod pool;
 mod relu;
 mod weighted;
 
+pub use activation::{
+    Activation, Gelu, HardSwish, Identity, LeakyRelu, Logits, Relu, Relu6, ScaledRelu, Sigmoid,
+    Silu, Softplus, Tanh,
+};
 pub use conv::{Conv2d, Geometry, Slide};
 pub use cost::{Errors, Info, LayerCost};
 pub use dense::Dense;
@@ -31,52 +36,10 @@ use crate::error::Result;
 use crate::tensor::{Shape, Storage};
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::init::Gain;
 use selvedge_kernels::optim::Sgd;
-use selvedge_kernels::requantize;
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::Mode;
 use selvedge_kernels::{Blank, Element};
-
-/// Activations as types: what a layer applies to its accumulators.
-pub trait Activation: 'static {
-    /// The same as a value.
-    const ACTIVATION: requantize::Activation;
-    /// How weights before it are initialised.
-    const GAIN: Gain;
-    /// The type of the layer's output.
-    type Out<T: Element>: Element + Output<T>;
-}
-
-/// No activation.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Identity;
-
-impl Activation for Identity {
-    const ACTIVATION: requantize::Activation = requantize::Activation::Identity;
-    const GAIN: Gain = Gain::LeCun;
-    type Out<T: Element> = T;
-}
-
-/// `max(x, 0)`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Relu;
-
-impl Activation for Relu {
-    const ACTIVATION: requantize::Activation = requantize::Activation::Relu;
-    const GAIN: Gain = Gain::He;
-    type Out<T: Element> = T;
-}
-
-/// The head of a network: no activation, and an output of at least 16 bits.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Logits;
-
-impl Activation for Logits {
-    const ACTIVATION: requantize::Activation = requantize::Activation::Identity;
-    const GAIN: Gain = Gain::He;
-    type Out<T: Element> = T::Head;
-}
 
 /// Activations on their way through a network: samples one after the other, with the exponent that
 /// they share.
@@ -178,6 +141,55 @@ impl<T: Blank, S: Shape, const B: usize> OutputTape<T, S, B> {
             batch,
         }
     }
+}
+
+/// What an activation keeps for its backward pass, or nothing.
+pub trait Slopes<T>: Tape {
+    /// Those of the first `batch` samples; empty if none are kept.
+    fn samples(&self, batch: usize) -> &[T];
+
+    /// The same, to be written.
+    fn samples_mut(&mut self, batch: usize) -> &mut [T];
+}
+
+impl<T> Slopes<T> for () {
+    fn samples(&self, _: usize) -> &[T] {
+        &[]
+    }
+
+    fn samples_mut(&mut self, _: usize) -> &mut [T] {
+        &mut []
+    }
+}
+
+/// The slopes of up to `B` samples.
+pub struct SlopeTape<T: Blank, S: Shape, const B: usize>([S::Array<T>; B]);
+
+impl<T: Blank, S: Shape, const B: usize> Tape for SlopeTape<T, S, B> {
+    const BLANK: Self = Self([Storage::BLANK; B]);
+}
+
+impl<T: Blank, S: Shape, const B: usize> Slopes<T> for SlopeTape<T, S, B> {
+    fn samples(&self, batch: usize) -> &[T] {
+        Storage::flatten(self.0.get(..batch).unwrap_or_default())
+    }
+
+    fn samples_mut(&mut self, batch: usize) -> &mut [T] {
+        Storage::flatten_mut(self.0.get_mut(..batch).unwrap_or_default())
+    }
+}
+
+/// The output of a layer with weights, and what its activation keeps.
+pub struct ActivatedTape<T: Element, A: Activation, S: Shape, const B: usize> {
+    output: OutputTape<A::Out<T>, S, B>,
+    slopes: A::Slopes<T, S, B>,
+}
+
+impl<T: Element, A: Activation, S: Shape, const B: usize> Tape for ActivatedTape<T, A, S, B> {
+    const BLANK: Self = Self {
+        output: Tape::BLANK,
+        slopes: Tape::BLANK,
+    };
 }
 
 /// A layer of fixed shape that can be trained.

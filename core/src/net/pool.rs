@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::pool::{self, Shape as Extents};
-use selvedge_kernels::requantize::Epilogue;
+use selvedge_kernels::requantize::Store;
 use selvedge_kernels::scale::Scale;
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Element, Result as KernelResult};
@@ -53,8 +53,7 @@ impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> MaxPool2d<T
         let [height, width, channels, _] = In::EXTENTS;
         Extents {
             batch,
-            height,
-            width,
+            input: [height, width],
             channels,
             window: Self::WINDOW,
         }
@@ -140,29 +139,23 @@ impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> Layer
         let y = tape.values(x.batch).data;
         let dy = part(error, x.batch * Out::LEN);
         let dx = part(spare, x.batch * In::LEN);
-        let mut run = |epilogue| -> KernelResult<u32> {
+        let mut run = |store| -> KernelResult<u32> {
             pool::max_backward(
                 pass.exec,
                 Self::extents(x.batch),
                 x.data,
                 y,
                 dy,
-                epilogue,
+                store,
                 &mut *dx,
             )
         };
         let exponent = if Self::WINDOW.overlaps() {
             let rounding = Rounding::Stochastic(pass.error_words(number));
-            let run = |store| {
-                run(Epilogue {
-                    activation: Default::default(),
-                    store,
-                })
-            };
             self.error_scale
                 .requantize(exponent, T::MAGNITUDE_BITS, pass.mode, rounding, run)
         } else {
-            run(Epilogue::EXACT).map(|_| exponent)
+            run(Store::EXACT).map(|_| exponent)
         };
         let exponent = exponent.map_err(in_layer(number))?;
         Ok(Backward {

@@ -1,7 +1,9 @@
 //! What dense layers and convolutions share: weights, bias, the exponents of output and error, and
 //! the two passes over them. They differ in three products.
 
-use super::{Activation, Backward, Optimizer, OutputTape, Param, Pass, Values, Visitor, part};
+use super::{
+    ActivatedTape, Activation, Backward, Optimizer, Param, Pass, Slopes, Values, Visitor, part,
+};
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
 use selvedge_kernels as kernels;
@@ -10,21 +12,23 @@ use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::optim::{Gradient, Parameter, Role};
-use selvedge_kernels::requantize::{self, Epilogue};
+use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::{Mode, Scale};
 use selvedge_kernels::{Element, activation, conv};
 
 /// The three products of a layer: with its input, with its error, and of error and input.
 pub(super) trait Products<T: Element>: Copy {
+    #[allow(clippy::too_many_arguments)] // those of the kernels
     fn forward<O: Output<T>>(
         self,
         exec: &impl Executor,
         x: &[T],
         weight: &[T],
         bias: Bias<'_, T>,
-        epilogue: Epilogue,
+        epilogue: Epilogue<T>,
         out: &mut [O],
+        slope: &mut [T],
     ) -> kernels::Result<u32>;
 
     fn backward_input(
@@ -32,7 +36,7 @@ pub(super) trait Products<T: Element>: Copy {
         exec: &impl Executor,
         dy: &[T],
         weight: &[T],
-        epilogue: Epilogue,
+        store: Store,
         dx: &mut [T],
     ) -> kernels::Result<u32>;
 
@@ -45,18 +49,19 @@ pub(super) trait Products<T: Element>: Copy {
 }
 
 macro_rules! impl_products {
-    ($family:ident) => {
-        impl<T: Element> Products<T> for $family::Shape {
+    ($family:ident $($n:ident)?) => {
+        impl<T: Element $(, const $n: usize)?> Products<T> for $family::Shape $(<$n>)? {
             fn forward<O: Output<T>>(
                 self,
                 exec: &impl Executor,
                 x: &[T],
                 weight: &[T],
                 bias: Bias<'_, T>,
-                epilogue: Epilogue,
+                epilogue: Epilogue<T>,
                 out: &mut [O],
+                slope: &mut [T],
             ) -> kernels::Result<u32> {
-                $family::forward(exec, self, x, weight, bias, epilogue, out)
+                $family::forward(exec, self, x, weight, bias, epilogue, out, slope)
             }
 
             fn backward_input(
@@ -64,10 +69,10 @@ macro_rules! impl_products {
                 exec: &impl Executor,
                 dy: &[T],
                 weight: &[T],
-                epilogue: Epilogue,
+                store: Store,
                 dx: &mut [T],
             ) -> kernels::Result<u32> {
-                $family::backward_input(exec, self, dy, weight, epilogue, dx)
+                $family::backward_input(exec, self, dy, weight, store, dx)
             }
 
             fn backward_weight(
@@ -83,7 +88,7 @@ macro_rules! impl_products {
 }
 
 impl_products!(dense);
-impl_products!(conv);
+impl_products!(conv N);
 
 /// Weights of shape `W` with a bias for each of the first axis.
 pub(super) struct Weighted<T: Element, W: Shape, R: Optimizer> {
@@ -127,14 +132,18 @@ impl<T: Element, W: Shape, R: Optimizer> Weighted<T, W, R> {
         pass: &Pass<'_, impl Executor>,
         number: u32,
         x: Values<'_, T>,
-        tape: &'t mut OutputTape<A::Out<T>, S, B>,
+        tape: &'t mut ActivatedTape<T, A, S, B>,
     ) -> Result<Values<'t, A::Out<T>>> {
-        let out = tape.samples_mut(x.batch);
-        tape.exponent = self
+        let out = tape.output.samples_mut(x.batch);
+        let slope = match pass.mode {
+            Mode::Train => tape.slopes.samples_mut(x.batch),
+            Mode::Infer => &mut [],
+        };
+        tape.output.exponent = self
             .parts()
-            .forward(products, A::ACTIVATION, pass.exec, pass.mode, x, out)
+            .forward(products, A::of(), pass.exec, pass.mode, x, out, slope)
             .map_err(in_layer(number))?;
-        Ok(tape.values(x.batch))
+        Ok(tape.output.values(x.batch))
     }
 
     #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, and what differs
@@ -144,7 +153,7 @@ impl<T: Element, W: Shape, R: Optimizer> Weighted<T, W, R> {
         pass: &Pass<'_, impl Executor>,
         number: u32,
         x: Values<'_, T>,
-        tape: &OutputTape<A::Out<T>, S, B>,
+        tape: &ActivatedTape<T, A, S, B>,
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
@@ -154,9 +163,8 @@ impl<T: Element, W: Shape, R: Optimizer> Weighted<T, W, R> {
             exponent,
         } = errors;
         let dy = part(error, x.batch * S::LEN);
-        if A::ACTIVATION == requantize::Activation::Relu {
-            activation::relu_backward(tape.values(x.batch).data, dy).map_err(in_layer(number))?;
-        }
+        let y = tape.output.values(x.batch).data;
+        A::backward(y, tape.slopes.samples(x.batch), dy).map_err(in_layer(number))?;
         let dx = if is_needed {
             Some(part(spare, x.batch * In::LEN))
         } else {
@@ -215,14 +223,16 @@ struct Parts<'a, T: Element> {
 impl<T: Element> Parts<'_, T> {
     /// Returns the exponent of `out`.
     #[inline(never)]
+    #[allow(clippy::too_many_arguments)] // those of `Layer::forward`, and what differs
     fn forward<O: Element + Output<T>>(
         self,
         products: impl Products<T>,
-        activation: requantize::Activation,
+        activation: activation::Activation<T>,
         exec: &impl Executor,
         mode: Mode,
         x: Values<'_, T>,
         out: &mut [O],
+        slope: &mut [T],
     ) -> kernels::Result<i32> {
         let acc_exponent = x.exponent + i32::from(*self.weight.exponent);
         let shift = acc_exponent - i32::from(*self.bias.exponent);
@@ -231,23 +241,24 @@ impl<T: Element> Parts<'_, T> {
             shift,
         };
         let weight = &*self.weight.value;
-        let run = |store| {
-            products.forward(
-                exec,
-                x.data,
-                weight,
-                bias,
-                Epilogue { activation, store },
-                &mut *out,
-            )
+        let mut run = |store| {
+            let epilogue = Epilogue {
+                activation,
+                exponent: acc_exponent,
+                store,
+            };
+            products.forward(exec, x.data, weight, bias, epilogue, &mut *out, &mut *slope)
         };
-        self.output_scale.requantize(
-            acc_exponent,
-            O::MAGNITUDE_BITS,
-            mode,
-            Rounding::NearestEven,
-            run,
-        )
+        let exponent = activation.exponent(acc_exponent);
+        let rounding = Rounding::NearestEven;
+        if activation.is_bounded() {
+            let fixed = -(O::MAGNITUDE_BITS as i32);
+            let shift = fixed - exponent;
+            run(Store::Shift { shift, rounding })?;
+            return Ok(fixed);
+        }
+        self.output_scale
+            .requantize(exponent, O::MAGNITUDE_BITS, mode, rounding, run)
     }
 
     /// Takes the error to `dx`, where that is asked for, and returns its exponent; updates.
@@ -269,13 +280,7 @@ impl<T: Element> Parts<'_, T> {
                 let acc_exponent = exponent + i32::from(*self.weight.exponent);
                 let rounding = Rounding::Stochastic(pass.error_words(number));
                 let weight = &*self.weight.value;
-                let run = |store| {
-                    let epilogue = Epilogue {
-                        activation: Default::default(),
-                        store,
-                    };
-                    products.backward_input(pass.exec, dy, weight, epilogue, &mut *dx)
-                };
+                let run = |store| products.backward_input(pass.exec, dy, weight, store, &mut *dx);
                 Some(self.error_scale.requantize(
                     acc_exponent,
                     T::MAGNITUDE_BITS,

@@ -20,7 +20,7 @@ pub use scalar::Scalar;
 /// An instruction set. A value of such a type proves that the processor has it.
 ///
 /// Every method has a plain default; a set overrides those that it does better.
-#[allow(missing_docs)] // `dot_T`: the sum of products of two slices of T, as `Element::dot`
+#[allow(missing_docs)] // `dot_T`, `add_T`: products of two slices of T, as `Element::add_products`
 pub trait Isa: Copy {
     #[inline(always)]
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
@@ -55,20 +55,20 @@ pub trait Isa: Copy {
         scalar::dot_integers(a, b)
     }
     #[inline(always)]
-    fn dot_f16(self, a: &[f16], b: &[f16]) -> f32 {
-        scalar::dot_floats(self, a, b)
+    fn add_f16(self, sums: &mut [f32; 8], a: &[f16], b: &[f16]) {
+        scalar::add_floats(self, sums, a, b);
     }
     #[inline(always)]
-    fn dot_bf16(self, a: &[bf16], b: &[bf16]) -> f32 {
-        scalar::dot_floats(self, a, b)
+    fn add_bf16(self, sums: &mut [f32; 8], a: &[bf16], b: &[bf16]) {
+        scalar::add_floats(self, sums, a, b);
     }
     #[inline(always)]
-    fn dot_f32(self, a: &[f32], b: &[f32]) -> f32 {
-        scalar::dot_floats(self, a, b)
+    fn add_f32(self, sums: &mut [f32; 8], a: &[f32], b: &[f32]) {
+        scalar::add_floats(self, sums, a, b);
     }
     #[inline(always)]
-    fn dot_f64(self, a: &[f64], b: &[f64]) -> f64 {
-        scalar::dot_floats(self, a, b)
+    fn add_f64(self, sums: &mut [f64; 8], a: &[f64], b: &[f64]) {
+        scalar::add_floats(self, sums, a, b);
     }
     /// Eight half-precision numbers, exactly.
     #[inline(always)]

@@ -20,17 +20,16 @@ pub fn dot_integers<T: Element>(a: &[T], b: &[T]) -> T::Acc {
     sum
 }
 
-/// The sum of products in eight partial sums: element `i` goes to sum `i % 8`, and the sums are
-/// combined in pairs, 4 apart, 2 apart, 1 apart. The same bits on every target.
+/// Adds products to eight partial sums: that of elements `i` goes to sum `i % 8`. The same bits on
+/// every target.
 #[inline(always)]
-pub fn dot_floats<T, I: Isa>(isa: I, a: &[T], b: &[T]) -> T::Wide
+pub fn add_floats<T, I: Isa>(isa: I, sums: &mut [T::Wide; 8], a: &[T], b: &[T])
 where
     T: Element,
     T::Wide: Mul<Output = T::Wide> + Add<Output = T::Wide>,
 {
     let (a8, a_rest) = a.as_chunks::<8>();
     let (b8, b_rest) = b.as_chunks::<8>();
-    let mut sums = [T::Wide::default(); 8];
     for (a, b) in a8.iter().zip(b8) {
         let (a, b) = (T::widen8(isa, a), T::widen8(isa, b));
         for ((sum, &a), &b) in sums.iter_mut().zip(&a).zip(&b) {
@@ -40,8 +39,6 @@ where
     for ((sum, &a), &b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
         *sum = *sum + a.widen() * b.widen();
     }
-    let [s0, s1, s2, s3, s4, s5, s6, s7] = sums;
-    ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
 }
 
 /// Columns that [`add_row`] sums at a time.

@@ -3,13 +3,14 @@
 use super::parameter::{self, Parameter};
 use super::{Integer, Tensor};
 use crate::golden::{Act, Layer as Config};
+use selvedge_kernels::activation::Activation;
 use selvedge_kernels::dense::Bias;
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::init::Gain;
 use selvedge_kernels::optim::{Role, Sgd};
-use selvedge_kernels::requantize::{Activation, Epilogue};
+use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::{Exponent, Mode, Scale};
 use selvedge_kernels::window::Window;
@@ -42,7 +43,7 @@ pub(super) enum Layer<T: Element> {
     Weighted(Box<Weighted<T>>),
     Pool(Pool<T>),
     Flatten,
-    Relu,
+    Activation(Box<Alone<T>>),
 }
 
 impl<T: Element> Layer<T> {
@@ -69,8 +70,7 @@ impl<T: Element> Layer<T> {
             } => {
                 let shape = conv::Shape {
                     batch: 1,
-                    height: extents[0],
-                    width: extents[1],
+                    input: [extents[0], extents[1]],
                     channels: *c_in,
                     filters: *c_out,
                     groups: *groups,
@@ -86,8 +86,7 @@ impl<T: Element> Layer<T> {
             Config::MaxPool { k, stride, pad } => Self::Pool(Pool {
                 shape: pool::Shape {
                     batch: 1,
-                    height: extents[0],
-                    width: extents[1],
+                    input: [extents[0], extents[1]],
                     channels: extents[2],
                     window: Window {
                         kernel: k.get(),
@@ -100,7 +99,11 @@ impl<T: Element> Layer<T> {
                 place,
             }),
             Config::Flatten {} => Self::Flatten,
-            Config::Activation { act: Act::Relu } => Self::Relu,
+            Config::Activation { act } => Self::Activation(Box::new(Alone {
+                activation: activation_of(Some(*act)),
+                scale: T::Scale::UNSET,
+                slope: Vec::new(),
+            })),
         })
     }
 
@@ -119,7 +122,7 @@ impl<T: Element> Layer<T> {
                 vec![rows, columns, layer.shape.channels]
             }
             Self::Flatten => vec![extents.iter().product()],
-            Self::Relu => extents.to_vec(),
+            Self::Activation(_) => extents.to_vec(),
         })
     }
 
@@ -146,11 +149,7 @@ impl<T: Element> Layer<T> {
                 extents,
                 ..x.clone()
             },
-            Self::Relu => {
-                let mut y = x.clone();
-                activation::relu(&mut y.values);
-                y
-            }
+            Self::Activation(layer) => layer.forward(x, mode)?,
         })
     }
 
@@ -175,9 +174,9 @@ impl<T: Element> Layer<T> {
                 dy.extents.clone_from(&x.extents);
                 Some(dy)
             }
-            Self::Relu => {
+            Self::Activation(layer) => {
                 let y = y.expect("the head is the last layer");
-                activation::relu_backward(&y.values, &mut dy.values)?;
+                activation::backward(layer.activation, &y.values, &layer.slope, &mut dy.values)?;
                 Some(dy)
             }
         })
@@ -186,7 +185,6 @@ impl<T: Element> Layer<T> {
 
 impl<T: Integer> Layer<T> {
     pub(super) fn state(&self) -> Value {
-        let unset = scale_state(Exponent::UNSET);
         match self {
             Self::Weighted(layer) => json!({
                 "params": parameter::both(&layer.weight, &layer.bias),
@@ -197,7 +195,9 @@ impl<T: Integer> Layer<T> {
             }
             Self::Pool(_) | Self::Flatten => json!({ "params": {}, "exponents": [] }),
             // The reference lists a state that a ReLU alone does not use.
-            Self::Relu => json!({ "params": {}, "exponents": [unset] }),
+            Self::Activation(layer) => {
+                json!({ "params": {}, "exponents": [scale_state(layer.scale)] })
+            }
         }
     }
 }
@@ -205,6 +205,81 @@ impl<T: Integer> Layer<T> {
 /// An exponent state as the golden files list it.
 pub(super) fn scale_state(scale: Exponent) -> Value {
     json!([scale.get(), scale.low()])
+}
+
+/// The activation that the reference calls `act`.
+fn activation_of<T: Element>(act: Option<Act>) -> Activation<T> {
+    match act {
+        None => Activation::Identity,
+        Some(Act::Relu) => Activation::Relu,
+        Some(Act::Leaky) => Activation::leaky_relu(100),
+        Some(Act::Tanh) => Activation::TANH,
+        Some(Act::Sigmoid) => Activation::SIGMOID,
+        Some(Act::Softplus) => Activation::SOFTPLUS,
+        Some(Act::Gelu) => Activation::GELU,
+        Some(Act::Silu) => Activation::SILU,
+    }
+}
+
+/// Runs a kernel whose accumulators have exponent `exponent` before the activation.
+fn requantize<T: Element, O: Element>(
+    activation: Activation<T>,
+    exponent: i32,
+    scale: &mut T::Scale,
+    mode: Mode,
+    mut run: impl FnMut(Epilogue<T>) -> Result<u32>,
+) -> Result<i32> {
+    let rounding = Rounding::NearestEven;
+    let mut run = |store| {
+        run(Epilogue {
+            activation,
+            exponent,
+            store,
+        })
+    };
+    let exponent = activation.exponent(exponent);
+    if activation.is_bounded() {
+        let fixed = -(O::MAGNITUDE_BITS as i32);
+        let shift = fixed - exponent;
+        run(Store::Shift { shift, rounding })?;
+        return Ok(fixed);
+    }
+    scale.requantize(exponent, O::MAGNITUDE_BITS, mode, rounding, run)
+}
+
+/// An activation as a layer of its own.
+#[derive(Clone)]
+pub(super) struct Alone<T: Element> {
+    activation: Activation<T>,
+    scale: T::Scale,
+    slope: Vec<T>,
+}
+
+impl<T: Element> Alone<T> {
+    fn forward(&mut self, x: &Tensor<T>, mode: Mode) -> Result<Tensor<T>> {
+        let mut y = x.clone();
+        if matches!(self.activation, Activation::Relu) {
+            activation::relu(&mut y.values);
+            return Ok(y);
+        }
+        self.slope = vec![T::ZERO; x.values.len()];
+        let (slope, values) = (&mut self.slope, &mut y.values);
+        y.exponent = requantize::<T, T>(
+            self.activation,
+            x.exponent,
+            &mut self.scale,
+            mode,
+            |epilogue| {
+                let Epilogue {
+                    activation,
+                    exponent,
+                    store,
+                } = epilogue;
+                activation::forward(activation, exponent, &x.values, store, values, slope)
+            },
+        )?;
+        Ok(y)
+    }
 }
 
 /// What is multiplied with the weights; `batch` is 1.
@@ -218,7 +293,9 @@ enum Product {
 #[derive(Clone)]
 pub(super) struct Weighted<T: Element> {
     product: Product,
-    activation: Activation,
+    activation: Activation<T>,
+    /// What the activation keeps.
+    slope: Vec<T>,
     weight: Parameter<T>,
     bias: Parameter<T::Bias>,
     scale: T::Scale,
@@ -244,10 +321,10 @@ impl<T: Element> Weighted<T> {
             place.seed,
             parameter(0),
         );
-        let gain = if act.is_some() || place.is_head {
-            Gain::He
-        } else {
-            Gain::LeCun
+        let gain = match act {
+            Some(Act::Relu | Act::Leaky | Act::Gelu | Act::Silu) => Gain::He,
+            None if place.is_head => Gain::He,
+            _ => Gain::LeCun,
         };
         weight.fill_uniform(gain, fan_in)?;
         let mut bias = Parameter::zeros(
@@ -262,10 +339,8 @@ impl<T: Element> Weighted<T> {
         bias.exponent = weight.exponent - more_bits as i16;
         Ok(Self {
             product,
-            activation: match act {
-                None => Activation::Identity,
-                Some(Act::Relu) => Activation::Relu,
-            },
+            activation: activation_of(act),
+            slope: Vec::new(),
             weight,
             bias,
             scale: T::Scale::UNSET,
@@ -301,24 +376,26 @@ impl<T: Element> Weighted<T> {
             shift: acc_exponent - i32::from(self.bias.exponent),
         };
         let mut values = vec![O::ZERO; extents.iter().product()];
-        let exponent = self.scale.requantize(
+        self.slope = match self.activation.keeps_slope() {
+            true => vec![T::ZERO; values.len()],
+            false => Vec::new(),
+        };
+        let (values_mut, slope) = (&mut values, &mut self.slope);
+        let exponent = requantize::<T, O>(
+            self.activation,
             acc_exponent,
-            O::MAGNITUDE_BITS,
+            &mut self.scale,
             mode,
-            Rounding::NearestEven,
-            |store| {
-                let epilogue = Epilogue {
-                    activation: self.activation,
-                    store,
-                };
+            |epilogue| {
+                let x = &x.values;
                 match self.product {
                     Product::Dense(shape) => {
                         let shape = dense::Shape { batch, ..shape };
-                        dense::forward(exec, shape, &x.values, weight, bias, epilogue, &mut values)
+                        dense::forward(exec, shape, x, weight, bias, epilogue, values_mut, slope)
                     }
                     Product::Conv(shape) => {
                         let shape = conv::Shape { batch, ..shape };
-                        conv::forward(exec, shape, &x.values, weight, bias, epilogue, &mut values)
+                        conv::forward(exec, shape, x, weight, bias, epilogue, values_mut, slope)
                     }
                 }
             },
@@ -340,9 +417,8 @@ impl<T: Element> Weighted<T> {
         step: u32,
     ) -> Result<Option<Tensor<T>>> {
         let batch = x.extents[0];
-        if self.activation == Activation::Relu {
-            let y = y.expect("the head has no activation");
-            activation::relu_backward(&y.values, &mut dy.values)?;
+        if let Some(y) = y {
+            activation::backward(self.activation, &y.values, &self.slope, &mut dy.values)?;
         }
         let dx = if self.place.passes_error {
             Some(self.backward_input(exec, x, &dy, step)?)
@@ -387,27 +463,14 @@ impl<T: Element> Weighted<T> {
             T::MAGNITUDE_BITS,
             Mode::Train,
             self.place.rounding(step),
-            |store| {
-                let epilogue = Epilogue {
-                    activation: Activation::Identity,
-                    store,
-                };
-                match self.product {
-                    Product::Dense(shape) => {
-                        let shape = dense::Shape { batch, ..shape };
-                        dense::backward_input(
-                            exec,
-                            shape,
-                            &dy.values,
-                            weight,
-                            epilogue,
-                            &mut values,
-                        )
-                    }
-                    Product::Conv(shape) => {
-                        let shape = conv::Shape { batch, ..shape };
-                        conv::backward_input(exec, shape, &dy.values, weight, epilogue, &mut values)
-                    }
+            |store| match self.product {
+                Product::Dense(shape) => {
+                    let shape = dense::Shape { batch, ..shape };
+                    dense::backward_input(exec, shape, &dy.values, weight, store, &mut values)
+                }
+                Product::Conv(shape) => {
+                    let shape = conv::Shape { batch, ..shape };
+                    conv::backward_input(exec, shape, &dy.values, weight, store, &mut values)
                 }
             },
         )?;
@@ -446,9 +509,9 @@ impl<T: Element> Pool<T> {
     ) -> Result<Tensor<T>> {
         let shape = self.batched(x);
         let mut values = vec![T::ZERO; x.values.len()];
-        let mut run = |epilogue| {
+        let mut run = |store| {
             let (x, y, dy) = (&x.values, &y.values, &dy.values);
-            pool::max_backward(exec, shape, x, y, dy, epilogue, &mut values)
+            pool::max_backward(exec, shape, x, y, dy, store, &mut values)
         };
         let exponent = if shape.window.overlaps() {
             self.error.requantize(
@@ -456,15 +519,10 @@ impl<T: Element> Pool<T> {
                 T::MAGNITUDE_BITS,
                 Mode::Train,
                 self.place.rounding(step),
-                |store| {
-                    run(Epilogue {
-                        activation: Activation::Identity,
-                        store,
-                    })
-                },
+                run,
             )?
         } else {
-            run(Epilogue::EXACT)?;
+            run(Store::EXACT)?;
             dy.exponent
         };
         Ok(Tensor {

@@ -1,0 +1,112 @@
+//! Activations as types: what a layer with weights applies to its accumulators.
+
+use super::{SlopeTape, Slopes};
+use crate::tensor::Shape;
+use selvedge_kernels as kernels;
+use selvedge_kernels::Element;
+use selvedge_kernels::element::Output;
+use selvedge_kernels::init::Gain;
+
+/// An activation as a type. Numerical behaviour: [`selvedge_kernels::activation`].
+pub trait Activation: 'static {
+    /// How weights before it are initialised.
+    const GAIN: Gain;
+    /// The type of the layer's output.
+    type Out<T: Element>: Element + Output<T>;
+    /// What is kept for the backward pass beside the output.
+    type Slopes<T: Element, S: Shape, const B: usize>: Slopes<T>;
+
+    /// The same for kernels.
+    fn of<T: Element>() -> kernels::activation::Activation<T>;
+
+    /// Takes the error `dy` of the output `y` to that of the accumulators, in place.
+    ///
+    /// # Errors
+    /// Those of [`selvedge_kernels::activation::backward`].
+    fn backward<T: Element>(y: &[Self::Out<T>], slope: &[T], dy: &mut [T]) -> kernels::Result<()>;
+}
+
+/// The head of a network: no activation, and an output of at least 16 bits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Logits;
+
+impl Activation for Logits {
+    const GAIN: Gain = Gain::He;
+    type Out<T: Element> = T::Head;
+    type Slopes<T: Element, S: Shape, const B: usize> = ();
+
+    fn of<T: Element>() -> kernels::activation::Activation<T> {
+        kernels::activation::Activation::Identity
+    }
+
+    fn backward<T: Element>(_: &[T::Head], _: &[T], _: &mut [T]) -> kernels::Result<()> {
+        Ok(())
+    }
+}
+
+/// Leaky ReLU: `x` where it is not negative, else `x · THOUSANDTHS / 1000`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LeakyRelu<const THOUSANDTHS: u16 = 100>;
+
+macro_rules! impl_activation {
+    ($($(#[$doc:meta])* $name:ident $(<const $parameter:ident: u16>)?: gain $gain:ident, slopes $slopes:ty, $value:expr;)*) => {$(
+        impl $(<const $parameter: u16>)? Activation for $name $(<$parameter>)? {
+            const GAIN: Gain = Gain::$gain;
+            type Out<T: Element> = T;
+            type Slopes<T: Element, S: Shape, const B: usize> = $slopes;
+
+            fn of<T: Element>() -> kernels::activation::Activation<T> {
+                $value
+            }
+
+            fn backward<T: Element>(y: &[T], slope: &[T], dy: &mut [T]) -> kernels::Result<()> {
+                kernels::activation::backward(Self::of::<T>(), y, slope, dy)
+            }
+        }
+    )*};
+}
+
+macro_rules! activations {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct $name;
+    )*};
+}
+
+activations! {
+    /// No activation.
+    Identity;
+    /// `max(x, 0)`.
+    Relu;
+    /// `min(max(x, 0), 6)`.
+    Relu6;
+    /// `1.1 · max(x, 0)`.
+    ScaledRelu;
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid;
+    /// The hyperbolic tangent.
+    Tanh;
+    /// `ln(1 + exp(x))`.
+    Softplus;
+    /// `x · Φ(x)`, with the standard normal distribution.
+    Gelu;
+    /// `x / (1 + exp(-x))`.
+    Silu;
+    /// `x · min(max(x + 3, 0), 6) / 6`.
+    HardSwish;
+}
+
+impl_activation! {
+    Identity: gain LeCun, slopes (), kernels::activation::Activation::Identity;
+    Relu: gain He, slopes (), kernels::activation::Activation::Relu;
+    Relu6: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::RELU6;
+    ScaledRelu: gain He, slopes (), kernels::activation::Activation::SCALED_RELU;
+    LeakyRelu<const THOUSANDTHS: u16>: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::leaky_relu(THOUSANDTHS);
+    Sigmoid: gain LeCun, slopes (), kernels::activation::Activation::SIGMOID;
+    Tanh: gain LeCun, slopes (), kernels::activation::Activation::TANH;
+    Softplus: gain LeCun, slopes SlopeTape<T, S, B>, kernels::activation::Activation::SOFTPLUS;
+    Gelu: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::GELU;
+    Silu: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::SILU;
+    HardSwish: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::HARD_SWISH;
+}
