@@ -9,7 +9,7 @@ use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Store;
 use crate::split::rows_of_mut;
-use crate::window::{advance, locate};
+use crate::window::{Deep, advance, locate};
 
 /// Max pooling, forward, here for two axes: `out[n, r, c, k]` is the largest element of channel `k` under window
 /// `(r, c)`. Padding never wins. The exponent stays.
@@ -38,12 +38,17 @@ pub fn max_forward<T: Element, const N: usize>(
     extents.check_y(Arg::Out, out.len())?;
     let row_len = extents.out[2] * extents.channels;
     exec::rows(exec, out, row_len, |first, out| {
-        T::max_pool(Rows {
+        let kernel = Rows {
             extents,
             x,
             first,
             out,
-        });
+        };
+        if N == 3 {
+            T::max_pool_deep(Deep(kernel))
+        } else {
+            T::max_pool(kernel)
+        }
         0
     });
     Ok(())
@@ -82,7 +87,7 @@ pub fn max_backward<T: Element, const N: usize>(
     extents.check_x(Arg::Dx, dx.len())?;
     let row_len = extents.input[2] * extents.channels;
     Ok(exec::rows(exec, dx, row_len, |first, dx| {
-        T::max_pool_backward(RowsBack {
+        let kernel = RowsBack {
             extents,
             x,
             y,
@@ -90,7 +95,12 @@ pub fn max_backward<T: Element, const N: usize>(
             store,
             first,
             dx,
-        })
+        };
+        if N == 3 {
+            T::max_pool_backward_deep(Deep(kernel))
+        } else {
+            T::max_pool_backward(kernel)
+        }
     }))
 }
 
@@ -116,13 +126,29 @@ impl<T: Element> Kernel for Rows<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
+        self.compute::<false>();
+    }
+}
+
+impl<T: Element> Kernel for Deep<Rows<'_, T>> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        self.0.compute::<true>();
+    }
+}
+
+impl<T: Element> Rows<'_, T> {
+    #[inline(always)]
+    fn compute<const DEEP: bool>(self) {
         let Extents {
             input: [depth, height, width],
             channels,
             out: [out_planes, out_rows, out_columns],
             axes: [planes, rows, columns],
             ..
-        } = self.extents;
+        } = self.extents.known::<DEEP>();
         let mut at = locate(self.first, out_planes, out_rows);
         for out in rows_of_mut(self.out, out_columns * channels) {
             let [image, plane, row] = at;
@@ -171,7 +197,7 @@ pub struct RowsBack<'a, T> {
 impl<T: Element> RowsBack<'_, T> {
     /// Whether the window at `at` of image `image` has `value` before its cell `cell`, in the channel.
     #[inline(always)]
-    fn comes_later(
+    fn comes_later<const DEEP: bool>(
         &self,
         image: usize,
         at: [usize; 3],
@@ -184,7 +210,7 @@ impl<T: Element> RowsBack<'_, T> {
             channels,
             axes: [planes, rows, columns],
             ..
-        } = self.extents;
+        } = self.extents.known::<DEEP>();
         // In row-major order, so the search ends at `cell`.
         for p in 0..planes.kernel {
             let Some(z) = planes.input(at[0], p, depth) else {
@@ -213,7 +239,7 @@ impl<T: Element> RowsBack<'_, T> {
 
     /// The errors that reach channels `channel..channel + width` of cell `[z, y, x]`.
     #[inline(always)]
-    fn sums(
+    fn sums<const DEEP: bool>(
         &self,
         [image, z, y]: [usize; 3],
         x: usize,
@@ -226,7 +252,7 @@ impl<T: Element> RowsBack<'_, T> {
             out: [out_planes, out_rows, out_columns],
             axes: [planes, rows, columns],
             ..
-        } = self.extents;
+        } = self.extents.known::<DEEP>();
         let cell_start = (((image * depth + z) * height + y) * columns_in + x) * channels;
         let cell = self.x.get(cell_start + channel..).unwrap_or_default();
         let mut sums = [T::Acc::default(); TILE];
@@ -251,7 +277,7 @@ impl<T: Element> RowsBack<'_, T> {
                     for (k, (((&value, &maximum), &error), sum)) in each.enumerate() {
                         let at = [plane, row, column];
                         if value == maximum
-                            && !self.comes_later(image, at, [p, a, b], channel + k, value)
+                            && !self.comes_later::<DEEP>(image, at, [p, a, b], channel + k, value)
                         {
                             *sum += error.to_acc();
                         }
@@ -267,12 +293,28 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(mut self, _: I) -> u32 {
+    fn run<I: Isa>(self, _: I) -> u32 {
+        self.compute::<false>()
+    }
+}
+
+impl<T: Element> Kernel for Deep<RowsBack<'_, T>> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) -> u32 {
+        self.0.compute::<true>()
+    }
+}
+
+impl<T: Element> RowsBack<'_, T> {
+    #[inline(always)]
+    fn compute<const DEEP: bool>(mut self) -> u32 {
         let Extents {
             input: [depth, height, width],
             channels,
             ..
-        } = self.extents;
+        } = self.extents.known::<DEEP>();
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * width * channels) as u32;
         let mut at = locate(self.first, depth, height);
@@ -280,7 +322,7 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
             for (x, dx) in rows_of_mut(dx, channels).enumerate() {
                 let mut channel = 0;
                 for dx in dx.chunks_mut(TILE) {
-                    let sums = self.sums(at, x, channel, dx.len());
+                    let sums = self.sums::<DEEP>(at, x, channel, dx.len());
                     self.store.block::<T, T>(&sums, element, &mut range, dx);
                     element = element.wrapping_add(dx.len() as u32);
                     channel += dx.len();
@@ -297,7 +339,11 @@ pub trait Kernels: Sized {
     #[doc(hidden)]
     fn max_pool(rows: Rows<'_, Self>);
     #[doc(hidden)]
+    fn max_pool_deep(rows: Deep<Rows<'_, Self>>);
+    #[doc(hidden)]
     fn max_pool_backward(rows: RowsBack<'_, Self>) -> u32;
+    #[doc(hidden)]
+    fn max_pool_backward_deep(rows: Deep<RowsBack<'_, Self>>) -> u32;
 }
 
 macro_rules! impl_kernels {
@@ -309,7 +355,17 @@ macro_rules! impl_kernels {
             }
 
             #[inline(never)]
+            fn max_pool_deep(rows: Deep<Rows<'_, Self>>) {
+                arch::dispatch(rows);
+            }
+
+            #[inline(never)]
             fn max_pool_backward(rows: RowsBack<'_, Self>) -> u32 {
+                arch::dispatch(rows)
+            }
+
+            #[inline(never)]
+            fn max_pool_backward_deep(rows: Deep<RowsBack<'_, Self>>) -> u32 {
                 arch::dispatch(rows)
             }
         }

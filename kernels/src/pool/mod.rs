@@ -73,6 +73,22 @@ impl<const N: usize> Shape<N> {
 }
 
 impl Extents {
+    /// The same where the compiler knows that the first axis has one cell, unless `DEEP`.
+    #[inline(always)]
+    fn known<const DEEP: bool>(self) -> Self {
+        if DEEP {
+            return self;
+        }
+        let ([_, height, width], [_, rows, columns]) = (self.input, self.out);
+        let [_, row_axis, column_axis] = self.axes;
+        Self {
+            input: [1, height, width],
+            out: [1, rows, columns],
+            axes: [Axis::UNIT, row_axis, column_axis],
+            ..self
+        }
+    }
+
     fn check_x(&self, arg: Arg, len: usize) -> Result<()> {
         let [planes, height, width] = self.input;
         arg.check_len(len, &[self.batch, planes, height, width, self.channels])
