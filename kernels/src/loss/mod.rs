@@ -6,11 +6,13 @@ use crate::fixed::{Accumulator, Magnitude, Rounding, pow2};
 use crate::lut::{EXP2_MAX, LOG2_E_Q14, cross_entropy as cross_entropy_q16, exp2_neg};
 use crate::requantize::{Epilogue, Store};
 use crate::split::{rows_of, rows_of_mut};
-use core::ops::AddAssign;
+use core::ops::{AddAssign, Neg};
 use half::{bf16, f16};
 
 /// A sum of losses, for display: fixed point for integers, so that their training links no float.
-pub trait Sum: Copy + Default + AddAssign + core::fmt::Debug + Send + Sync + 'static {
+pub trait Sum:
+    Copy + Default + AddAssign + Neg<Output = Self> + core::fmt::Debug + Send + Sync + 'static
+{
     /// The sum as a float. In nats for cross-entropy.
     fn to_f64(self) -> f64;
 }
