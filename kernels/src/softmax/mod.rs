@@ -52,6 +52,7 @@ mod temperature;
 pub mod tree;
 
 pub use number::Number;
+pub(crate) use temperature::decode;
 pub use temperature::{Alpha, Ratio, Temperature};
 
 use crate::element::{Element, Output};
@@ -244,11 +245,11 @@ pub struct Sink {
 }
 
 impl Sink {
-    fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store) -> Self {
         Self { store, range: 0 }
     }
 
-    fn bits(&self) -> u32 {
+    pub(crate) fn bits(&self) -> u32 {
         self.range.bits()
     }
 }
