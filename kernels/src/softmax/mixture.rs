@@ -306,7 +306,7 @@ impl<T: Element> Forward<'_, T> {
         let mut components = rows_of(logits.x, shape.classes);
         for out in rows_of_mut(out, shape.classes) {
             sum.fill(T::Number::default());
-            for (x, &pi) in (&mut components).zip(&*pi) {
+            for (&pi, x) in pi.iter().zip(&mut components) {
                 load(x, p);
                 T::Number::softmax(p, cut_exponent(logits), logits.temperature, 0);
                 for (sum, p) in sum.iter_mut().zip(&*p) {
