@@ -10,6 +10,9 @@ use crate::loss::Outcome;
 use crate::requantize::Store;
 use crate::split::{rows_of, rows_of_mut};
 
+/// A tail's items, and the place of one among them.
+type Place<'a> = (&'a [u32], usize);
+
 /// The items 0 to N - 1 in a head and tails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clusters<'a> {
@@ -96,7 +99,7 @@ impl<'a> Clusters<'a> {
 
     /// Where item `target` is: its place in the softmax of the head (that of its tail's entry), and
     /// its tail with its place in it.
-    fn find(self, target: u32) -> Option<(usize, Option<(&'a [u32], usize)>)> {
+    fn find(self, target: u32) -> Option<(usize, Option<Place<'a>>)> {
         let place = |ids: &[u32]| ids.iter().position(|&id| id == target);
         if let Some(place) = place(self.ids.get(..self.head)?) {
             return Some((place, None));
