@@ -51,23 +51,16 @@ impl Smoothing {
     /// assert!(Smoothing::new(1.1).is_err());
     /// ```
     pub const fn new(value: f32) -> Result<Self> {
-        let share = match decode(value) {
-            // Below 2^24, at an exponent of -149 to -23 where the value is 1 or less.
-            Some((0, _)) => 0,
-            Some((number, exponent)) if exponent <= -23 => {
-                shift_rne_i64(number as i64, -(exponent + 15))
-            }
-            _ => i64::MAX,
-        };
-        if share > 1 << 15 || value > 1.0 {
-            return Err(Error::Value {
+        const ONE: u32 = 0x3F80_0000; // the bits of 1.0: those of positive floats are in their order
+        match decode(value) {
+            Some((number, exponent)) if number == 0 || value.to_bits() <= ONE => Ok(Self {
+                value,
+                share: shift_rne_i64(number as i64, -(exponent + 15)) as u16, // at most 2^15
+            }),
+            _ => Err(Error::Value {
                 arg: Arg::Smoothing,
-            });
+            }),
         }
-        Ok(Self {
-            value,
-            share: share as u16,
-        })
     }
 
     /// The number.

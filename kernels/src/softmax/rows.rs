@@ -2,7 +2,7 @@
 //! backward pass for all, and a rule for what each does to a row.
 
 use super::number::Number;
-use super::temperature::{Alpha, Temperature};
+use super::temperature::{Alpha, Kind, Temperature};
 use super::{Errors, Kernels, Logits, Shape, Sink};
 use crate::element::Element;
 use crate::error::{Arg, Result};
@@ -50,7 +50,7 @@ impl Rule for Plain {
 
 impl Rule for Alpha {
     fn prepare<N: Number>(self, _: usize, z: &mut [N], exponent: i32, temperature: Temperature) {
-        if self == Self::SOFTMAX {
+        if self.kind == Kind::Softmax {
             N::softmax(z, exponent, temperature, 0);
         } else {
             N::excess(z, exponent, temperature, self);

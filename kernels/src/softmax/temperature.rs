@@ -210,11 +210,16 @@ impl Alpha {
             0x80_0000 => Self::SPARSEMAX,
             _ => {
                 let rest = ((1 << 23) - gap) as u64;
+                // gap is 1 or more, which `checked_div` need not be told.
+                let power = match (rest << 40).checked_div(gap as u64) {
+                    Some(power) => power,
+                    None => 0,
+                };
                 Self {
                     value,
                     kind: Kind::General,
                     gap: Ratio::new(gap as u64, -23),
-                    power: Ratio::new((rest << 40) / gap as u64, -40),
+                    power: Ratio::new(power, -40),
                 }
             }
         })
