@@ -4,6 +4,7 @@ use crate::arch::Isa;
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
 use crate::{activation, conv, dense, fixed, init, loss, pool, scale};
+use crate::{conv, dense, fixed, init, loss, pool, scale, softmax};
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
 
@@ -135,6 +136,7 @@ pub trait Element:
     + conv::Kernels
     + pool::Kernels
     + loss::Kernels
+    + softmax::Kernels
     + init::Uniform
     + private::Sealed
 {

@@ -62,6 +62,23 @@ pub enum Error {
         /// Number of classes; labels run from 0 to `classes - 1`.
         classes: usize,
     },
+    /// A number outside the range of its kind, or NaN.
+    Value {
+        /// The argument.
+        arg: Arg,
+    },
+    /// Nothing of row `row` is allowed by the mask.
+    AllMasked {
+        /// Row in the batch.
+        row: usize,
+    },
+    /// Item `item` of the clusters is beyond the `items` there are, or named twice.
+    Cluster {
+        /// The item's number.
+        item: usize,
+        /// Number of items; they run from 0 to `items - 1`.
+        items: usize,
+    },
 }
 
 /// The argument that an [`Error`] speaks of.
@@ -98,6 +115,22 @@ pub enum Arg {
     Order,
     /// What an activation keeps for its backward pass.
     Slope,
+    /// Memory that a kernel works in.
+    Scratch,
+    /// Which elements take part.
+    Mask,
+    /// What logits are divided by.
+    Temperature,
+    /// The parameter of entmax.
+    Alpha,
+    /// The items of adaptive softmax in their clusters.
+    Clusters,
+    /// Where Huber's loss turns from squares to distances.
+    Delta,
+    /// The share of a label that all classes get.
+    Smoothing,
+    /// The weights of samples.
+    SampleWeights,
 }
 
 impl Arg {
@@ -152,6 +185,14 @@ impl fmt::Display for Arg {
             Self::Target => "target",
             Self::Order => "order",
             Self::Slope => "slope",
+            Self::Scratch => "scratch",
+            Self::Mask => "mask",
+            Self::Temperature => "temperature",
+            Self::Alpha => "alpha",
+            Self::Clusters => "clusters",
+            Self::Delta => "delta",
+            Self::Smoothing => "smoothing",
+            Self::SampleWeights => "sample weights",
         })
     }
 }
@@ -191,6 +232,13 @@ impl fmt::Display for Error {
                     classes.saturating_sub(1)
                 )
             }
+            Self::Value { arg } => write!(f, "{arg}: outside the range of its kind"),
+            Self::AllMasked { row } => write!(f, "mask: nothing of row {row} is allowed"),
+            Self::Cluster { item, items } => write!(
+                f,
+                "clusters: item {item} is named twice, or not one of 0 to {}",
+                items.saturating_sub(1)
+            ),
         }
     }
 }

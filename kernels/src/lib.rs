@@ -22,6 +22,7 @@
 //! | [`fixed`], [`lut`], [`rng`] | integer arithmetic: rounding shifts, tables, addressed random words |
 //! | [`scale`], [`requantize`] | exponents as state; from an accumulator to a stored element |
 //! | [`dense`], [`conv`], [`pool`], [`activation`], [`loss`] | kernel families, forward and backward |
+//! | [`softmax`] | the ten variants, forward and backward |
 //! | [`optim`], [`init`] | updates and initialisation |
 //! | [`window`], [`exec`], [`arch`] | windows over images, who runs tasks, instruction sets |
 //!
@@ -58,6 +59,7 @@ pub mod pool;
 pub mod requantize;
 pub mod rng;
 pub mod scale;
+pub mod softmax;
 mod split;
 pub mod window;
 
