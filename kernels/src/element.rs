@@ -3,7 +3,7 @@
 use crate::arch::Isa;
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
-use crate::{conv, dense, fixed, init, loss, pool, scale};
+use crate::{conv, dense, fixed, init, loss, norm, pool, scale};
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
 
@@ -134,6 +134,7 @@ pub trait Element:
     + conv::Kernels
     + pool::Kernels
     + loss::Kernels
+    + norm::Kernels
     + init::Uniform
     + private::Sealed
 {

@@ -62,6 +62,20 @@ pub enum Error {
         /// Number of classes; labels run from 0 to `classes - 1`.
         classes: usize,
     },
+    /// The number `arg` is outside what the kernel is defined for: its documentation says the range.
+    Value {
+        /// The argument.
+        arg: Arg,
+    },
+    /// `arg` has `got` values for each statistic; it takes `least`.
+    Few {
+        /// The argument.
+        arg: Arg,
+        /// Values that were given.
+        got: usize,
+        /// Values that are needed.
+        least: usize,
+    },
 }
 
 /// The argument that an [`Error`] speaks of.
@@ -96,6 +110,32 @@ pub enum Arg {
     Target,
     /// A permutation to be filled.
     Order,
+    /// Gains of a normalisation.
+    Gamma,
+    /// Its biases.
+    Beta,
+    /// What is added to a variance.
+    Epsilon,
+    /// Statistics of rows or channels.
+    Statistics,
+    /// Sums of errors over the rows of each channel.
+    Sums,
+    /// Running statistics.
+    Running,
+    /// Share of a batch in running statistics.
+    Momentum,
+    /// What inference does to each channel.
+    Transform,
+    /// Centres of clusters.
+    Centres,
+    /// Temperature of a softmax.
+    Temperature,
+    /// Share of each cluster in each row.
+    Shares,
+    /// Gradient of the loss with respect to logits.
+    Scores,
+    /// A probability.
+    Probability,
 }
 
 impl Arg {
@@ -149,6 +189,19 @@ impl fmt::Display for Arg {
             Self::Labels => "labels",
             Self::Target => "target",
             Self::Order => "order",
+            Self::Gamma => "gamma",
+            Self::Beta => "beta",
+            Self::Epsilon => "epsilon",
+            Self::Statistics => "statistics",
+            Self::Sums => "sums",
+            Self::Running => "running",
+            Self::Momentum => "momentum",
+            Self::Transform => "transform",
+            Self::Centres => "centres",
+            Self::Temperature => "temperature",
+            Self::Shares => "shares",
+            Self::Scores => "scores",
+            Self::Probability => "probability",
         })
     }
 }
@@ -189,6 +242,11 @@ impl fmt::Display for Error {
                     classes.saturating_sub(1)
                 )
             }
+            Self::Value { arg } => write!(f, "{arg}: the number is out of range"),
+            Self::Few { arg, got, least } => write!(
+                f,
+                "{arg}: {got} values for each statistic, at least {least} are needed"
+            ),
         }
     }
 }

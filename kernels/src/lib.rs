@@ -22,6 +22,7 @@
 //! | [`fixed`], [`lut`], [`rng`] | integer arithmetic: rounding shifts, tables, addressed random words |
 //! | [`scale`], [`requantize`] | exponents as state; from an accumulator to a stored element |
 //! | [`dense`], [`conv`], [`pool`], [`activation`], [`loss`] | kernel families, forward and backward |
+//! | [`norm`], [`batch_norm`], [`cluster`], [`dropout`] | normalisation, k-means, dropout |
 //! | [`optim`], [`init`] | updates and initialisation |
 //! | [`window`], [`exec`], [`arch`] | windows over images, who runs tasks, instruction sets |
 //!
@@ -53,11 +54,14 @@ pub mod fixed;
 pub mod init;
 pub mod loss;
 pub mod lut;
+pub mod norm;
 pub mod optim;
 pub mod pool;
+mod real;
 pub mod requantize;
 pub mod rng;
 pub mod scale;
+mod short;
 mod split;
 pub mod window;
 

@@ -1,5 +1,6 @@
 //! The layers of the interpreter: each calls its kernels and keeps its parameters and exponents.
 
+use super::norm::Norm;
 use super::parameter::{self, Parameter};
 use super::{Integer, Tensor};
 use crate::golden::{Act, Layer as Config};
@@ -8,6 +9,7 @@ use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::init::Gain;
+use selvedge_kernels::norm::Kind;
 use selvedge_kernels::optim::{Role, Sgd};
 use selvedge_kernels::requantize::{Activation, Epilogue};
 use selvedge_kernels::rng::{Words, stream};
@@ -31,7 +33,7 @@ pub(super) struct Place {
 
 impl Place {
     /// How the error that this layer passes down is rounded.
-    fn rounding(&self, step: u32) -> Rounding {
+    pub(super) fn rounding(&self, step: u32) -> Rounding {
         Rounding::Stochastic(Words::new(self.seed, stream::error(self.number), step))
     }
 }
@@ -43,6 +45,7 @@ pub(super) enum Layer<T: Element> {
     Pool(Pool<T>),
     Flatten,
     Relu,
+    Norm(Box<Norm<T>>),
 }
 
 impl<T: Element> Layer<T> {
@@ -101,6 +104,8 @@ impl<T: Element> Layer<T> {
             }),
             Config::Flatten {} => Self::Flatten,
             Config::Activation { act: Act::Relu } => Self::Relu,
+            Config::LayerNorm { n } => Self::Norm(Box::new(Norm::new(Kind::Layer, *n, place))),
+            Config::RmsNorm { n } => Self::Norm(Box::new(Norm::new(Kind::Rms, *n, place))),
         })
     }
 
@@ -119,7 +124,7 @@ impl<T: Element> Layer<T> {
                 vec![rows, columns, layer.shape.channels]
             }
             Self::Flatten => vec![extents.iter().product()],
-            Self::Relu => extents.to_vec(),
+            Self::Relu | Self::Norm(_) => extents.to_vec(),
         })
     }
 
@@ -151,6 +156,7 @@ impl<T: Element> Layer<T> {
                 activation::relu(&mut y.values);
                 y
             }
+            Self::Norm(layer) => layer.forward(exec, x, mode)?,
         })
     }
 
@@ -180,6 +186,7 @@ impl<T: Element> Layer<T> {
                 activation::relu_backward(&y.values, &mut dy.values)?;
                 Some(dy)
             }
+            Self::Norm(layer) => layer.backward(exec, x, &dy, sgd, step)?,
         })
     }
 }
@@ -198,6 +205,7 @@ impl<T: Integer> Layer<T> {
             Self::Pool(_) | Self::Flatten => json!({ "params": {}, "exponents": [] }),
             // The reference lists a state that a ReLU alone does not use.
             Self::Relu => json!({ "params": {}, "exponents": [unset] }),
+            Self::Norm(layer) => layer.state(),
         }
     }
 }
