@@ -45,6 +45,7 @@ extern crate std;
 
 pub mod activation;
 pub mod arch;
+pub mod batch_norm;
 pub mod conv;
 pub mod dense;
 pub mod element;

@@ -12,8 +12,6 @@ pub(crate) trait Short: Element {
     } else {
         0
     };
-    /// Magnitude bits that are left.
-    const BITS: i32 = Self::MAGNITUDE_BITS as i32 - Self::CUT;
 
     /// `shift_rne(q, M - 15)` of the types with more than 15 bits. At most 2^15: the largest
     /// elements round up to it.
@@ -21,6 +19,12 @@ pub(crate) trait Short: Element {
 
     /// An accumulator of 64 bits, of the output's exponent already, as an element: saturated.
     fn from_i64(acc: i64) -> Self;
+
+    /// The same for 128 bits: what is done once a channel.
+    fn from_i128(acc: i128) -> Self;
+
+    /// `q` itself.
+    fn to_i128(self) -> i128;
 }
 
 macro_rules! impl_short {
@@ -35,6 +39,14 @@ macro_rules! impl_short {
             #[inline(always)]
             fn from_i64(acc: i64) -> Self {
                 <$t as Output<$t>>::store(acc.saturate(Self::MAGNITUDE_BITS) as $acc)
+            }
+
+            fn from_i128(acc: i128) -> Self {
+                <$t as Output<$t>>::store(acc.saturate(Self::MAGNITUDE_BITS) as $acc)
+            }
+
+            fn to_i128(self) -> i128 {
+                i128::from(self.widen())
             }
         }
     )*};

@@ -1,7 +1,7 @@
 //! Layer normalisation and root-mean-square normalisation over the last axis, and their gradients.
 //!
 //! ```
-//! use selvedge_kernels::{Element, exec::Serial, norm::{self, Affine, Kind, Saved, Shape}, requantize::Epilogue};
+//! use selvedge_kernels::{exec::Serial, norm::{self, Affine, Kernels, Kind, Saved, Shape}, requantize::Epilogue};
 //!
 //! let shape = Shape { rows: 1, features: 4 };
 //! let x = [1.0f32, 2.0, 3.0, 4.0];
@@ -36,6 +36,7 @@ use core::fmt::Debug;
 
 pub use float::Moments;
 pub use integer::Row;
+pub(crate) use integer::{Normal, normal};
 
 /// The extents of a normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
