@@ -48,6 +48,7 @@ pub mod arch;
 pub mod batch_norm;
 pub mod conv;
 pub mod dense;
+pub mod dropout;
 pub mod element;
 mod error;
 pub mod exec;
