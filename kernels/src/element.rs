@@ -3,7 +3,7 @@
 use crate::arch::Isa;
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
-use crate::{batch_norm, conv, dense, dropout, fixed, init, loss, norm, pool, scale};
+use crate::{batch_norm, cluster, conv, dense, dropout, fixed, init, loss, norm, pool, scale};
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
 
@@ -136,6 +136,7 @@ pub trait Element:
     + loss::Kernels
     + norm::Kernels
     + batch_norm::Kernels
+    + cluster::Kernels
     + dropout::Kernels
     + init::Uniform
     + private::Sealed

@@ -46,6 +46,7 @@ extern crate std;
 pub mod activation;
 pub mod arch;
 pub mod batch_norm;
+pub mod cluster;
 pub mod conv;
 pub mod dense;
 pub mod dropout;

@@ -18,6 +18,8 @@ pub(crate) trait Real:
     const ONE: Self;
 
     fn from_count(n: usize) -> Self;
+    /// The nearest number.
+    fn from_f64(x: f64) -> Self;
     fn sqrt(self) -> Self;
     fn exp(self) -> Self;
     fn abs(self) -> Self;
@@ -41,6 +43,11 @@ macro_rules! impl_real {
             #[inline(always)]
             fn from_count(n: usize) -> Self {
                 n as $t
+            }
+
+            #[inline(always)]
+            fn from_f64(x: f64) -> Self {
+                x as $t
             }
 
             #[inline(always)]
