@@ -222,10 +222,10 @@ impl Reciprocal {
     /// ```
     #[must_use]
     pub const fn divide(self, x: i128, fraction: i32) -> i128 {
-        shift_rne_i128(
-            x * self.factor as i128,
-            (self.places as i32).saturating_sub(fraction),
-        )
+        let shift = (self.places as i32).saturating_sub(fraction);
+        // The factor has 32 bits: 125 places to the left saturate whatever is not 0.
+        let shift = if shift < -125 { -125 } else { shift };
+        shift_rne_i128(x * self.factor as i128, shift)
     }
 }
 

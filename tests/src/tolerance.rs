@@ -134,3 +134,7 @@ pub const COSINE: f64 = 2.0 / 16_384.0 + 2.0 / 32_768.0;
 
 /// Dropout's scale in 8 bits, relative: half a unit of a mantissa of at least 128.
 pub const DROPOUT_SCALE: f64 = 1.0 / 256.0;
+
+/// What integers of 15 bits lose of an affine function of a channel, relative to 1 and the result:
+/// the root's 2^-14, 15 bits of gain and variance, and of an input that is multiplied by up to 10.
+pub const FIFTEEN_BITS: f64 = 4e-4;
