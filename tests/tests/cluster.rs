@@ -486,7 +486,7 @@ where
                     let dc: Vec<f64> = got
                         .dcentres
                         .iter()
-                        .map(|g| g.clone().into() as f64 * unit(got.dcentres_exponent))
+                        .map(|g| (*g).into() as f64 * unit(got.dcentres_exponent))
                         .collect();
                     let dx = values(&got.dx, got.dx_exponent);
                     for (what, want, got, step) in [
@@ -934,7 +934,8 @@ fn bad_input_is_refused_and_nothing_written() {
         clusters: 2,
     };
     let zero = Err(Error::Zero { arg: Arg::Shape });
-    let cases: [(&str, Shape, u8, [usize; 6], Result<(), Error>); 14] = [
+    type Case = (&'static str, Shape, u8, [usize; 6], Result<(), Error>);
+    let cases: [Case; 14] = [
         // x, centres, members, dy, scores, out
         ("fine", shape, 1, [6, 6, 4, 4, 4, 4], Ok(())),
         (

@@ -184,7 +184,7 @@ macro_rules! impl_kernels {
             const MAX_NORM_ROWS: usize = usize::MAX;
 
             fn is_epsilon(epsilon: $real) -> bool {
-                epsilon >= 0.0 && epsilon < $real::INFINITY
+                (0.0..$real::INFINITY).contains(&epsilon)
             }
 
             #[inline(never)]
