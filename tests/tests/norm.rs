@@ -780,7 +780,7 @@ fn bad_input_is_refused_and_nothing_written() {
             Shape { rows, features: 2 },
             Kind::Layer,
             (),
-            &vec![9i8, 1].repeat(rows),
+            &[9i8, 1].repeat(rows),
             &mut statistics,
         )
         .unwrap();
