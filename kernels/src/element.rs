@@ -3,8 +3,10 @@
 use crate::arch::Isa;
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
-use crate::{activation, conv, dense, fixed, init, loss, pool, scale};
-use crate::{conv, dense, fixed, init, loss, pool, scale, softmax};
+use crate::{
+    activation, batch_norm, cluster, conv, dense, dropout, fixed, init, loss, norm, pool, scale,
+    softmax,
+};
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
 
@@ -137,6 +139,10 @@ pub trait Element:
     + pool::Kernels
     + loss::Kernels
     + softmax::Kernels
+    + norm::Kernels
+    + batch_norm::Kernels
+    + cluster::Kernels
+    + dropout::Kernels
     + init::Uniform
     + private::Sealed
 {

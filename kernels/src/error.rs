@@ -62,7 +62,7 @@ pub enum Error {
         /// Number of classes; labels run from 0 to `classes - 1`.
         classes: usize,
     },
-    /// A number outside the range of its kind, or NaN.
+    /// The number `arg` is outside what the kernel is defined for: its documentation says the range.
     Value {
         /// The argument.
         arg: Arg,
@@ -78,6 +78,15 @@ pub enum Error {
         item: usize,
         /// Number of items; they run from 0 to `items - 1`.
         items: usize,
+    },
+    /// `arg` has `got` values for each statistic; it takes `least`.
+    Few {
+        /// The argument.
+        arg: Arg,
+        /// Values that were given.
+        got: usize,
+        /// Values that are needed.
+        least: usize,
     },
 }
 
@@ -131,6 +140,30 @@ pub enum Arg {
     Smoothing,
     /// The weights of samples.
     SampleWeights,
+    /// Gains of a normalisation.
+    Gamma,
+    /// Its biases.
+    Beta,
+    /// What is added to a variance.
+    Epsilon,
+    /// Statistics of rows or channels.
+    Statistics,
+    /// Sums of errors over the rows of each channel.
+    Sums,
+    /// Running statistics.
+    Running,
+    /// Share of a batch in running statistics.
+    Momentum,
+    /// What inference does to each channel.
+    Transform,
+    /// Centres of clusters.
+    Centres,
+    /// Share of each cluster in each row.
+    Shares,
+    /// Gradient of the loss with respect to logits.
+    Scores,
+    /// A probability.
+    Probability,
 }
 
 impl Arg {
@@ -193,6 +226,18 @@ impl fmt::Display for Arg {
             Self::Delta => "delta",
             Self::Smoothing => "smoothing",
             Self::SampleWeights => "sample weights",
+            Self::Gamma => "gamma",
+            Self::Beta => "beta",
+            Self::Epsilon => "epsilon",
+            Self::Statistics => "statistics",
+            Self::Sums => "sums",
+            Self::Running => "running",
+            Self::Momentum => "momentum",
+            Self::Transform => "transform",
+            Self::Centres => "centres",
+            Self::Shares => "shares",
+            Self::Scores => "scores",
+            Self::Probability => "probability",
         })
     }
 }
@@ -232,12 +277,16 @@ impl fmt::Display for Error {
                     classes.saturating_sub(1)
                 )
             }
-            Self::Value { arg } => write!(f, "{arg}: outside the range of its kind"),
             Self::AllMasked { row } => write!(f, "mask: nothing of row {row} is allowed"),
             Self::Cluster { item, items } => write!(
                 f,
                 "clusters: item {item} is named twice, or not one of 0 to {}",
                 items.saturating_sub(1)
+            ),
+            Self::Value { arg } => write!(f, "{arg}: the number is out of range"),
+            Self::Few { arg, got, least } => write!(
+                f,
+                "{arg}: {got} values for each statistic, at least {least} are needed"
             ),
         }
     }

@@ -98,6 +98,12 @@ pub enum Layer {
     Activation {
         act: Act,
     },
+    LayerNorm {
+        n: usize,
+    },
+    RmsNorm {
+        n: usize,
+    },
 }
 
 /// The activations that the kernels have.

@@ -4,6 +4,7 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod compare;
 pub mod golden;
 pub mod interpreter;
 pub mod noise;

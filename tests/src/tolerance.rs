@@ -98,3 +98,43 @@ pub fn storage<T: Float>(value: f64) -> f64 {
 /// A probability, or a loss of a row of a few classes, in `f32`: `exp` and `log` of libm within a
 /// unit, and a handful of roundings of numbers up to 4.
 pub const SOFTMAX_F32: f64 = 16.0 * 4.0 / 16_777_216.0;
+
+/// Central differences of a function made of roots, quotients and exponentials of values around 1:
+/// third derivatives up to 1000 (a variance near 0.1, a temperature of a quarter) times the step of
+/// 1e-4 squared, over 6, and rounding of losses up to 100.
+pub const SMOOTH_DIFFERENCE: f64 = 1000.0 * 1e-8 / 6.0 + 100.0 * f64::EPSILON / 2e-4;
+
+/// `f64` against PyTorch's, of results up to about 10 made of sums of a few dozen terms: some ten
+/// roundings of each, scaled up where a small variance divides them.
+pub const TORCH_F64: f64 = 1e-11;
+
+/// The same in `f32`, of PyTorch's `f64` results: 2^29 times as coarse.
+pub const TORCH_F32: f64 = 1e-4;
+
+/// `fixed::rsqrt`, relative: the floor of the division makes it less by up to 2^-15, the floors of the
+/// root and of the shifted argument make it more by up to 2^-14 + 2^-28.
+pub const INVERSE_ROOT: (f64, f64) = (-1.0 / 32_768.0, 1.0 / 16_384.0 + 1.0 / 268_435_456.0);
+
+/// `fixed::Reciprocal`, relative: half a unit of a factor of at least 2^31.
+pub const RECIPROCAL: f64 = 1.0 / 4_294_967_296.0;
+
+/// A normalised element of integers, of magnitude `value`: half a unit of Q12, and the root's
+/// reciprocal.
+#[must_use]
+pub fn normal(value: f64) -> f64 {
+    0.5 / 4096.0 + value.abs() * INVERSE_ROOT.1
+}
+
+/// A share of the integer clusters beside what its distances are: half a unit of Q15 and the table's
+/// 1.7 units in numerator and total, as [`PROBABILITY`]; `log2(e)` in Q14 and the floor of `t`.
+pub const SHARE: f64 = PROBABILITY;
+
+/// A cosine of integers in Q15: two reciprocal roots of 2^-14, and three roundings.
+pub const COSINE: f64 = 2.0 / 16_384.0 + 2.0 / 32_768.0;
+
+/// Dropout's scale in 8 bits, relative: half a unit of a mantissa of at least 128.
+pub const DROPOUT_SCALE: f64 = 1.0 / 256.0;
+
+/// What integers of 15 bits lose of an affine function of a channel, relative to 1 and the result:
+/// the root's 2^-14, 15 bits of gain and variance, and of an input that is multiplied by up to 10.
+pub const FIFTEEN_BITS: f64 = 4e-4;

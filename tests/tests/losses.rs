@@ -9,13 +9,13 @@ use selvedge_kernels::loss::{
     self, Classes, Delta, Distance, Outcome, SampleWeights, Samples, Smoothing, Sum, Targets,
 };
 use selvedge_kernels::lut::exp2_neg;
-use selvedge_kernels::requantize::{Epilogue, Store};
+use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::{Arg, Element, Error, Result, bf16, f16};
 use selvedge_tests::golden;
 use selvedge_tests::noise::Noise;
 
-const EXACT: Store = Epilogue::EXACT.store;
+const EXACT: Store = Store::EXACT;
 /// Samples, elements of each.
 const ROWS: usize = 3;
 const WIDTH: usize = 5;

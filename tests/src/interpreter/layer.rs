@@ -1,5 +1,6 @@
 //! The layers of the interpreter: each calls its kernels and keeps its parameters and exponents.
 
+use super::norm::Norm;
 use super::parameter::{self, Parameter};
 use super::{Integer, Tensor};
 use crate::golden::{Act, Layer as Config};
@@ -9,6 +10,7 @@ use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::init::Gain;
+use selvedge_kernels::norm::Kind;
 use selvedge_kernels::optim::{Role, Sgd};
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::{Words, stream};
@@ -32,7 +34,7 @@ pub(super) struct Place {
 
 impl Place {
     /// How the error that this layer passes down is rounded.
-    fn rounding(&self, step: u32) -> Rounding {
+    pub(super) fn rounding(&self, step: u32) -> Rounding {
         Rounding::Stochastic(Words::new(self.seed, stream::error(self.number), step))
     }
 }
@@ -44,6 +46,7 @@ pub(super) enum Layer<T: Element> {
     Pool(Pool<T>),
     Flatten,
     Activation(Box<Alone<T>>),
+    Norm(Box<Norm<T>>),
 }
 
 impl<T: Element> Layer<T> {
@@ -104,6 +107,8 @@ impl<T: Element> Layer<T> {
                 scale: T::Scale::UNSET,
                 slope: Vec::new(),
             })),
+            Config::LayerNorm { n } => Self::Norm(Box::new(Norm::new(Kind::Layer, *n, place))),
+            Config::RmsNorm { n } => Self::Norm(Box::new(Norm::new(Kind::Rms, *n, place))),
         })
     }
 
@@ -123,6 +128,7 @@ impl<T: Element> Layer<T> {
             }
             Self::Flatten => vec![extents.iter().product()],
             Self::Activation(_) => extents.to_vec(),
+            Self::Norm(_) => extents.to_vec(),
         })
     }
 
@@ -150,6 +156,7 @@ impl<T: Element> Layer<T> {
                 ..x.clone()
             },
             Self::Activation(layer) => layer.forward(x, mode)?,
+            Self::Norm(layer) => layer.forward(exec, x, mode)?,
         })
     }
 
@@ -179,6 +186,7 @@ impl<T: Element> Layer<T> {
                 activation::backward(layer.activation, &y.values, &layer.slope, &mut dy.values)?;
                 Some(dy)
             }
+            Self::Norm(layer) => layer.backward(exec, x, &dy, sgd, step)?,
         })
     }
 }
@@ -198,6 +206,7 @@ impl<T: Integer> Layer<T> {
             Self::Activation(layer) => {
                 json!({ "params": {}, "exponents": [scale_state(layer.scale)] })
             }
+            Self::Norm(layer) => layer.state(),
         }
     }
 }

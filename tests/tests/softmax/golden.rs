@@ -2,7 +2,7 @@
 
 use super::cases::{Call, Variant};
 use selvedge_kernels::Element;
-use selvedge_kernels::requantize::Epilogue;
+use selvedge_kernels::requantize::Store;
 use selvedge_kernels::softmax::Temperature;
 use selvedge_tests::golden;
 use serde_json::Value;
@@ -85,7 +85,7 @@ fn replay<T: Element>(tolerance: f64) {
             &numbers(&case["y"]),
             tolerance,
         );
-        let (dx, _) = variant.backward(call, &of("dy"), Epilogue::EXACT.store);
+        let (dx, _) = variant.backward(call, &of("dy"), Store::EXACT);
         assert_close(&place, &dx, &numbers(&case["dx"]), tolerance);
     }
 }

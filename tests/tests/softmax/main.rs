@@ -15,7 +15,7 @@ use cases::{Call, Variant, all, entmax_by_bisection, gate_exponent, plain};
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::loss::{self, Sum};
 use selvedge_kernels::optim::Gradient;
-use selvedge_kernels::requantize::{Epilogue, Store};
+use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::softmax::adaptive::{self, Clusters};
 use selvedge_kernels::softmax::gumbel::{self, Form};
@@ -26,7 +26,7 @@ use selvedge_kernels::softmax::{
 use selvedge_kernels::{Element, bf16, f16};
 use selvedge_tests::noise::Noise;
 
-const EXACT: Store = Epilogue::EXACT.store;
+const EXACT: Store = Store::EXACT;
 const ROWS: usize = 3;
 
 fn temperatures() -> [Temperature; 3] {

@@ -1,7 +1,7 @@
 //! Bad input: typed errors that leave outputs alone, and NaN and infinities with a defined result.
 
 use super::cases::{Call, Variant, all};
-use selvedge_kernels::requantize::Epilogue;
+use selvedge_kernels::requantize::Store;
 use selvedge_kernels::softmax::adaptive::Clusters;
 use selvedge_kernels::softmax::gumbel::{self, Form};
 use selvedge_kernels::softmax::mixture::{self, Weights};
@@ -84,7 +84,7 @@ fn rows_refuse_bad_input() {
         let dy = vec![0i8; shape.rows.min(2) * shape.classes];
         let logits = Logits::new(&x, -4);
         let allowed = vec![true; dy.len()];
-        let store = Epilogue::EXACT.store;
+        let store = Store::EXACT;
         let errors = Errors { dy: &dy, store };
         // In a backward pass, what was out is dx.
         let back = match want {
@@ -143,7 +143,7 @@ fn a_row_needs_something_allowed() {
     );
     let errors = Errors {
         dy: &[1; 4],
-        store: Epilogue::EXACT.store,
+        store: Store::EXACT,
     };
     assert_eq!(
         masked::backward(shape, logits, &allowed, errors, &mut y, &mut scratch),
@@ -196,7 +196,7 @@ fn trees_refuse_bad_input() {
         Err(Error::Overflow { arg: Arg::Shape })
     );
     let tree = Tree::new(&[2, 2]).unwrap();
-    let store = Epilogue::EXACT.store;
+    let store = Store::EXACT;
     for (x, out, scratch, want) in [
         (5, 4, 18, length(Arg::X, 6, 5)),
         (6, 3, 18, length(Arg::Out, 4, 3)),
@@ -249,7 +249,7 @@ fn clusters_refuse_bad_input() {
     assert_eq!(new(&[], &[], 0), Err(Error::Zero { arg: Arg::Clusters }));
     let clusters = Clusters::new(&[0, 1, 2], &[1, 2], &mut [false; 3]).unwrap();
     let (mut dx, mut scratch) = ([MARK; 8], [0; 8]);
-    let store = Epilogue::EXACT.store;
+    let store = Store::EXACT;
     let logits = Logits::new(&[0i8; 8], 0);
     let want = Error::Label {
         row: 1,
@@ -290,7 +290,7 @@ fn mixtures_refuse_bad_weights() {
         assert_eq!((got, p), (Err(want), [7.0; 2]), "{weights:?}");
         let errors = Errors {
             dy: &[0.0; 2],
-            store: Epilogue::EXACT.store,
+            store: Store::EXACT,
         };
         let mut dx = [7.0; 4];
         let got = mixture::backward(shape, weights, logits, errors, &mut dx, &mut [0.0; 6]);
@@ -329,7 +329,7 @@ fn nan_stays_in_its_row() {
                 "{place}: {p:?}"
             );
             assert!(p[outputs..].iter().any(|p| p.is_nan()), "{place}");
-            let (dx, _) = variant.backward(call, &vec![1.0; 2 * outputs], Epilogue::EXACT.store);
+            let (dx, _) = variant.backward(call, &vec![1.0; 2 * outputs], Store::EXACT);
             assert!(dx[..width].iter().all(|d| d.is_finite()), "{place}");
             assert!(dx[width..].iter().any(|d| d.is_nan()), "{place}");
         }
@@ -367,7 +367,7 @@ fn masked_nan_is_not_seen() {
     assert_eq!(p, [0.0, 0.5, 0.5]);
     let errors = Errors {
         dy: &[3.0, 1.0, -1.0],
-        store: Epilogue::EXACT.store,
+        store: Store::EXACT,
     };
     masked::backward(shape, logits, &allowed, errors, &mut p, &mut scratch).unwrap();
     assert_eq!(p, [0.0, 0.5, -0.5]);
@@ -400,7 +400,7 @@ fn far_exponents_are_defined() {
                     off <= 3.0 * outputs as f64,
                     "{variant:?}, {exponent}, T {t}: {total}"
                 );
-                variant.backward(call, &vec![32_767; outputs], Epilogue::EXACT.store);
+                variant.backward(call, &vec![32_767; outputs], Store::EXACT);
             }
         }
     }
