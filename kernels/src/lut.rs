@@ -191,7 +191,7 @@ pub fn sigmoid(x: i32) -> i32 {
 #[must_use]
 #[inline(always)]
 pub fn tanh(x: i32) -> i32 {
-    2 * sigmoid((2 * x).clamp(-32_767, 32_767)) - 32_768
+    2 * sigmoid(x.saturating_mul(2).clamp(-32_767, 32_767)) - 32_768
 }
 
 /// `ln(1 + exp(x))` in Q15, below 2^20, of `x` in Q11. Within 4.6 units of the true value.

@@ -1,6 +1,6 @@
 //! Activations of floats: `libm`'s functions, in the accumulator's type.
 
-use super::{Kernels, apply, through};
+use super::{Kernels, apply, map, through};
 use crate::element::{Element, Output};
 use crate::fixed::Accumulator;
 use half::{bf16, f16};
@@ -15,6 +15,8 @@ trait Float: Element {
     fn density(x: Self::Acc) -> Self::Acc;
     /// Stored.
     fn of(value: Self::Acc) -> Self;
+    /// 1 or 0.
+    fn flag(is_set: bool) -> Self;
 }
 
 macro_rules! impl_float {
@@ -31,23 +33,26 @@ macro_rules! impl_float {
             }
 
             fn density(x: $acc) -> $acc {
-                // 1 / sqrt(2 pi) = (2 / sqrt(pi)) · (1 / sqrt(2)) / 2
-                const ROOT: $acc = core::$acc::consts::FRAC_2_SQRT_PI * core::$acc::consts::FRAC_1_SQRT_2 * 0.5;
-                ROOT * libm::$exp(-0.5 * x * x)
+                const PEAK: f64 = 0.398_942_280_401_432_7; // 1 / sqrt(2 pi)
+                PEAK as $acc * libm::$exp(-0.5 * x * x)
             }
 
             fn of(value: $acc) -> Self {
                 <Self as Output<Self>>::store(value)
             }
+
+            fn flag(is_set: bool) -> Self {
+                Self::of(if is_set { 1.0 } else { 0.0 })
+            }
         }
 
         impl Kernels for $t {
-            fn sigmoid(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
-                apply::<Self>(acc, slope, |x| (<Self as Float>::sigmoid(x), Self::ZERO));
+            fn sigmoid(_: i32, _: i32, acc: &mut [$acc], _: &mut [Self]) {
+                map(acc, <Self as Float>::sigmoid);
             }
 
-            fn tanh(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
-                apply::<Self>(acc, slope, |x| (libm::$tanh(x), Self::ZERO));
+            fn tanh(_: i32, _: i32, acc: &mut [$acc], _: &mut [Self]) {
+                map(acc, libm::$tanh);
             }
 
             fn softplus(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
@@ -83,16 +88,17 @@ macro_rules! impl_float {
                 });
             }
 
-            fn relu6(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
-                apply::<Self>(acc, slope, |x| {
-                    let is_inside = 0.0 < x && x < 6.0;
-                    (x.clamp(0.0, 6.0), Self::of(if is_inside { 1.0 } else { 0.0 }))
-                });
+            fn masked_relu(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
+                apply::<Self>(acc, slope, |x| (x.relu(), Self::flag(x > 0.0)));
             }
 
-            fn scaled_relu(thousandths: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
+            fn relu6(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
+                apply::<Self>(acc, slope, |x| (x.clamp(0.0, 6.0), Self::flag(0.0 < x && x < 6.0)));
+            }
+
+            fn scaled_relu(thousandths: i32, _: i32, acc: &mut [$acc], _: &mut [Self]) {
                 let scale = thousandths as $acc / 1000.0;
-                apply::<Self>(acc, slope, |x| (x.relu() * scale, Self::ZERO));
+                map(acc, |x| x.relu() * scale);
             }
 
             fn leaky_relu(thousandths: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {

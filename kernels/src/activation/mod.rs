@@ -78,12 +78,12 @@ impl<T: Element> Activation<T> {
     /// Source: Howard et al. 2019.
     pub const HARD_SWISH: Self = Self::Function(Self::smooth(T::hard_swish, -26, false));
 
+    /// The values of [`Activation::Relu`], but the backward pass asks whether the accumulator was
+    /// positive, not the stored output: small values that are rounded to 0 then pass their error on.
+    pub const MASKED_RELU: Self = Self::Function(Self::masked(T::masked_relu));
+
     /// `min(max(x, 0), 6)`. Its derivative at 0 and 6 is 0.
-    pub const RELU6: Self = Self::Function(Function {
-        exponent: None,
-        backward: T::mask_backward,
-        ..Self::smooth(T::relu6, 0, false)
-    });
+    pub const RELU6: Self = Self::Function(Self::masked(T::relu6));
 
     /// `1.1 · max(x, 0)`. Integers: 282/256. Its derivative at 0 is 0.
     pub const SCALED_RELU: Self = Self::Function(Function {
@@ -95,8 +95,8 @@ impl<T: Element> Activation<T> {
         keeps_slope: false,
     });
 
-    /// `x` where it is not negative, else `x · thousandths / 1000`, at most `x`. Integers: the slope is rounded to
-    /// 1/256 (100 gives 26/256). Its derivative at 0 is 1.
+    /// `x` where it is not negative, else `x · thousandths / 1000`; more than 1000 count as 1000.
+    /// Integers: the factor is rounded to 1/256 (100 gives 26/256). Its derivative at 0 is 1.
     ///
     /// # Example
     /// ```
@@ -134,6 +134,17 @@ impl<T: Element> Activation<T> {
             exponent: Some(exponent),
             is_bounded,
             keeps_slope: !is_bounded,
+        }
+    }
+
+    const fn masked(forward: fn(i32, i32, &mut [T::Acc], &mut [T])) -> Function<T> {
+        Function {
+            forward,
+            backward: T::mask_backward,
+            parameter: 0,
+            exponent: None,
+            is_bounded: false,
+            keeps_slope: true,
         }
     }
 
@@ -336,6 +347,9 @@ pub trait Kernels: Sized {
     fn hard_swish(_: i32, exponent: i32, acc: &mut [Self::Acc], slope: &mut [Self])
     where
         Self: Element;
+    fn masked_relu(_: i32, _: i32, acc: &mut [Self::Acc], slope: &mut [Self])
+    where
+        Self: Element;
     fn relu6(_: i32, exponent: i32, acc: &mut [Self::Acc], slope: &mut [Self])
     where
         Self: Element;
@@ -365,7 +379,15 @@ pub trait Kernels: Sized {
         Self: Element;
 }
 
-/// Applies a function to accumulators, with what is kept of each.
+/// Applies a function to accumulators.
+#[inline(always)]
+fn map<A: Copy>(acc: &mut [A], function: impl Fn(A) -> A) {
+    for acc in acc {
+        *acc = function(*acc);
+    }
+}
+
+/// The same, with what is kept of each.
 #[inline(always)]
 fn apply<T: Element>(
     acc: &mut [T::Acc],
