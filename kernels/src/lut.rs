@@ -201,7 +201,7 @@ pub fn softplus(x: i32) -> i32 {
     (x.max(0) << 4) + interpolate(&SOFTPLUS_Q15, x.unsigned_abs().min(32_767), 7)
 }
 
-/// The standard normal distribution `Φ(x)` in Q15, 0 to 2^15, of `x` in Q11. Within 1.8 units of the true
+/// The standard normal distribution `Φ(x)` in Q15, 0 to 2^15, of `x` in Q11. Within 1.7 units of the true
 /// value; `Φ(-x) = 1 - Φ(x)` exactly.
 #[must_use]
 #[inline(always)]

@@ -7,8 +7,8 @@ use half::{bf16, f16};
 
 /// What a float type needs for its activations.
 trait Float: Element {
-    /// `1 / (1 + exp(-x))`.
-    fn sigmoid(x: Self::Acc) -> Self::Acc;
+    /// `1 / (1 + exp(-x))`, and its derivative.
+    fn logistic(x: Self::Acc) -> (Self::Acc, Self::Acc);
     /// The standard normal distribution.
     fn normal(x: Self::Acc) -> Self::Acc;
     /// Its density.
@@ -22,10 +22,11 @@ trait Float: Element {
 macro_rules! impl_float {
     ($($t:ident: $acc:ident, exp $exp:ident, tanh $tanh:ident, log1p $log1p:ident, erfc $erfc:ident;)*) => {$(
         impl Float for $t {
-            fn sigmoid(x: $acc) -> $acc {
+            fn logistic(x: $acc) -> ($acc, $acc) {
                 // The exponential of a negative number does not overflow.
                 let e = libm::$exp(-x.abs());
-                if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+                let y = if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) };
+                (y, e / ((1.0 + e) * (1.0 + e)))
             }
 
             fn normal(x: $acc) -> $acc {
@@ -48,7 +49,7 @@ macro_rules! impl_float {
 
         impl Kernels for $t {
             fn sigmoid(_: i32, _: i32, acc: &mut [$acc], _: &mut [Self]) {
-                map(acc, <Self as Float>::sigmoid);
+                map(acc, |x| Self::logistic(x).0);
             }
 
             fn tanh(_: i32, _: i32, acc: &mut [$acc], _: &mut [Self]) {
@@ -59,23 +60,25 @@ macro_rules! impl_float {
                 // ln(1 + exp(x)) = max(x, 0) + ln(1 + exp(-|x|)), which does not overflow.
                 apply::<Self>(acc, slope, |x| {
                     let value = x.max(0.0) + libm::$log1p(libm::$exp(-x.abs()));
-                    (value, Self::of(<Self as Float>::sigmoid(x)))
+                    (value, Self::of(Self::logistic(x).0))
                 });
             }
 
             fn gelu(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
                 apply::<Self>(acc, slope, |x| {
                     let p = Self::normal(x);
-                    // An infinite x times a density of 0 is the limit 0.
-                    let tail = if x.is_infinite() { 0.0 } else { x * Self::density(x) };
+                    let density = Self::density(x);
+                    // An infinite x times 0 is the limit 0.
+                    let tail = if density == 0.0 { 0.0 } else { x * density };
                     (if p == 0.0 { 0.0 } else { x * p }, Self::of(p + tail))
                 });
             }
 
             fn silu(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
                 apply::<Self>(acc, slope, |x| {
-                    let s = <Self as Float>::sigmoid(x);
-                    let tail = if s == 0.0 || s == 1.0 { 0.0 } else { x * s * (1.0 - s) };
+                    let (s, ds) = Self::logistic(x);
+                    // An infinite x times 0 is the limit 0.
+                    let tail = if ds == 0.0 { 0.0 } else { x * ds };
                     (if s == 0.0 { 0.0 } else { x * s }, Self::of(s + tail))
                 });
             }
