@@ -1,5 +1,6 @@
 //! How far results may be apart, and why.
 
+use crate::curve::Curve;
 use selvedge_kernels::{Element, bf16, f16};
 
 /// [`lut::exp2_neg`](selvedge_kernels::lut::exp2_neg) against `2^-t`, in units of 2^-16.
@@ -138,3 +139,65 @@ pub const DROPOUT_SCALE: f64 = 1.0 / 256.0;
 /// What integers of 15 bits lose of an affine function of a channel, relative to 1 and the result:
 /// the root's 2^-14, 15 bits of gain and variance, and of an input that is multiplied by up to 10.
 pub const FIFTEEN_BITS: f64 = 4e-4;
+/// An integer activation at an argument of Q11, and its slope, against the definition there, in units of
+/// 2^-15.
+///
+/// Measured over all 65,535 arguments, rounded up. The tables: half a unit of an entry, half a unit
+/// of the interpolation, and the chord's distance to the curve, an eighth of the second derivative
+/// times the step squared: 1.54 units for the logistic function, 4.00 for softplus, 0.97 and 1.60 for the
+/// normal distribution and its density; they never meet at once. Tanh is twice a logistic function. The
+/// gated ones multiply the table's error by the argument: where the function has come within half a unit
+/// of 1, the argument is up to 11.
+#[must_use]
+pub const fn q11_units(curve: Curve) -> (f64, f64) {
+    match curve {
+        Curve::Sigmoid => (2.2, 0.0),
+        Curve::Tanh => (4.4, 0.0),
+        Curve::Softplus => (4.6, 2.2),
+        Curve::Gelu => (3.2, 3.9),
+        Curve::Silu => (6.7, 6.4),
+        Curve::HardSwish => (2.0, 0.7),
+        _ => (0.0, 0.0),
+    }
+}
+
+/// The normal distribution and its density from tables, in units of 2^-15; reasons as above.
+pub const NORMAL_UNITS: (f64, f64) = (1.7, 2.3);
+
+/// An argument rounded to Q11: half a step.
+pub const Q11_ROUNDING: f64 = 1.0 / 4096.0;
+
+/// The steepest slope of any activation: hard-swish at 3.
+pub const STEEPEST: f64 = 1.5;
+
+/// Relative error of the factors 282/256 for 1.1 and 26/256 for 0.1: 1/640 each, and a millionth of it
+/// for the test's own rounding.
+pub const FACTOR_256: f64 = 1.000_001 / 640.0;
+
+/// An activation in `f32` or `f64` at `x` against the definition, in units in the last place of the
+/// result.
+///
+/// Measured within ±20 and rounded up: functions of `libm` within one or two, and half a one for each
+/// operation after them. GELU's distribution is `erfc(t) / 2`, which left of 0 changes by `2 t^2 = x^2`
+/// times what its argument does, and that is rounded.
+#[must_use]
+pub fn float_ulps(curve: Curve, x: f64) -> f64 {
+    match curve {
+        Curve::Sigmoid => 2.5,
+        Curve::Tanh => 2.5,
+        Curve::Softplus => 2.0,
+        Curve::Gelu => 3.0 + 1.5 * x.min(0.0).powi(2),
+        Curve::Silu => 3.0,
+        Curve::HardSwish => 2.0,
+        Curve::ScaledRelu | Curve::LeakyRelu => 1.0,
+        _ => 0.0,
+    }
+}
+
+/// A derivative of an activation in `f32` or `f64`, absolute, in units of epsilon: slopes reach 1.5 and
+/// are sums of two terms of a few roundings. Measured: 1.4.
+pub const SLOPE_EPSILONS: f64 = 2.0;
+
+/// Central differences of a smooth activation within ±20: a sixth of the third derivative (at most 2,
+/// that of tanh at 0) times the step of 1e-4 squared, and rounding of values up to 22.
+pub const ACTIVATION_DIFFERENCE: f64 = 2e-8 / 6.0 + 22.0 * 4.0 * f64::EPSILON / 2e-4;
