@@ -98,6 +98,12 @@ pub enum Layer {
     Activation {
         act: Act,
     },
+    AvgPool {
+        k: Option<Pair>,
+        stride: Option<Pair>,
+        #[serde(default)]
+        pad: Sides,
+    },
 }
 
 /// The activations that the kernels have.
