@@ -219,21 +219,21 @@ impl<const N: usize> Window<N> {
     #[inline(always)]
     pub(crate) fn axes(&self) -> [Axis; 3] {
         let mut axes = [Axis::UNIT; 3];
-        let each = (self.kernel.iter())
-            .zip(&self.stride)
-            .zip(&self.padding)
-            .zip(&self.dilation);
-        for (axis, (((&kernel, &stride), &[before, _]), &dilation)) in
-            axes.iter_mut().rev().zip(each.rev())
-        {
-            *axis = Axis {
-                kernel,
-                stride,
-                before,
-                dilation,
-            };
+        for (to, axis) in axes.iter_mut().rev().zip((0..N).rev()) {
+            *to = self.axis(axis);
         }
         axes
+    }
+
+    /// Axis `axis`, of the `N` that there are.
+    #[inline(always)]
+    pub(crate) const fn axis(&self, axis: usize) -> Axis {
+        Axis {
+            kernel: self.kernel[axis],
+            stride: self.stride[axis],
+            before: self.padding[axis][0],
+            dilation: self.dilation[axis],
+        }
     }
 }
 
@@ -261,6 +261,62 @@ pub(crate) struct Axis {
     pub(crate) dilation: usize,
 }
 
+/// Cells, or windows, at equal distances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Steps {
+    pub(crate) first: usize,
+    pub(crate) step: usize,
+    pub(crate) len: usize,
+}
+
+impl Steps {
+    const NONE: Self = Self {
+        first: 0,
+        step: 1,
+        len: 0,
+    };
+
+    /// Those that lie below `extent`, of up to `len`.
+    #[inline(always)]
+    const fn below(first: usize, step: usize, len: usize, extent: usize) -> Self {
+        if first >= extent {
+            return Self::NONE;
+        }
+        let room = quotient(extent - 1 - first, step) + 1;
+        let len = if len < room { len } else { room };
+        Self { first, step, len }
+    }
+
+    #[inline(always)]
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
+        (0..self.len).map(move |i| self.first + i * self.step)
+    }
+}
+
+/// `a / b`, rounded down. Most windows have a stride or a dilation of 1, and small cores divide slowly.
+#[inline(always)]
+const fn quotient(a: usize, b: usize) -> usize {
+    if b == 1 {
+        return a;
+    }
+    match a.checked_div(b) {
+        Some(quotient) => quotient,
+        None => 0,
+    }
+}
+
+/// The greatest common divisor of two positive numbers.
+const fn common_divisor(a: usize, b: usize) -> usize {
+    let (mut a, mut b) = (a, b);
+    while b != 0 {
+        (a, b) = match a.checked_rem(b) {
+            Some(rest) => (b, rest),
+            None => (b, 0),
+        };
+    }
+    a
+}
+
 impl Axis {
     pub(crate) const UNIT: Self = Self {
         kernel: 1,
@@ -275,6 +331,44 @@ impl Axis {
     pub(crate) fn input(&self, output: usize, k: usize, extent: usize) -> Option<usize> {
         let cell = (output * self.stride + k * self.dilation).checked_sub(self.before)?;
         (cell < extent).then_some(cell)
+    }
+
+    /// The input cells under window `output`, without padding: those of [`Axis::input`] for all `k`.
+    #[inline(always)]
+    pub(crate) const fn cells(&self, output: usize, extent: usize) -> Steps {
+        let start = output * self.stride;
+        let missing = self.before.saturating_sub(start);
+        let skip = quotient(missing + self.dilation - 1, self.dilation);
+        if skip >= self.kernel {
+            return Steps::NONE;
+        }
+        let first = start + skip * self.dilation - self.before;
+        Steps::below(first, self.dilation, self.kernel - skip, extent)
+    }
+
+    /// The windows, among `extent`, over input cell `cell`: those of [`Axis::output`] for all `k`.
+    #[inline(always)]
+    pub(crate) fn windows(&self, cell: usize, extent: usize) -> Steps {
+        let (kernel, stride, dilation) = (self.kernel, self.stride, self.dilation);
+        let end = cell + self.before;
+        // A window starts at `end - k · dilation`. The largest `k` gives the first one; from it on
+        // every `period`th does.
+        let common = if dilation == 1 {
+            1
+        } else {
+            common_divisor(stride, dilation)
+        };
+        let period = quotient(stride, common);
+        let largest = quotient(end, dilation).min(kernel - 1);
+        for k in (0..=largest).rev().take(period) {
+            let start = end - k * dilation;
+            let first = quotient(start, stride);
+            if first * stride == start {
+                let step = quotient(dilation, common);
+                return Steps::below(first, step, quotient(k, period) + 1, extent);
+            }
+        }
+        Steps::NONE
     }
 
     /// The window whose cell `k` lies on input cell `cell`, if there is one among `extent` windows.
@@ -322,5 +416,47 @@ pub(crate) fn advance(at: &mut [usize; 3], planes: usize, rows: usize) {
         if *plane == planes {
             (*image, *plane) = (*image + 1, 0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::{Axis, Steps};
+    use std::vec::Vec;
+
+    /// Cells and windows against their definitions, for all small windows.
+    #[test]
+    fn steps_are_what_a_search_finds() {
+        let mut cases = 0;
+        for code in 0..4 * 5 * 4 * 4 * 7 {
+            let axis = Axis {
+                kernel: code % 4 + 1,
+                stride: code / 4 % 5 + 1,
+                before: code / 20 % 4,
+                dilation: code / 80 % 4 + 1,
+            };
+            let input = code / 320 + 1;
+            for output in 0..9 {
+                let found: Vec<_> = (0..axis.kernel)
+                    .filter_map(|k| axis.input(output, k, input))
+                    .collect();
+                let steps = axis.cells(output, input);
+                assert!(steps.iter().eq(found), "{axis:?}: cells of {output}");
+            }
+            for outputs in 1..9 {
+                for cell in 0..input {
+                    let mut found: Vec<_> = (0..axis.kernel)
+                        .filter_map(|k| axis.output(cell, k, outputs))
+                        .collect();
+                    found.reverse();
+                    let steps = axis.windows(cell, outputs);
+                    assert!(steps.iter().eq(found), "{axis:?}: windows over {cell}");
+                    cases += steps.len;
+                }
+            }
+        }
+        assert!(cases > 10_000);
+        assert_eq!(Steps::NONE.iter().count(), 0);
     }
 }

@@ -104,6 +104,12 @@ pub enum Layer {
     RmsNorm {
         n: usize,
     },
+    AvgPool {
+        k: Option<Pair>,
+        stride: Option<Pair>,
+        #[serde(default)]
+        pad: Sides,
+    },
 }
 
 /// The activations that the kernels have.

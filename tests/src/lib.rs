@@ -9,6 +9,7 @@ pub mod curve;
 pub mod golden;
 pub mod interpreter;
 pub mod noise;
+pub mod plain;
 pub mod threads;
 pub mod tolerance;
 

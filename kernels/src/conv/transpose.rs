@@ -3,7 +3,10 @@
 //! A transposed convolution from `I` to `O` channels is described by the [`Shape`] of the convolution
 //! that it is the transpose of: `filters` are its input channels, `channels` its output channels,
 //! [`Shape::outputs`] the extents of its input and [`Shape::input`] those of its output, usually
-//! [`Window::inputs`](crate::window::Window::inputs) of them.
+//! [`Window::inputs`](crate::window::Window::inputs) of them. Where windows move by more than a cell,
+//! several extents give as many windows: with up to `stride - 1` cells more, [`Shape::outputs`] stays,
+//! and the cells behind the last window's reach get the bias alone. Other libraries call them output
+//! padding.
 
 use super::{Rows, RowsBack, Shape, only};
 use crate::activation::check_slope;

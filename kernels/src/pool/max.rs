@@ -1,5 +1,6 @@
 //! Max pooling, and its gradient.
 
+use super::cover::{Cover, Even, Sliding};
 use super::{Extents, Shape};
 use crate::arch::scalar::TILE;
 use crate::arch::{self, Isa, Kernel};
@@ -9,7 +10,7 @@ use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Store;
 use crate::split::rows_of_mut;
-use crate::window::{Deep, advance, locate};
+use crate::window::{advance, locate};
 
 /// Max pooling, forward, here for two axes: `out[n, r, c, k]` is the largest element of channel `k` under window
 /// `(r, c)`. Padding never wins. The exponent stays.
@@ -33,29 +34,11 @@ pub fn max_forward<T: Element, const N: usize>(
     x: &[T],
     out: &mut [T],
 ) -> Result<()> {
-    let extents = shape.check()?;
-    extents.check_x(Arg::X, x.len())?;
-    extents.check_y(Arg::Out, out.len())?;
-    let row_len = extents.out[2] * extents.channels;
-    exec::rows(exec, out, row_len, |first, out| {
-        let kernel = Rows {
-            extents,
-            x,
-            first,
-            out,
-        };
-        if N == 3 {
-            T::max_pool_deep(Deep(kernel))
-        } else {
-            T::max_pool(kernel)
-        }
-        0
-    });
-    Ok(())
+    forward(exec, shape.covered()?, x, out, T::max_pool)
 }
 
 /// Gradient of max pooling: the error of a window goes to its first maximum in row-major order.
-/// Errors of overlapping windows are added.
+/// Errors of overlapping windows are added, in the order of the windows.
 ///
 /// | argument | shape | |
 /// |---|---|---|
@@ -80,14 +63,52 @@ pub fn max_backward<T: Element, const N: usize>(
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    let extents = shape.check()?;
+    let kernel = T::max_pool_backward;
+    backward(exec, shape.covered()?, x, y, dy, store, dx, kernel)
+}
+
+/// The forward pass of any windows, by `kernel`.
+pub(super) fn forward<T: Element, C: Cover>(
+    exec: &impl Executor,
+    extents: Extents<C>,
+    x: &[T],
+    out: &mut [T],
+    kernel: fn(Rows<'_, T, C>),
+) -> Result<()> {
+    extents.check_x(Arg::X, x.len())?;
+    extents.check_y(Arg::Out, out.len())?;
+    let [_, row_len] = extents.row_lens();
+    exec::rows(exec, out, row_len, |first, out| {
+        kernel(Rows {
+            extents,
+            x,
+            first,
+            out,
+        });
+        0
+    });
+    Ok(())
+}
+
+/// The backward pass of any windows, by `kernel`.
+#[allow(clippy::too_many_arguments)] // those of `max_backward`, and the kernel
+pub(super) fn backward<T: Element, C: Cover>(
+    exec: &impl Executor,
+    extents: Extents<C>,
+    x: &[T],
+    y: &[T],
+    dy: &[T],
+    store: Store,
+    dx: &mut [T],
+    kernel: fn(RowsBack<'_, T, C>) -> u32,
+) -> Result<u32> {
     extents.check_x(Arg::X, x.len())?;
     extents.check_y(Arg::Y, y.len())?;
     extents.check_y(Arg::Dy, dy.len())?;
     extents.check_x(Arg::Dx, dx.len())?;
-    let row_len = extents.input[2] * extents.channels;
+    let [row_len, _] = extents.row_lens();
     Ok(exec::rows(exec, dx, row_len, |first, dx| {
-        let kernel = RowsBack {
+        kernel(RowsBack {
             extents,
             x,
             y,
@@ -95,18 +116,13 @@ pub fn max_backward<T: Element, const N: usize>(
             store,
             first,
             dx,
-        };
-        if N == 3 {
-            T::max_pool_backward_deep(Deep(kernel))
-        } else {
-            T::max_pool_backward(kernel)
-        }
+        })
     }))
 }
 
 /// Some output rows of a forward pass.
-pub struct Rows<'a, T> {
-    extents: Extents,
+pub struct Rows<'a, T, C> {
+    extents: Extents<C>,
     x: &'a [T],
     first: usize,
     out: &'a mut [T],
@@ -121,56 +137,33 @@ fn wins<T: Element>(a: T, b: T) -> bool {
     a > b || (is_nan(a) && !is_nan(b))
 }
 
-impl<T: Element> Kernel for Rows<'_, T> {
+impl<T: Element, C: Cover> Kernel for Rows<'_, T, C> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Isa>(self, _: I) {
-        self.compute::<false>();
-    }
-}
-
-impl<T: Element> Kernel for Deep<Rows<'_, T>> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self, _: I) {
-        self.0.compute::<true>();
-    }
-}
-
-impl<T: Element> Rows<'_, T> {
-    #[inline(always)]
-    fn compute<const DEEP: bool>(self) {
-        let Extents {
-            input: [depth, height, width],
-            channels,
-            out: [out_planes, out_rows, out_columns],
-            axes: [planes, rows, columns],
-            ..
-        } = self.extents.known::<DEEP>();
+        let extents = self.extents;
+        let channels = extents.channels;
+        let [out_planes, out_rows, out_columns] = extents.out;
+        let [planes, rows, columns] = extents.cover;
         let mut at = locate(self.first, out_planes, out_rows);
         for out in rows_of_mut(self.out, out_columns * channels) {
             let [image, plane, row] = at;
+            let (planes, rows) = (planes.cells(plane), rows.cells(row));
             for (column, out) in rows_of_mut(out, channels).enumerate() {
                 let mut is_first = true;
-                for p in 0..planes.kernel {
-                    let Some(z) = planes.input(plane, p, depth) else {
-                        continue;
-                    };
-                    for a in 0..rows.kernel {
-                        let Some(y) = rows.input(row, a, height) else {
-                            continue;
-                        };
-                        for b in 0..columns.kernel {
-                            let Some(x) = columns.input(column, b, width) else {
-                                continue;
-                            };
-                            let start = (((image * depth + z) * height + y) * width + x) * channels;
+                for z in planes.iter() {
+                    for y in rows.iter() {
+                        for x in columns.cells(column).iter() {
+                            let start = extents.input_at(image, [z, y, x]);
                             let cell = self.x.get(start..start + channels).unwrap_or_default();
-                            for (out, &value) in out.iter_mut().zip(cell) {
-                                if is_first || wins(value, *out) {
+                            if is_first {
+                                for (out, &value) in out.iter_mut().zip(cell) {
                                     *out = value;
+                                }
+                            } else {
+                                for (out, &value) in out.iter_mut().zip(cell) {
+                                    *out = if wins(value, *out) { value } else { *out };
                                 }
                             }
                             is_first = false;
@@ -184,8 +177,8 @@ impl<T: Element> Rows<'_, T> {
 }
 
 /// Some input rows of a gradient.
-pub struct RowsBack<'a, T> {
-    extents: Extents,
+pub struct RowsBack<'a, T, C> {
+    extents: Extents<C>,
     x: &'a [T],
     y: &'a [T],
     dy: &'a [T],
@@ -194,91 +187,68 @@ pub struct RowsBack<'a, T> {
     dx: &'a mut [T],
 }
 
-impl<T: Element> RowsBack<'_, T> {
-    /// Whether the window at `at` of image `image` has `value` before its cell `cell`, in the channel.
+#[allow(private_bounds)] // only this module makes one
+impl<T: Element, C: Cover> RowsBack<'_, T, C> {
+    /// Takes from `winners` the channels in which the window at `at` has its maximum before `cell`, too.
     #[inline(always)]
-    fn comes_later<const DEEP: bool>(
+    fn keep_first(
         &self,
         image: usize,
         at: [usize; 3],
         cell: [usize; 3],
         channel: usize,
-        value: T,
-    ) -> bool {
-        let Extents {
-            input: [depth, height, width],
-            channels,
-            axes: [planes, rows, columns],
-            ..
-        } = self.extents.known::<DEEP>();
+        maxima: &[T],
+        winners: &mut [bool; TILE],
+    ) {
+        let [planes, rows, columns] = self.extents.cover;
         // In row-major order, so the search ends at `cell`.
-        for p in 0..planes.kernel {
-            let Some(z) = planes.input(at[0], p, depth) else {
-                continue;
-            };
-            for a in 0..rows.kernel {
-                let Some(y) = rows.input(at[1], a, height) else {
-                    continue;
-                };
-                for b in 0..columns.kernel {
-                    if [p, a, b] == cell {
-                        return false;
+        for z in planes.cells(at[0]).iter() {
+            for y in rows.cells(at[1]).iter() {
+                for x in columns.cells(at[2]).iter() {
+                    if [z, y, x] == cell {
+                        return;
                     }
-                    let Some(x) = columns.input(at[2], b, width) else {
-                        continue;
-                    };
-                    let start = (((image * depth + z) * height + y) * width + x) * channels;
-                    if self.x.get(start + channel) == Some(&value) {
-                        return true;
+                    let start = self.extents.input_at(image, [z, y, x]) + channel;
+                    let others = self.x.get(start..start + maxima.len()).unwrap_or_default();
+                    for ((winner, other), maximum) in winners.iter_mut().zip(others).zip(maxima) {
+                        *winner &= other != maximum;
                     }
                 }
             }
         }
-        false
     }
 
-    /// The errors that reach channels `channel..channel + width` of cell `[z, y, x]`.
+    /// The errors that reach channels `channel..channel + width` of the cell with column `x`, in the row
+    /// at `[image, z, y]`.
     #[inline(always)]
-    fn sums<const DEEP: bool>(
+    fn sums(
         &self,
         [image, z, y]: [usize; 3],
         x: usize,
         channel: usize,
         width: usize,
     ) -> [T::Acc; TILE] {
-        let Extents {
-            input: [depth, height, columns_in],
-            channels,
-            out: [out_planes, out_rows, out_columns],
-            axes: [planes, rows, columns],
-            ..
-        } = self.extents.known::<DEEP>();
-        let cell_start = (((image * depth + z) * height + y) * columns_in + x) * channels;
-        let cell = self.x.get(cell_start + channel..).unwrap_or_default();
+        let [planes, rows, columns] = self.extents.cover;
+        let start = self.extents.input_at(image, [z, y, x]) + channel;
+        let cell = self.x.get(start..start + width).unwrap_or_default();
         let mut sums = [T::Acc::default(); TILE];
-        for p in 0..planes.kernel {
-            let Some(plane) = planes.output(z, p, out_planes) else {
-                continue;
-            };
-            for a in 0..rows.kernel {
-                let Some(row) = rows.output(y, a, out_rows) else {
-                    continue;
-                };
-                for b in 0..columns.kernel {
-                    let Some(column) = columns.output(x, b, out_columns) else {
-                        continue;
-                    };
-                    let position =
-                        ((image * out_planes + plane) * out_rows + row) * out_columns + column;
-                    let start = position * channels + channel;
+        for plane in planes.windows(z).iter() {
+            for row in rows.windows(y).iter() {
+                for column in columns.windows(x).iter() {
+                    let at = [plane, row, column];
+                    let start = self.extents.output_at(image, at) + channel;
                     let maxima = self.y.get(start..start + width).unwrap_or_default();
-                    let errors = self.dy.get(start..).unwrap_or_default();
-                    let each = cell.iter().zip(maxima).zip(errors).zip(&mut sums);
-                    for (k, (((&value, &maximum), &error), sum)) in each.enumerate() {
-                        let at = [plane, row, column];
-                        if value == maximum
-                            && !self.comes_later::<DEEP>(image, at, [p, a, b], channel + k, value)
-                        {
+                    let errors = self.dy.get(start..start + width).unwrap_or_default();
+                    let mut winners = [false; TILE];
+                    for ((winner, value), maximum) in winners.iter_mut().zip(cell).zip(maxima) {
+                        *winner = value == maximum;
+                    }
+                    if winners == [false; TILE] {
+                        continue;
+                    }
+                    self.keep_first(image, at, [z, y, x], channel, maxima, &mut winners);
+                    for ((sum, &error), winner) in sums.iter_mut().zip(errors).zip(winners) {
+                        if winner {
                             *sum += error.to_acc();
                         }
                     }
@@ -289,32 +259,13 @@ impl<T: Element> RowsBack<'_, T> {
     }
 }
 
-impl<T: Element> Kernel for RowsBack<'_, T> {
+impl<T: Element, C: Cover> Kernel for RowsBack<'_, T, C> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
-        self.compute::<false>()
-    }
-}
-
-impl<T: Element> Kernel for Deep<RowsBack<'_, T>> {
-    type Output = u32;
-
-    #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
-        self.0.compute::<true>()
-    }
-}
-
-impl<T: Element> RowsBack<'_, T> {
-    #[inline(always)]
-    fn compute<const DEEP: bool>(mut self) -> u32 {
-        let Extents {
-            input: [depth, height, width],
-            channels,
-            ..
-        } = self.extents.known::<DEEP>();
+    fn run<I: Isa>(mut self, _: I) -> u32 {
+        let channels = self.extents.channels;
+        let [depth, height, width] = self.extents.input;
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * width * channels) as u32;
         let mut at = locate(self.first, depth, height);
@@ -322,7 +273,7 @@ impl<T: Element> RowsBack<'_, T> {
             for (x, dx) in rows_of_mut(dx, channels).enumerate() {
                 let mut channel = 0;
                 for dx in dx.chunks_mut(TILE) {
-                    let sums = self.sums::<DEEP>(at, x, channel, dx.len());
+                    let sums = self.sums(at, x, channel, dx.len());
                     self.store.block::<T, T>(&sums, element, &mut range, dx);
                     element = element.wrapping_add(dx.len() as u32);
                     channel += dx.len();
@@ -337,35 +288,35 @@ impl<T: Element> RowsBack<'_, T> {
 /// The kernels of this family for one element type, compiled here with this crate's profile.
 pub trait Kernels: Sized {
     #[doc(hidden)]
-    fn max_pool(rows: Rows<'_, Self>);
+    fn max_pool(rows: Rows<'_, Self, Sliding>);
     #[doc(hidden)]
-    fn max_pool_deep(rows: Deep<Rows<'_, Self>>);
+    fn max_pool_backward(rows: RowsBack<'_, Self, Sliding>) -> u32;
     #[doc(hidden)]
-    fn max_pool_backward(rows: RowsBack<'_, Self>) -> u32;
+    fn adaptive_max_pool(rows: Rows<'_, Self, Even>);
     #[doc(hidden)]
-    fn max_pool_backward_deep(rows: Deep<RowsBack<'_, Self>>) -> u32;
+    fn adaptive_max_pool_backward(rows: RowsBack<'_, Self, Even>) -> u32;
 }
 
 macro_rules! impl_kernels {
     ($($t:ty)*) => {$(
         impl Kernels for $t {
             #[inline(never)]
-            fn max_pool(rows: Rows<'_, Self>) {
+            fn max_pool(rows: Rows<'_, Self, Sliding>) {
                 arch::dispatch(rows);
             }
 
             #[inline(never)]
-            fn max_pool_deep(rows: Deep<Rows<'_, Self>>) {
-                arch::dispatch(rows);
-            }
-
-            #[inline(never)]
-            fn max_pool_backward(rows: RowsBack<'_, Self>) -> u32 {
+            fn max_pool_backward(rows: RowsBack<'_, Self, Sliding>) -> u32 {
                 arch::dispatch(rows)
             }
 
             #[inline(never)]
-            fn max_pool_backward_deep(rows: Deep<RowsBack<'_, Self>>) -> u32 {
+            fn adaptive_max_pool(rows: Rows<'_, Self, Even>) {
+                arch::dispatch(rows);
+            }
+
+            #[inline(never)]
+            fn adaptive_max_pool_backward(rows: RowsBack<'_, Self, Even>) -> u32 {
                 arch::dispatch(rows)
             }
         }

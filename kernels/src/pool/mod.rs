@@ -1,13 +1,24 @@
-//! Pooling over one, two or three axes, and its gradients.
+//! Pooling over one, two or three axes, and its gradients: the largest element or the mean of each
+//! window. Windows slide ([`Shape`]), one covers the whole input ([`Window::whole`]), or a given number
+//! of them divides it ([`Adaptive`]).
 
+mod adaptive;
+mod average;
+mod cover;
 mod max;
+mod mean;
 
-#[doc(hidden)]
-pub use max::{Kernels, Rows, RowsBack};
+pub use adaptive::{
+    Adaptive, adaptive_average_backward, adaptive_average_forward, adaptive_max_backward,
+    adaptive_max_forward,
+};
+pub use average::{average_backward, average_forward};
 pub use max::{max_backward, max_forward};
 
+use crate::element::Element;
 use crate::error::{Arg, Error, Result};
-use crate::window::{Axis, Window, three_axes};
+use crate::window::{Window, three_axes};
+use cover::{Cover, Sliding};
 
 /// The extents of a pooling layer over `N` spatial axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,14 +33,13 @@ pub struct Shape<const N: usize = 2> {
     pub window: Window<N>,
 }
 
-/// A shape that has been checked. Spatial axes are three.
-#[derive(Clone, Copy, Debug)]
-struct Extents {
-    batch: usize,
-    input: [usize; 3],
-    channels: usize,
-    out: [usize; 3],
-    axes: [Axis; 3],
+/// What padding is to a mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Padding {
+    /// Zeros: every window has as many cells as the kernel.
+    Counted,
+    /// Nothing: a window has those cells of the kernel that lie on the input.
+    NotCounted,
 }
 
 impl<const N: usize> Shape<N> {
@@ -41,54 +51,108 @@ impl<const N: usize> Shape<N> {
         self.window.outputs(self.input)
     }
 
-    fn check(self) -> Result<Extents> {
+    /// The exponent of the accumulators of [`average_forward`] for an input of exponent `exponent`,
+    /// and of [`average_backward`] for an error of that exponent: `exponent - 15 - bit_len(n - 1)`
+    /// with `n` cells in the largest window. That of floats stays.
+    ///
+    /// # Errors
+    /// Those of [`Window::outputs`]; [`Error::Overflow`] for windows of 2^32 cells or more.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_kernels::{pool::{Padding, Shape}, window::Window};
+    /// let shape = Shape { batch: 1, input: [2, 2], channels: 1, window: Window::uniform(3, 1, 1) };
+    /// assert_eq!(shape.average_exponent::<i8>(Padding::Counted, -7), Ok(-7 - 15 - 4)); // 9 cells
+    /// assert_eq!(shape.average_exponent::<i8>(Padding::NotCounted, -7), Ok(-7 - 15 - 2)); // 4 cells
+    /// assert_eq!(shape.average_exponent::<f32>(Padding::Counted, 0), Ok(0));
+    /// # Ok::<(), selvedge_kernels::Error>(())
+    /// ```
+    pub const fn average_exponent<T: Element>(
+        &self,
+        padding: Padding,
+        exponent: i32,
+    ) -> Result<i32> {
+        let outputs = match self.outputs() {
+            Ok(outputs) => outputs,
+            Err(error) => return Err(error),
+        };
+        let mut cells = 1u64;
+        let mut axis = 0;
+        while axis < N {
+            let along = match padding {
+                Padding::Counted => self.window.kernel[axis],
+                Padding::NotCounted => {
+                    let windows = Sliding {
+                        axis: self.window.axis(axis),
+                        input: self.input[axis],
+                        outputs: outputs[axis],
+                    };
+                    windows.most_cells()
+                }
+            };
+            cells = match cells.checked_mul(along as u64) {
+                Some(cells) if cells <= u32::MAX as u64 => cells,
+                _ => return Err(Error::Overflow { arg: Arg::Shape }),
+            };
+            axis += 1;
+        }
+        Ok(mean::exponent::<T>(exponent, cells))
+    }
+
+    /// The extents, if they can be counted.
+    fn extents(self) -> Result<Extents<Sliding>> {
         const { assert!(N >= 1 && N <= 3, "pooling has one to three spatial axes") };
         let out = three_axes(self.outputs()?);
         let input = three_axes(self.input);
         let [planes, height, width] = input;
         Arg::Shape.product(&[self.batch, planes, height, width, self.channels])?;
-        let axes = self.window.axes();
-        for (number, (axis, (input, outputs))) in axes.iter().zip(input.iter().zip(out)).enumerate()
-        {
-            // A window on padding alone has no maximum. A dilated one may miss a small input in
-            // the middle of its way, too.
-            let covered =
-                |output: usize| (0..axis.kernel).any(|k| axis.input(output, k, *input).is_some());
-            if !(0..outputs).all(covered) {
-                return Err(Error::Window {
-                    axis: (number + N).saturating_sub(3) as u8,
-                    span: axis.kernel,
-                    input: *input,
-                });
-            }
+        let mut cover = self.window.axes().map(|axis| Sliding {
+            axis,
+            input: 1,
+            outputs: 1,
+        });
+        for ((cover, input), outputs) in cover.iter_mut().zip(input).zip(out) {
+            (cover.input, cover.outputs) = (input, outputs);
         }
         Ok(Extents {
             batch: self.batch,
             input,
             channels: self.channels,
             out,
-            axes,
+            cover,
         })
+    }
+
+    /// The same, if no window stands on padding alone: it has no maximum, and no mean unless padding
+    /// counts.
+    fn covered(self) -> Result<Extents<Sliding>> {
+        let extents = self.extents()?;
+        for (number, cover) in extents.cover.iter().enumerate() {
+            // A dilated window may miss a small input in the middle of its way, too.
+            if (0..cover.outputs).any(|window| cover.cells(window).len == 0) {
+                return Err(Error::Window {
+                    axis: (number + N).saturating_sub(3) as u8,
+                    span: cover.axis.kernel,
+                    input: cover.input,
+                });
+            }
+        }
+        Ok(extents)
     }
 }
 
-impl Extents {
-    /// The same where the compiler knows that the first axis has one cell, unless `DEEP`.
-    #[inline(always)]
-    fn known<const DEEP: bool>(self) -> Self {
-        if DEEP {
-            return self;
-        }
-        let ([_, height, width], [_, rows, columns]) = (self.input, self.out);
-        let [_, row_axis, column_axis] = self.axes;
-        Self {
-            input: [1, height, width],
-            out: [1, rows, columns],
-            axes: [Axis::UNIT, row_axis, column_axis],
-            ..self
-        }
-    }
+/// A shape that has been checked. Spatial axes are three.
+#[derive(Clone, Copy, Debug)]
+struct Extents<C> {
+    batch: usize,
+    input: [usize; 3],
+    channels: usize,
+    out: [usize; 3],
+    /// Which windows have which cells, along each axis.
+    cover: [C; 3],
+}
 
+impl<C: Cover> Extents<C> {
     fn check_x(&self, arg: Arg, len: usize) -> Result<()> {
         let [planes, height, width] = self.input;
         arg.check_len(len, &[self.batch, planes, height, width, self.channels])
@@ -98,4 +162,29 @@ impl Extents {
         let [planes, rows, columns] = self.out;
         arg.check_len(len, &[self.batch, planes, rows, columns, self.channels])
     }
+
+    /// Elements of an input row and of an output row.
+    fn row_lens(&self) -> [usize; 2] {
+        [self.input[2] * self.channels, self.out[2] * self.channels]
+    }
+
+    /// The channels of an input cell, from its index on.
+    #[inline(always)]
+    fn input_at(&self, image: usize, [z, y, x]: [usize; 3]) -> usize {
+        let [depth, height, width] = self.input;
+        (((image * depth + z) * height + y) * width + x) * self.channels
+    }
+
+    /// Those of an output cell.
+    #[inline(always)]
+    fn output_at(&self, image: usize, [plane, row, column]: [usize; 3]) -> usize {
+        let [planes, rows, columns] = self.out;
+        (((image * planes + plane) * rows + row) * columns + column) * self.channels
+    }
 }
+
+/// The kernels of this family for one element type, compiled here with this crate's profile.
+#[doc(hidden)]
+pub trait Kernels: max::Kernels + average::Kernels {}
+
+impl<T: max::Kernels + average::Kernels> Kernels for T {}

@@ -1,6 +1,7 @@
 //! The layers of the interpreter: each calls its kernels and keeps its parameters and exponents.
 
 use super::norm::Norm;
+use super::average::Average;
 use super::parameter::{self, Parameter};
 use super::{Integer, Tensor};
 use crate::golden::{Act, Layer as Config};
@@ -44,6 +45,7 @@ impl Place {
 pub(super) enum Layer<T: Element> {
     Weighted(Box<Weighted<T>>),
     Pool(Pool<T>),
+    Average(Average<T>),
     Flatten,
     Activation(Box<Alone<T>>),
     Norm(Box<Norm<T>>),
@@ -101,6 +103,9 @@ impl<T: Element> Layer<T> {
                 error: T::Scale::UNSET,
                 place,
             }),
+            Config::AvgPool { k, stride, pad } => {
+                Self::Average(Average::new(*k, *stride, *pad, extents, place))
+            }
             Config::Flatten {} => Self::Flatten,
             Config::Activation { act } => Self::Activation(Box::new(Alone {
                 activation: activation_of(Some(*act)),
@@ -126,6 +131,7 @@ impl<T: Element> Layer<T> {
                 let [rows, columns] = layer.shape.outputs()?;
                 vec![rows, columns, layer.shape.channels]
             }
+            Self::Average(layer) => layer.outputs()?,
             Self::Flatten => vec![extents.iter().product()],
             Self::Activation(_) => extents.to_vec(),
             Self::Norm(_) => extents.to_vec(),
@@ -151,6 +157,7 @@ impl<T: Element> Layer<T> {
                     extents,
                 }
             }
+            Self::Average(layer) => layer.forward(exec, x, extents, mode)?,
             Self::Flatten => Tensor {
                 extents,
                 ..x.clone()
@@ -177,6 +184,7 @@ impl<T: Element> Layer<T> {
                 let y = y.expect("the head is the last layer");
                 Some(layer.backward(exec, x, y, &dy, step)?)
             }
+            Self::Average(layer) => Some(layer.backward(exec, x, &dy, step)?),
             Self::Flatten => {
                 dy.extents.clone_from(&x.extents);
                 Some(dy)
@@ -201,6 +209,7 @@ impl<T: Integer> Layer<T> {
             Self::Pool(layer) if layer.shape.window.overlaps() => {
                 json!({ "params": {}, "exponents": [scale_state(layer.error)] })
             }
+            Self::Average(layer) => layer.state(),
             Self::Pool(_) | Self::Flatten => json!({ "params": {}, "exponents": [] }),
             // The reference lists a state that a ReLU alone does not use.
             Self::Activation(layer) => {

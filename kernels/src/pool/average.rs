@@ -1,0 +1,419 @@
+//! Average pooling, and its gradient.
+
+use super::cover::{Cover, Even, Sliding};
+use super::mean::{Mean, Reciprocals, Sum};
+use super::{Extents, Padding, Shape};
+use crate::arch::scalar::TILE;
+use crate::arch::{self, Isa, Kernel};
+use crate::element::Element;
+use crate::error::{Arg, Result};
+use crate::exec::{self, Executor};
+use crate::fixed::Magnitude;
+use crate::requantize::Store;
+use crate::split::rows_of_mut;
+use crate::window::{advance, locate};
+use core::marker::PhantomData;
+
+/// Average pooling, forward, here for two axes: `out[n, r, c, k]` is the mean of channel `k` under window
+/// `(r, c)`. [`Window::whole`](crate::window::Window::whole) makes it global.
+///
+/// | argument | shape | |
+/// |---|---|---|
+/// | `padding` | | whether it counts, as zeros |
+/// | `x` | `[N, H, W, C]` (one axis: `[N, W, C]`, three: `[N, D, H, W, C]`) | |
+/// | `out` | `[N, rows, columns, C]` | overwritten, or untouched by [`Store::Measure`] |
+///
+/// Returns the bit length of the largest accumulator (0 for floats), whose exponent is
+/// [`Shape::average_exponent`].
+///
+/// Integers: the exact sum of the `c` cells, times `(2^k + c/2) / c`; `k` is 15 + `bit_len(n - 1)` for up to
+/// `n` cells. Before it is stored, a mean is off by a factor of at most `1 ± 2^-16`; it is exact where `c` is a
+/// power of two. Floats: the sum in the order of the cells, times `1 / c`; the error is at most
+/// `(c + 1) · ε/2 · Σ|x| / c`. NaN propagates.
+///
+/// # Errors
+/// [`Error::Length`](crate::Error::Length) if a slice does not fit, [`Error::Window`](crate::Error::Window) if
+/// the window does not fit into the padded input, or would stand on padding alone which does not
+/// count, [`Error::Accumulator`](crate::Error::Accumulator) for windows of more than 2^23 cells of 24 bits,
+/// [`Error::Zero`](crate::Error::Zero), [`Error::Overflow`](crate::Error::Overflow). `out` is then untouched.
+///
+/// # Example
+/// ```
+/// use selvedge_kernels::pool::{self, Padding, Shape};
+/// use selvedge_kernels::{exec::Serial, requantize::Store, window::Window};
+/// let shape = Shape { batch: 1, input: [4], channels: 1, window: Window::uniform(2, 2, 0) };
+/// let mut out = [0.0f32; 2];
+/// pool::average_forward(&Serial, shape, Padding::Counted, &[1.0, 2.0, 3.0, 5.0], Store::EXACT, &mut out)?;
+/// assert_eq!(out, [1.5, 4.0]);
+/// # Ok::<(), selvedge_kernels::Error>(())
+/// ```
+///
+/// Source: the definition; integers: `docs/numerics.md`, average pooling.
+pub fn average_forward<T: Element, const N: usize>(
+    exec: &impl Executor,
+    shape: Shape<N>,
+    padding: Padding,
+    x: &[T],
+    store: Store,
+    out: &mut [T],
+) -> Result<u32> {
+    let (extents, cells) = windows(shape, padding)?;
+    let mean = Mean::forward::<T>(&extents, cells)?;
+    forward(exec, extents, mean, x, store, out, T::average_pool)
+}
+
+/// Gradient of average pooling: each cell gets the errors of the windows that contain it, each
+/// divided by the number of the window's cells.
+///
+/// | argument | shape | |
+/// |---|---|---|
+/// | `padding` | | as in the forward pass |
+/// | `dy` | `[N, rows, columns, C]` | |
+/// | `dx` | `[N, H, W, C]` | overwritten, or untouched by [`Store::Measure`] |
+///
+/// Returns the bit length of the largest accumulator (0 for floats), whose exponent is
+/// [`Shape::average_exponent`] of that of `dy`. Integers: exact sums of errors times the factors of the
+/// forward pass. Floats: errors are summed in the order of the windows, and multiplied by `1 / c` after
+/// that if padding counts, before it otherwise. NaN propagates.
+///
+/// # Errors
+/// As [`average_forward`]; [`Error::Accumulator`](crate::Error::Accumulator) also where so many windows share
+/// a cell that the factors' sum leaves the accumulator. `dx` is then untouched.
+///
+/// Source: the derivative of [`average_forward`].
+pub fn average_backward<T: Element, const N: usize>(
+    exec: &impl Executor,
+    shape: Shape<N>,
+    padding: Padding,
+    dy: &[T],
+    store: Store,
+    dx: &mut [T],
+) -> Result<u32> {
+    let (extents, cells) = windows(shape, padding)?;
+    let mean = Mean::backward::<T>(&extents, cells)?;
+    backward(exec, extents, mean, dy, store, dx, T::average_pool_backward)
+}
+
+/// The checked extents, with the cells of each window if padding counts.
+fn windows<const N: usize>(
+    shape: Shape<N>,
+    padding: Padding,
+) -> Result<(Extents<Sliding>, Option<usize>)> {
+    Ok(match padding {
+        Padding::Counted => {
+            let cells = Arg::Shape.product(&shape.window.kernel)?;
+            (shape.extents()?, Some(cells))
+        }
+        Padding::NotCounted => (shape.covered()?, None),
+    })
+}
+
+/// The forward pass of any windows, by `kernel`.
+pub(super) fn forward<T: Element, C: Cover>(
+    exec: &impl Executor,
+    extents: Extents<C>,
+    mean: Mean,
+    x: &[T],
+    store: Store,
+    out: &mut [T],
+    kernel: fn(Rows<'_, T, C>) -> u32,
+) -> Result<u32> {
+    extents.check_x(Arg::X, x.len())?;
+    extents.check_y(Arg::Out, out.len())?;
+    let [_, row_len] = extents.row_lens();
+    Ok(exec::rows(exec, out, row_len, |first, out| {
+        kernel(Rows {
+            extents,
+            mean,
+            x,
+            store,
+            first,
+            out,
+        })
+    }))
+}
+
+/// The backward pass of any windows, by `kernel`.
+pub(super) fn backward<T: Element, C: Cover>(
+    exec: &impl Executor,
+    extents: Extents<C>,
+    mean: Mean,
+    dy: &[T],
+    store: Store,
+    dx: &mut [T],
+    kernel: fn(RowsBack<'_, T, C>) -> u32,
+) -> Result<u32> {
+    extents.check_y(Arg::Dy, dy.len())?;
+    extents.check_x(Arg::Dx, dx.len())?;
+    let [row_len, _] = extents.row_lens();
+    Ok(exec::rows(exec, dx, row_len, |first, dx| {
+        kernel(RowsBack {
+            extents,
+            mean,
+            dy,
+            store,
+            first,
+            dx,
+        })
+    }))
+}
+
+/// Some output rows of a forward pass.
+pub struct Rows<'a, T, C> {
+    extents: Extents<C>,
+    mean: Mean,
+    x: &'a [T],
+    store: Store,
+    first: usize,
+    out: &'a mut [T],
+}
+
+/// Some input rows of a gradient.
+pub struct RowsBack<'a, T, C> {
+    extents: Extents<C>,
+    mean: Mean,
+    dy: &'a [T],
+    store: Store,
+    first: usize,
+    dx: &'a mut [T],
+}
+
+/// `R` with sums in `A`.
+struct SummedIn<A, R> {
+    rows: R,
+    sums: PhantomData<A>,
+}
+
+/// Adds elements, as many as the tile has columns in use.
+#[inline(always)]
+fn add<T: Element, A: Sum<T>, I: Isa>(isa: I, sums: &mut [A; TILE], x: &[T]) {
+    if let Some(x) = x.first_chunk::<TILE>() {
+        for (sum, x) in sums.iter_mut().zip(A::of8(isa, x)) {
+            *sum += x;
+        }
+    } else {
+        for (sum, &x) in sums.iter_mut().zip(x) {
+            *sum += A::of(x);
+        }
+    }
+}
+
+/// Stores the sums of consecutive output elements, the first with row-major index `element`.
+#[inline(always)]
+fn store<T: Element, A: Sum<T>>(
+    store: Store,
+    sums: &[A; TILE],
+    element: u32,
+    range: &mut A::Magnitude,
+    out: &mut [T],
+) {
+    for &sum in sums.iter().take(out.len()) {
+        *range = range.or(sum.magnitude());
+    }
+    if let Store::Shift { shift, rounding } = store {
+        let mut element = element;
+        for (out, &sum) in out.iter_mut().zip(sums) {
+            *out = sum.shift(shift, rounding, element).store();
+            element = element.wrapping_add(1);
+        }
+    }
+}
+
+impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, Rows<'_, T, C>> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        let Rows {
+            extents,
+            mean,
+            x,
+            store: stored,
+            first,
+            out,
+        } = self.rows;
+        let channels = extents.channels;
+        let [out_planes, out_rows, out_columns] = extents.out;
+        let [planes, rows, columns] = extents.cover;
+        let mut reciprocals = Reciprocals::<A>::new(mean);
+        let mut range = A::Magnitude::default();
+        let mut element = (first * out_columns * channels) as u32;
+        let mut at = locate(first, out_planes, out_rows);
+        for out in rows_of_mut(out, out_columns * channels) {
+            let [image, plane, row] = at;
+            let (planes, rows) = (planes.cells(plane), rows.cells(row));
+            for (column, out) in rows_of_mut(out, channels).enumerate() {
+                let columns = columns.cells(column);
+                let cells = planes.len * rows.len * columns.len;
+                let factor = reciprocals.of(mean.cells.unwrap_or(cells));
+                let mut channel = 0;
+                for out in out.chunks_mut(TILE) {
+                    let mut sums = [A::default(); TILE];
+                    for z in planes.iter() {
+                        for y in rows.iter() {
+                            for column in columns.iter() {
+                                let start = extents.input_at(image, [z, y, column]) + channel;
+                                let cell = x.get(start..start + out.len()).unwrap_or_default();
+                                add(isa, &mut sums, cell);
+                            }
+                        }
+                    }
+                    let sums = sums.map(|sum| sum.times(factor));
+                    store(stored, &sums, element, &mut range, out);
+                    element = element.wrapping_add(out.len() as u32);
+                    channel += out.len();
+                }
+            }
+            advance(&mut at, out_planes, out_rows);
+        }
+        range.bits()
+    }
+}
+
+#[allow(private_bounds)] // only this module makes one
+impl<T: Element, C: Cover> RowsBack<'_, T, C> {
+    /// What reaches `width` channels from `channel` on of the cell with column `x`, in the row at `at`.
+    #[inline(always)]
+    fn sums<A: Sum<T>, I: Isa>(
+        &self,
+        isa: I,
+        [image, z, y]: [usize; 3],
+        x: usize,
+        channel: usize,
+        width: usize,
+        reciprocals: &mut Reciprocals<A>,
+    ) -> [A; TILE] {
+        let [planes, rows, columns] = self.extents.cover;
+        let mut sums = [A::default(); TILE];
+        for plane in planes.windows(z).iter() {
+            for row in rows.windows(y).iter() {
+                for column in columns.windows(x).iter() {
+                    let start = self.extents.output_at(image, [plane, row, column]) + channel;
+                    let dy = self.dy.get(start..start + width).unwrap_or_default();
+                    if self.mean.cells.is_some() {
+                        add(isa, &mut sums, dy);
+                        continue;
+                    }
+                    let cells = planes.cells(plane).len * rows.cells(row).len;
+                    let factor = reciprocals.of(cells * columns.cells(column).len);
+                    let mut errors = [A::default(); TILE];
+                    add(isa, &mut errors, dy);
+                    for (sum, error) in sums.iter_mut().zip(errors) {
+                        *sum += error.times(factor);
+                    }
+                }
+            }
+        }
+        if let Some(cells) = self.mean.cells {
+            let factor = reciprocals.of(cells);
+            sums = sums.map(|sum| sum.times(factor));
+        }
+        sums
+    }
+}
+
+impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, RowsBack<'_, T, C>> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        let mut rows = self.rows;
+        let channels = rows.extents.channels;
+        let [depth, height, width] = rows.extents.input;
+        let mut reciprocals = Reciprocals::<A>::new(rows.mean);
+        let mut range = A::Magnitude::default();
+        let mut element = (rows.first * width * channels) as u32;
+        let mut at = locate(rows.first, depth, height);
+        for dx in rows_of_mut(core::mem::take(&mut rows.dx), width * channels) {
+            for (x, dx) in rows_of_mut(dx, channels).enumerate() {
+                let mut channel = 0;
+                for dx in dx.chunks_mut(TILE) {
+                    let sums = rows.sums(isa, at, x, channel, dx.len(), &mut reciprocals);
+                    store(rows.store, &sums, element, &mut range, dx);
+                    element = element.wrapping_add(dx.len() as u32);
+                    channel += dx.len();
+                }
+            }
+            advance(&mut at, depth, height);
+        }
+        range.bits()
+    }
+}
+
+/// The kernels of this family for one element type, compiled here with this crate's profile.
+pub trait Kernels: Sized {
+    /// Bits that the accumulator has for the sum of factors, beside an element's magnitude and a
+    /// sign.
+    const WEIGHT_BITS: u32;
+    #[doc(hidden)]
+    fn average_pool(rows: Rows<'_, Self, Sliding>) -> u32;
+    #[doc(hidden)]
+    fn average_pool_backward(rows: RowsBack<'_, Self, Sliding>) -> u32;
+    #[doc(hidden)]
+    fn adaptive_average_pool(rows: Rows<'_, Self, Even>) -> u32;
+    #[doc(hidden)]
+    fn adaptive_average_pool_backward(rows: RowsBack<'_, Self, Even>) -> u32;
+}
+
+/// The 31 bits of `i32` less the 7 of an element.
+const NARROW_BITS: u32 = 24;
+
+/// Runs `rows` with sums in `A`, or in the narrower `B` where that is enough.
+#[inline(always)]
+fn dispatch<A, B, R>(mean: Mean, rows: R) -> u32
+where
+    SummedIn<A, R>: Kernel<Output = u32>,
+    SummedIn<B, R>: Kernel<Output = u32>,
+{
+    if size_of::<B>() < size_of::<A>() && mean.weight >> NARROW_BITS == 0 {
+        let sums = PhantomData::<B>;
+        arch::dispatch(SummedIn { rows, sums })
+    } else {
+        let sums = PhantomData::<A>;
+        arch::dispatch(SummedIn { rows, sums })
+    }
+}
+
+macro_rules! impl_kernels {
+    ($($t:ty => $a:ty, $b:ty, weight $bits:expr;)*) => {$(
+        impl Kernels for $t {
+            const WEIGHT_BITS: u32 = $bits;
+
+            #[inline(never)]
+            fn average_pool(rows: Rows<'_, Self, Sliding>) -> u32 {
+                dispatch::<$a, $b, _>(rows.mean, rows)
+            }
+
+            #[inline(never)]
+            fn average_pool_backward(rows: RowsBack<'_, Self, Sliding>) -> u32 {
+                dispatch::<$a, $b, _>(rows.mean, rows)
+            }
+
+            #[inline(never)]
+            fn adaptive_average_pool(rows: Rows<'_, Self, Even>) -> u32 {
+                dispatch::<$a, $b, _>(rows.mean, rows)
+            }
+
+            #[inline(never)]
+            fn adaptive_average_pool_backward(rows: RowsBack<'_, Self, Even>) -> u32 {
+                dispatch::<$a, $b, _>(rows.mean, rows)
+            }
+        }
+    )*};
+}
+
+// 63 or 127 bits less those of an element; floats have no limit.
+impl_kernels! {
+    i8 => i64, i32, weight 56;
+    u8 => i64, i32, weight 56;
+    i16 => i64, i64, weight 48;
+    u16 => i64, i64, weight 48;
+    i32 => i64, i64, weight 39;
+    u32 => i64, i64, weight 39;
+    i64 => i128, i128, weight 74;
+    u64 => i128, i128, weight 74;
+    half::f16 => f32, f32, weight 64;
+    half::bf16 => f32, f32, weight 64;
+    f32 => f32, f32, weight 64;
+    f64 => f64, f64, weight 64;
+}
