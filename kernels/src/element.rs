@@ -3,7 +3,10 @@
 use crate::arch::Isa;
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
-use crate::{conv, dense, fixed, init, loss, pool, scale};
+use crate::{
+    conv, dense, elementwise, fixed, init, layout, long, loss, pool, reduce, resize, sample, scale,
+    select,
+};
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
 
@@ -135,6 +138,13 @@ pub trait Element:
     + pool::Kernels
     + loss::Kernels
     + init::Uniform
+    + long::Long
+    + elementwise::Kernels
+    + reduce::Kernels
+    + select::Kernels
+    + layout::Kernels
+    + resize::Kernels
+    + sample::Kernels
     + private::Sealed
 {
     /// Which type it is.

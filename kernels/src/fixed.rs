@@ -3,7 +3,7 @@
 //! Each operation is the one of `docs/numerics.md` §2 and gives the same result in every width in
 //! which it exists.
 
-use core::ops::{Add, AddAssign};
+use core::ops::{Add, AddAssign, Neg};
 
 /// How an accumulator is rounded when it is shifted right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +20,10 @@ pub enum Rounding {
 pub trait Accumulator:
     Copy
     + Default
-    + PartialEq
+    + PartialOrd
     + Add<Output = Self>
     + AddAssign
+    + Neg<Output = Self>
     + Send
     + Sync
     + 'static

@@ -22,7 +22,10 @@
 //! | [`fixed`], [`lut`], [`rng`] | integer arithmetic: rounding shifts, tables, addressed random words |
 //! | [`scale`], [`requantize`] | exponents as state; from an accumulator to a stored element |
 //! | [`dense`], [`conv`], [`pool`], [`activation`], [`loss`] | kernel families, forward and backward |
+//! | [`elementwise`], [`reduce`], [`select`], [`layout`] | arithmetic with broadcasting, sums and maxima over axes, the largest, moving elements |
+//! | [`resize`], [`sample`] | images at other sizes, images at computed positions |
 //! | [`optim`], [`init`] | updates and initialisation |
+//! | [`axes`] | extents of up to six axes |
 //! | [`window`], [`exec`], [`arch`] | windows over images, who runs tasks, instruction sets |
 //!
 //! # Conventions
@@ -44,20 +47,28 @@ extern crate std;
 
 pub mod activation;
 pub mod arch;
+pub mod axes;
 pub mod conv;
 pub mod dense;
 pub mod element;
+pub mod elementwise;
 mod error;
 pub mod exec;
 pub mod fixed;
 pub mod init;
+pub mod layout;
+mod long;
 pub mod loss;
 pub mod lut;
 pub mod optim;
 pub mod pool;
+pub mod reduce;
 pub mod requantize;
+pub mod resize;
 pub mod rng;
+pub mod sample;
 pub mod scale;
+pub mod select;
 mod split;
 pub mod window;
 
