@@ -98,6 +98,26 @@ pub enum Layer {
     Activation {
         act: Act,
     },
+    AvgPool {
+        k: Option<Pair>,
+        stride: Option<Pair>,
+        #[serde(default)]
+        pad: Sides,
+    },
+    Parallel {
+        branches: Vec<Vec<Layer>>,
+        combine: Combine,
+    },
+}
+
+/// How branches come together.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // the reference's names
+pub enum Combine {
+    Add,
+    Concat,
+    Mul,
 }
 
 /// The activations that the kernels have.

@@ -1,8 +1,9 @@
 //! The layers of the interpreter: each calls its kernels and keeps its parameters and exponents.
 
+use super::branches::{Average, Parallel};
 use super::parameter::{self, Parameter};
 use super::{Integer, Tensor};
-use crate::golden::{Act, Layer as Config};
+use crate::golden::{Act, Layer as Config, Pair};
 use selvedge_kernels::dense::Bias;
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
@@ -31,7 +32,7 @@ pub(super) struct Place {
 
 impl Place {
     /// How the error that this layer passes down is rounded.
-    fn rounding(&self, step: u32) -> Rounding {
+    pub(super) fn rounding(&self, step: u32) -> Rounding {
         Rounding::Stochastic(Words::new(self.seed, stream::error(self.number), step))
     }
 }
@@ -41,8 +42,12 @@ impl Place {
 pub(super) enum Layer<T: Element> {
     Weighted(Box<Weighted<T>>),
     Pool(Pool<T>),
-    Flatten,
-    Relu,
+    /// With its number.
+    Flatten(u32),
+    /// With its number.
+    Relu(u32),
+    Average(Average<T>),
+    Parallel(Box<Parallel<T>>),
 }
 
 impl<T: Element> Layer<T> {
@@ -99,8 +104,20 @@ impl<T: Element> Layer<T> {
                 error: T::Scale::UNSET,
                 place,
             }),
-            Config::Flatten {} => Self::Flatten,
-            Config::Activation { act: Act::Relu } => Self::Relu,
+            Config::Flatten {} => Self::Flatten(place.number),
+            Config::Activation { act: Act::Relu } => Self::Relu(place.number),
+            Config::AvgPool { k, stride, pad } => {
+                let window = k.map(Pair::get);
+                let side_by_side = stride.is_none_or(|stride| Some(stride.get()) == window);
+                assert!(
+                    side_by_side && pad.get() == [[0; 2]; 2],
+                    "windows that overlap are for the pooling kernels"
+                );
+                Self::Average(Average::new(window, place))
+            }
+            Config::Parallel { branches, combine } => {
+                Self::Parallel(Box::new(Parallel::new(*combine, branches, extents, place)?))
+            }
         })
     }
 
@@ -118,9 +135,47 @@ impl<T: Element> Layer<T> {
                 let [rows, columns] = layer.shape.outputs()?;
                 vec![rows, columns, layer.shape.channels]
             }
-            Self::Flatten => vec![extents.iter().product()],
-            Self::Relu => extents.to_vec(),
+            Self::Flatten(_) => vec![extents.iter().product()],
+            Self::Relu(_) => extents.to_vec(),
+            Self::Average(layer) => layer.outputs(extents),
+            Self::Parallel(layer) => layer.outputs(extents)?,
         })
+    }
+
+    /// Its number.
+    pub(super) fn number(&self) -> u32 {
+        match self {
+            Self::Weighted(layer) => layer.place.number,
+            Self::Pool(layer) => layer.place.number,
+            Self::Flatten(number) | Self::Relu(number) => *number,
+            Self::Average(layer) => layer.number(),
+            Self::Parallel(layer) => layer.number(),
+        }
+    }
+
+    /// How many numbers it takes: its own, and those of the layers in its branches.
+    pub(super) fn count(&self) -> u32 {
+        match self {
+            Self::Parallel(layer) => layer.count(),
+            _ => 1,
+        }
+    }
+
+    /// Whether it has parameters.
+    pub(super) fn is_trained(&self) -> bool {
+        match self {
+            Self::Weighted(_) => true,
+            Self::Parallel(layer) => layer.is_trained(),
+            _ => false,
+        }
+    }
+
+    /// What its branches recorded since it was asked last.
+    pub(super) fn take_trace(&mut self) -> Vec<Value> {
+        match self {
+            Self::Parallel(layer) => layer.take_trace(),
+            _ => Vec::new(),
+        }
     }
 
     pub(super) fn forward(
@@ -142,15 +197,17 @@ impl<T: Element> Layer<T> {
                     extents,
                 }
             }
-            Self::Flatten => Tensor {
+            Self::Flatten(_) => Tensor {
                 extents,
                 ..x.clone()
             },
-            Self::Relu => {
+            Self::Relu(_) => {
                 let mut y = x.clone();
                 activation::relu(&mut y.values);
                 y
             }
+            Self::Average(layer) => layer.forward(exec, x, extents, mode)?,
+            Self::Parallel(layer) => layer.forward(exec, x, extents, mode)?,
         })
     }
 
@@ -171,21 +228,31 @@ impl<T: Element> Layer<T> {
                 let y = y.expect("the head is the last layer");
                 Some(layer.backward(exec, x, y, &dy, step)?)
             }
-            Self::Flatten => {
+            Self::Flatten(_) => {
                 dy.extents.clone_from(&x.extents);
                 Some(dy)
             }
-            Self::Relu => {
+            Self::Relu(_) => {
                 let y = y.expect("the head is the last layer");
                 activation::relu_backward(&y.values, &mut dy.values)?;
                 Some(dy)
             }
+            Self::Average(layer) => Some(layer.backward(exec, x, &dy, step)?),
+            Self::Parallel(layer) => layer.backward(exec, x, dy, sgd, step)?,
         })
     }
 }
 
 impl<T: Integer> Layer<T> {
-    pub(super) fn state(&self) -> Value {
+    /// Its state, and those of the layers in its branches.
+    pub(super) fn states(&self) -> Vec<Value> {
+        match self {
+            Self::Parallel(layer) => layer.states(),
+            layer => vec![layer.state()],
+        }
+    }
+
+    fn state(&self) -> Value {
         let unset = scale_state(Exponent::UNSET);
         match self {
             Self::Weighted(layer) => json!({
@@ -195,9 +262,11 @@ impl<T: Integer> Layer<T> {
             Self::Pool(layer) if layer.shape.window.overlaps() => {
                 json!({ "params": {}, "exponents": [scale_state(layer.error)] })
             }
-            Self::Pool(_) | Self::Flatten => json!({ "params": {}, "exponents": [] }),
+            Self::Pool(_) | Self::Flatten(_) => json!({ "params": {}, "exponents": [] }),
+            Self::Average(layer) => layer.state(),
+            Self::Parallel(_) => unreachable!("listed with its layers"),
             // The reference lists a state that a ReLU alone does not use.
-            Self::Relu => json!({ "params": {}, "exponents": [unset] }),
+            Self::Relu(_) => json!({ "params": {}, "exponents": [unset] }),
         }
     }
 }
