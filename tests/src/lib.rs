@@ -7,6 +7,7 @@
 pub mod golden;
 pub mod interpreter;
 pub mod noise;
+pub mod tensors;
 pub mod threads;
 pub mod tolerance;
 

@@ -98,3 +98,6 @@ pub fn storage<T: Float>(value: f64) -> f64 {
 /// A probability, or a loss of a row of a few classes, in `f32`: `exp` and `log` of libm within a
 /// unit, and a handful of roundings of numbers up to 4.
 pub const SOFTMAX_F32: f64 = 16.0 * 4.0 / 16_777_216.0;
+
+/// Half the distance of `f16`'s smallest numbers, 2^-25: what storing a tiny result may lose.
+pub const HALF_SMALLEST_F16: f64 = 1.0 / 33_554_432.0;
