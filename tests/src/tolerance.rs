@@ -101,3 +101,8 @@ pub const SOFTMAX_F32: f64 = 16.0 * 4.0 / 16_777_216.0;
 
 /// Half the distance of `f16`'s smallest numbers, 2^-25: what storing a tiny result may lose.
 pub const HALF_SMALLEST_F16: f64 = 1.0 / 33_554_432.0;
+
+/// Arithmetic, resizing and sampling against PyTorch in `f64`, in units of the type's epsilon: sums
+/// of at most 24 terms of magnitude 16 or less, each with a handful of roundings on both sides (a
+/// sampling position is normalised and back in PyTorch: its error of 4ε times a slope of 4).
+pub const TORCH_LAYOUT_EPSILONS: f64 = 24.0 * 16.0;
