@@ -370,9 +370,13 @@ fn gradients_of_operations_are_the_differences() {
             let y = forward(&a, &b);
             for side in [Side::A, Side::B] {
                 let place = format!("{operation:?} {side:?} {a_shape:?} {b_shape:?}");
-                let (own, loss): (_, Box<dyn Fn(&[f64]) -> f64>) = match side {
-                    Side::A => (&a, Box::new(|a| inner(&forward(a, &b), &weights))),
-                    Side::B => (&b, Box::new(|b| inner(&forward(&a, b), &weights))),
+                let own = if side == Side::A { &a } else { &b };
+                let loss = |x: &[f64]| {
+                    let y = match side {
+                        Side::A => forward(x, &b),
+                        Side::B => forward(&a, x),
+                    };
+                    inner(&y, &weights)
                 };
                 let mut dx = vec![0.0; own.len()];
                 let y = if (operation, side) == (Operation::Div, Side::B) {
