@@ -463,7 +463,7 @@ fn fixed_coordinate(p: i64, extent: usize, outside: Outside) -> Coordinate<i32> 
     let last = (extent as i64 - 1) << WEIGHT_BITS; // extents fit 32 bits
     let (p, moves) = match outside {
         Outside::Zeros => (p, true),
-        Outside::Border => (p.clamp(0, last), p > 0 && p < last),
+        Outside::Border => (p.min(last).max(0), p > 0 && p < last),
     };
     let high = (p & ((1 << WEIGHT_BITS) - 1)) as i32;
     Coordinate {

@@ -522,11 +522,11 @@ fn gradients_are_the_differences() {
         },
     );
     let mut found = vec![0; 12];
-    select::top_k(all, 1, 2, &x, &mut vec![0.0; 12], &mut found).unwrap();
+    select::top_k(all, 1, 2, &x, &mut [0.0; 12], &mut found).unwrap();
     check(
         "top k",
         12,
-        &|x, y| select::top_k(all, 1, 2, x, y, &mut vec![0; 12]).unwrap(),
+        &|x, y| select::top_k(all, 1, 2, x, y, &mut [0; 12]).unwrap(),
         &|y, x| select::top_k_backward(all, 1, 2, &found, y, x).unwrap(),
     );
 }

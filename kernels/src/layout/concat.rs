@@ -49,7 +49,7 @@ pub fn concat_extents<T>(axis: usize, parts: &[Operand<'_, T>]) -> Result<Extent
 /// nearest even; there is no exponent state. Floats are copied, and the result is the largest
 /// exponent all the same.
 ///
-/// The gradient is [`split`].
+/// The gradient is [`split()`].
 ///
 /// # Errors
 /// Those of [`concat_extents`], [`Error::Length`]; `out` is then untouched.
@@ -93,7 +93,7 @@ pub fn concat<T: Element>(axis: usize, parts: &[Operand<'_, T>], out: &mut [T]) 
     Ok(exponent)
 }
 
-/// A tensor in parts along an axis: the inverse of [`concat`], and its gradient. The exponent
+/// A tensor in parts along an axis: the inverse of [`concat()`], and its gradient. The exponent
 /// stays.
 ///
 /// | argument | shape | |

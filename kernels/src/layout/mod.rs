@@ -122,7 +122,10 @@ impl Range {
         let backwards = self.step < 0;
         // Where a position may lie: 0 to n forwards, -1 to n - 1 backwards.
         let (low, high) = if backwards { (-1, n - 1) } else { (0, n) };
-        let place = |at: isize| (if at < 0 { at.saturating_add(n) } else { at }).clamp(low, high);
+        let place = |at: isize| {
+            let at = if at < 0 { at.saturating_add(n) } else { at };
+            at.max(low).min(high) // `clamp` may panic
+        };
         let (first, end) = if backwards { (high, low) } else { (low, high) };
         let start = self.start.map_or(first, place);
         let stop = self.stop.map_or(end, place);
@@ -209,7 +212,7 @@ pub fn slice<T: Element>(
     Ok(())
 }
 
-/// Gradient of [`slice`]: errors go where their elements came from, the others get 0. The exponent
+/// Gradient of [`slice()`]: errors go where their elements came from, the others get 0. The exponent
 /// stays.
 ///
 /// | argument | shape |
@@ -218,9 +221,9 @@ pub fn slice<T: Element>(
 /// | `dx` | `extents`, overwritten |
 ///
 /// # Errors
-/// Those of [`slice`]; `dx` is then untouched.
+/// Those of [`slice()`]; `dx` is then untouched.
 ///
-/// Source: the derivative of [`slice`].
+/// Source: the derivative of [`slice()`].
 pub fn slice_backward<T: Element>(
     extents: Extents,
     ranges: &[Range],
