@@ -4,8 +4,8 @@ use crate::arch::Isa;
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
 use crate::{
-    activation, batch_norm, cluster, conv, dense, dropout, fixed, init, loss, norm, pool, scale,
-    softmax,
+    activation, batch_norm, cluster, conv, dense, dropout, elementwise, fixed, init, layout, long,
+    loss, norm, pool, reduce, resize, sample, scale, select, softmax,
 };
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
@@ -144,6 +144,13 @@ pub trait Element:
     + cluster::Kernels
     + dropout::Kernels
     + init::Uniform
+    + long::Long
+    + elementwise::Kernels
+    + reduce::Kernels
+    + select::Kernels
+    + layout::Kernels
+    + resize::Kernels
+    + sample::Kernels
     + private::Sealed
 {
     /// Which type it is.

@@ -1,5 +1,6 @@
 //! What a kernel can refuse, and where.
 
+use crate::axes::{Extents, MAX_RANK};
 use core::fmt;
 
 /// The result of a kernel.
@@ -88,6 +89,64 @@ pub enum Error {
         /// Values that are needed.
         least: usize,
     },
+    /// A tensor of `rank` axes; at most [`MAX_RANK`](crate::axes::MAX_RANK) are allowed.
+    Rank {
+        /// Axes asked for.
+        rank: usize,
+    },
+    /// There is no axis `axis` among `rank`, or it is named twice.
+    Axis {
+        /// The axis asked for.
+        axis: usize,
+        /// Axes that there are, or that must be named.
+        rank: usize,
+    },
+    /// The extents of two tensors differ along an axis where neither is 1.
+    Broadcast {
+        /// Extents of the first.
+        a: Extents,
+        /// Extents of the second.
+        b: Extents,
+    },
+    /// A tensor has other extents than it must have.
+    Extents {
+        /// What they must be.
+        expected: Extents,
+        /// What they are.
+        got: Extents,
+    },
+    /// Index `index`, the one with number `row`, is beyond an axis of `extent` elements.
+    Index {
+        /// Which of the indices.
+        row: usize,
+        /// The index found.
+        index: usize,
+        /// Extent of the axis; indices run from 0 to `extent - 1`.
+        extent: usize,
+    },
+    /// More elements are asked for than an axis has.
+    TopK {
+        /// Elements asked for, at least 1.
+        k: usize,
+        /// Extent of the axis.
+        extent: usize,
+    },
+    /// A slice with step zero, or without elements.
+    Range {
+        /// The axis.
+        axis: usize,
+        /// Its extent.
+        extent: usize,
+    },
+    /// A reflection of more elements than there are beside the edge.
+    Reflection {
+        /// The axis.
+        axis: usize,
+        /// Elements to be added at one end.
+        padding: usize,
+        /// Its extent; at most one less can be reflected.
+        extent: usize,
+    },
 }
 
 /// The argument that an [`Error`] speaks of.
@@ -164,6 +223,14 @@ pub enum Arg {
     Scores,
     /// A probability.
     Probability,
+    /// The second operand.
+    B,
+    /// Indices along an axis.
+    Indices,
+    /// Positions in an image.
+    Positions,
+    /// Parts of a tensor, together.
+    Parts,
 }
 
 impl Arg {
@@ -238,6 +305,10 @@ impl fmt::Display for Arg {
             Self::Shares => "shares",
             Self::Scores => "scores",
             Self::Probability => "probability",
+            Self::B => "b",
+            Self::Indices => "indices",
+            Self::Positions => "positions",
+            Self::Parts => "parts",
         })
     }
 }
@@ -287,6 +358,35 @@ impl fmt::Display for Error {
             Self::Few { arg, got, least } => write!(
                 f,
                 "{arg}: {got} values for each statistic, at least {least} are needed"
+            ),
+            Self::Rank { rank } => write!(f, "{rank} axes, at most {MAX_RANK} are allowed"),
+            Self::Axis { axis, rank } => {
+                write!(f, "axis {axis} of {rank} is not there, or is named twice")
+            }
+            Self::Broadcast { a, b } => write!(f, "{a} and {b} do not broadcast"),
+            Self::Extents { expected, got } => {
+                write!(f, "expected extents {expected}, found {got}")
+            }
+            Self::Index { row, index, extent } => write!(
+                f,
+                "indices: number {row} is {index}, expected 0 to {}",
+                extent.saturating_sub(1)
+            ),
+            Self::TopK { k, extent } => {
+                write!(f, "top {k} of {extent} elements, expected 1 to {extent}")
+            }
+            Self::Range { axis, extent } => write!(
+                f,
+                "slice of axis {axis} with {extent} elements is empty, or has step 0"
+            ),
+            Self::Reflection {
+                axis,
+                padding,
+                extent,
+            } => write!(
+                f,
+                "axis {axis} with {extent} elements cannot reflect {padding}, at most {}",
+                extent.saturating_sub(1)
             ),
         }
     }

@@ -3,7 +3,7 @@
 //! Each operation is the one of `docs/numerics.md` §2 and gives the same result in every width in
 //! which it exists.
 
-use core::ops::{Add, AddAssign};
+use core::ops::{Add, AddAssign, Neg};
 
 /// How an accumulator is rounded when it is shifted right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,10 @@ pub trait Accumulator:
     + Default
     + PartialEq
     + core::fmt::Debug
+    + PartialOrd
     + Add<Output = Self>
     + AddAssign
+    + Neg<Output = Self>
     + Send
     + Sync
     + 'static

@@ -24,7 +24,10 @@
 //! | [`dense`], [`conv`], [`pool`], [`activation`], [`loss`] | kernel families, forward and backward |
 //! | [`softmax`] | the ten variants, forward and backward |
 //! | [`norm`], [`batch_norm`], [`cluster`], [`dropout`] | normalisation, k-means, dropout |
+//! | [`elementwise`], [`reduce`], [`select`], [`layout`] | arithmetic with broadcasting, sums and maxima over axes, the largest, moving elements |
+//! | [`resize`], [`sample`] | images at other sizes, images at computed positions |
 //! | [`optim`], [`init`] | updates and initialisation |
+//! | [`axes`] | extents of up to six axes |
 //! | [`window`], [`exec`], [`arch`] | windows over images, who runs tasks, instruction sets |
 //!
 //! # Conventions
@@ -46,25 +49,33 @@ extern crate std;
 
 pub mod activation;
 pub mod arch;
+pub mod axes;
 pub mod batch_norm;
 pub mod cluster;
 pub mod conv;
 pub mod dense;
 pub mod dropout;
 pub mod element;
+pub mod elementwise;
 mod error;
 pub mod exec;
 pub mod fixed;
 pub mod init;
+pub mod layout;
+mod long;
 pub mod loss;
 pub mod lut;
 pub mod norm;
 pub mod optim;
 pub mod pool;
 mod real;
+pub mod reduce;
 pub mod requantize;
+pub mod resize;
 pub mod rng;
+pub mod sample;
 pub mod scale;
+pub mod select;
 mod short;
 pub mod softmax;
 mod split;

@@ -110,6 +110,20 @@ pub enum Layer {
         #[serde(default)]
         pad: Sides,
     },
+    Parallel {
+        branches: Vec<Vec<Layer>>,
+        combine: Combine,
+    },
+}
+
+/// How branches come together.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // the reference's names
+pub enum Combine {
+    Add,
+    Concat,
+    Mul,
 }
 
 /// The activations that the kernels have.

@@ -10,6 +10,7 @@ pub mod golden;
 pub mod interpreter;
 pub mod noise;
 pub mod plain;
+pub mod tensors;
 pub mod threads;
 pub mod tolerance;
 

@@ -201,3 +201,10 @@ pub const SLOPE_EPSILONS: f64 = 2.0;
 /// Central differences of a smooth activation within ±20: a sixth of the third derivative (at most 2,
 /// that of tanh at 0) times the step of 1e-4 squared, and rounding of values up to 22.
 pub const ACTIVATION_DIFFERENCE: f64 = 2e-8 / 6.0 + 22.0 * 4.0 * f64::EPSILON / 2e-4;
+/// Half the distance of `f16`'s smallest numbers, 2^-25: what storing a tiny result may lose.
+pub const HALF_SMALLEST_F16: f64 = 1.0 / 33_554_432.0;
+
+/// Arithmetic, resizing and sampling against PyTorch in `f64`, in units of the type's epsilon: sums
+/// of at most 24 terms of magnitude 16 or less, each with a handful of roundings on both sides (a
+/// sampling position is normalised and back in PyTorch: its error of 4ε times a slope of 4).
+pub const TORCH_LAYOUT_EPSILONS: f64 = 24.0 * 16.0;

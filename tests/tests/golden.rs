@@ -89,7 +89,8 @@ fn in_offset_binary(mut run: Run) -> Run {
             }
         }
     }
-    let head = run.config.net.len() - 1;
+    let is_forward = |tensor: &&Value| tensor["what"] == "forward";
+    let head = run.trace_step0.iter().rfind(is_forward).unwrap()["layer"].clone();
     for tensor in &mut run.trace_step0 {
         let is_output = tensor["what"] == "forward" && tensor["layer"] == head;
         flip(

@@ -23,6 +23,10 @@ pub(super) struct Average<T: Element> {
 }
 
 impl<T: Element> Average<T> {
+    pub(super) fn number(&self) -> u32 {
+        self.place.number
+    }
+
     /// `extents` are those of a sample, channels last; without `k`, one window covers the others.
     pub(super) fn new(
         k: Option<Pair>,

@@ -1,7 +1,8 @@
 //! The layers of the interpreter: each calls its kernels and keeps its parameters and exponents.
 
-use super::norm::Norm;
 use super::average::Average;
+use super::branches::Parallel;
+use super::norm::Norm;
 use super::parameter::{self, Parameter};
 use super::{Integer, Tensor};
 use crate::golden::{Act, Layer as Config};
@@ -46,9 +47,11 @@ pub(super) enum Layer<T: Element> {
     Weighted(Box<Weighted<T>>),
     Pool(Pool<T>),
     Average(Average<T>),
-    Flatten,
+    /// With its number.
+    Flatten(u32),
     Activation(Box<Alone<T>>),
     Norm(Box<Norm<T>>),
+    Parallel(Box<Parallel<T>>),
 }
 
 impl<T: Element> Layer<T> {
@@ -106,14 +109,18 @@ impl<T: Element> Layer<T> {
             Config::AvgPool { k, stride, pad } => {
                 Self::Average(Average::new(*k, *stride, *pad, extents, place))
             }
-            Config::Flatten {} => Self::Flatten,
+            Config::Flatten {} => Self::Flatten(place.number),
             Config::Activation { act } => Self::Activation(Box::new(Alone {
+                number: place.number,
                 activation: activation_of(Some(*act)),
                 scale: T::Scale::UNSET,
                 slope: Vec::new(),
             })),
             Config::LayerNorm { n } => Self::Norm(Box::new(Norm::new(Kind::Layer, *n, place))),
             Config::RmsNorm { n } => Self::Norm(Box::new(Norm::new(Kind::Rms, *n, place))),
+            Config::Parallel { branches, combine } => {
+                Self::Parallel(Box::new(Parallel::new(*combine, branches, extents, place)?))
+            }
         })
     }
 
@@ -132,10 +139,48 @@ impl<T: Element> Layer<T> {
                 vec![rows, columns, layer.shape.channels]
             }
             Self::Average(layer) => layer.outputs()?,
-            Self::Flatten => vec![extents.iter().product()],
-            Self::Activation(_) => extents.to_vec(),
-            Self::Norm(_) => extents.to_vec(),
+            Self::Flatten(_) => vec![extents.iter().product()],
+            Self::Activation(_) | Self::Norm(_) => extents.to_vec(),
+            Self::Parallel(layer) => layer.outputs(extents)?,
         })
+    }
+
+    /// Its number.
+    pub(super) fn number(&self) -> u32 {
+        match self {
+            Self::Weighted(layer) => layer.place.number,
+            Self::Pool(layer) => layer.place.number,
+            Self::Flatten(number) => *number,
+            Self::Activation(layer) => layer.number,
+            Self::Norm(layer) => layer.number(),
+            Self::Average(layer) => layer.number(),
+            Self::Parallel(layer) => layer.number(),
+        }
+    }
+
+    /// How many numbers it takes: its own, and those of the layers in its branches.
+    pub(super) fn count(&self) -> u32 {
+        match self {
+            Self::Parallel(layer) => layer.count(),
+            _ => 1,
+        }
+    }
+
+    /// Whether it has parameters.
+    pub(super) fn is_trained(&self) -> bool {
+        match self {
+            Self::Weighted(_) | Self::Norm(_) => true,
+            Self::Parallel(layer) => layer.is_trained(),
+            _ => false,
+        }
+    }
+
+    /// What its branches recorded since it was asked last.
+    pub(super) fn take_trace(&mut self) -> Vec<Value> {
+        match self {
+            Self::Parallel(layer) => layer.take_trace(),
+            _ => Vec::new(),
+        }
     }
 
     pub(super) fn forward(
@@ -158,12 +203,13 @@ impl<T: Element> Layer<T> {
                 }
             }
             Self::Average(layer) => layer.forward(exec, x, extents, mode)?,
-            Self::Flatten => Tensor {
+            Self::Flatten(_) => Tensor {
                 extents,
                 ..x.clone()
             },
             Self::Activation(layer) => layer.forward(x, mode)?,
             Self::Norm(layer) => layer.forward(exec, x, mode)?,
+            Self::Parallel(layer) => layer.forward(exec, x, extents, mode)?,
         })
     }
 
@@ -185,7 +231,7 @@ impl<T: Element> Layer<T> {
                 Some(layer.backward(exec, x, y, &dy, step)?)
             }
             Self::Average(layer) => Some(layer.backward(exec, x, &dy, step)?),
-            Self::Flatten => {
+            Self::Flatten(_) => {
                 dy.extents.clone_from(&x.extents);
                 Some(dy)
             }
@@ -195,12 +241,21 @@ impl<T: Element> Layer<T> {
                 Some(dy)
             }
             Self::Norm(layer) => layer.backward(exec, x, &dy, sgd, step)?,
+            Self::Parallel(layer) => layer.backward(exec, x, dy, sgd, step)?,
         })
     }
 }
 
 impl<T: Integer> Layer<T> {
-    pub(super) fn state(&self) -> Value {
+    /// Its state, and those of the layers in its branches.
+    pub(super) fn states(&self) -> Vec<Value> {
+        match self {
+            Self::Parallel(layer) => layer.states(),
+            layer => vec![layer.state()],
+        }
+    }
+
+    fn state(&self) -> Value {
         match self {
             Self::Weighted(layer) => json!({
                 "params": parameter::both(&layer.weight, &layer.bias),
@@ -210,7 +265,8 @@ impl<T: Integer> Layer<T> {
                 json!({ "params": {}, "exponents": [scale_state(layer.error)] })
             }
             Self::Average(layer) => layer.state(),
-            Self::Pool(_) | Self::Flatten => json!({ "params": {}, "exponents": [] }),
+            Self::Pool(_) | Self::Flatten(_) => json!({ "params": {}, "exponents": [] }),
+            Self::Parallel(_) => unreachable!("listed with its layers"),
             // The reference lists a state that a ReLU alone does not use.
             Self::Activation(layer) => {
                 json!({ "params": {}, "exponents": [scale_state(layer.scale)] })
@@ -268,6 +324,7 @@ fn requantize<T: Element, O: Element>(
 /// An activation as a layer of its own.
 #[derive(Clone)]
 pub(super) struct Alone<T: Element> {
+    number: u32,
     activation: Activation<T>,
     scale: T::Scale,
     slope: Vec<T>,

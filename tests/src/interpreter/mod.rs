@@ -2,6 +2,7 @@
 //! proving kernels against the reference program without any of `selvedge-core`.
 
 mod average;
+mod branches;
 mod layer;
 mod norm;
 mod parameter;
@@ -144,18 +145,20 @@ impl<T: Element> Network<T> {
         let mut extents = config.shape.clone();
         let mut passes_error = false;
         let mut layers = Vec::new();
-        for (number, layer) in config.net.iter().enumerate() {
+        let mut number = 0;
+        for (i, layer) in config.net.iter().enumerate() {
             let place = Place {
-                number: number as u32,
+                number,
                 seed: config.seed,
                 passes_error,
-                is_head: head == Some(number),
+                is_head: head == Some(i),
                 is_bare: config.kind.ends_with('p'),
                 has_momentum: config.beta != 0,
             };
             let layer = Layer::new(layer, &extents, place)?;
             extents = layer.outputs(&extents)?;
-            passes_error |= matches!(layer, Layer::Weighted(_) | Layer::Norm(_));
+            passes_error |= layer.is_trained();
+            number += layer.count();
             layers.push(layer);
         }
         Ok(Self {
@@ -206,24 +209,27 @@ impl<T: Element> Network<T> {
     ) -> Result<T::LossSum> {
         let Pass { inputs, out } = self.forward(exec, x, Mode::Train)?;
         if let Some(trace) = &mut trace {
-            for (layer, y) in inputs[1..].iter().enumerate() {
-                trace.push(y.describe("forward", Some(layer)));
+            for (layer, y) in self.layers.iter_mut().zip(&inputs[1..]) {
+                trace.extend(layer.take_trace());
+                trace.push(y.describe("forward", Some(layer.number() as usize)));
             }
-            trace.push(out.describe("forward", Some(inputs.len() - 1)));
+            let head = self.layers.last().map(|head| head.number() as usize);
+            trace.push(out.describe("forward", head));
         }
         let (mut d, loss) = self.loss_gradient(&out, target)?;
         if let Some(trace) = &mut trace {
             trace.push(d.describe("loss", None));
         }
         let mut y = None; // output of the layer, where it is not the head
-        for (number, (layer, x)) in self.layers.iter_mut().zip(&inputs).enumerate().rev() {
+        for (layer, x) in self.layers.iter_mut().zip(&inputs).rev() {
             let Some(dx) = layer.backward(exec, x, y, d, &self.sgd, self.step)? else {
                 break;
             };
             d = dx;
             y = Some(x);
             if let Some(trace) = &mut trace {
-                trace.push(d.describe("backward", Some(number)));
+                trace.extend(layer.take_trace());
+                trace.push(d.describe("backward", Some(layer.number() as usize)));
             }
         }
         self.step += 1;
@@ -289,7 +295,7 @@ impl<T: Integer> Network<T> {
         json!({
             "step": self.step,
             "loss_exp": layer::scale_state(self.loss_scale),
-            "layers": self.layers.iter().map(Layer::state).collect::<Vec<_>>(),
+            "layers": self.layers.iter().flat_map(Layer::states).collect::<Vec<_>>(),
         })
     }
 }

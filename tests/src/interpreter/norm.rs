@@ -26,6 +26,10 @@ pub(super) struct Norm<T: Element> {
 }
 
 impl<T: Element> Norm<T> {
+    pub(super) fn number(&self) -> u32 {
+        self.place.number
+    }
+
     pub(super) fn new(kind: Kind, features: usize, place: Place) -> Self {
         let parameter = |k| stream::parameter(place.number, k);
         let mut gamma = Parameter::zeros(

@@ -1,0 +1,219 @@
+//! Sums and averages of several tensors of equal extents: what joins parallel branches, and what
+//! joins their errors.
+
+use super::{aligned, aligned_exponent};
+use crate::arch::scalar::TILE;
+use crate::arch::{Isa, Kernel};
+use crate::element::Element;
+use crate::error::{Arg, Error, Result};
+use crate::exec::{self, Executor};
+use crate::fixed::{Accumulator, Magnitude};
+use crate::long::{Long, Mean};
+use crate::requantize::Store;
+
+/// Most tensors that are added in one call: sums of the widest types still fit.
+pub const MAX_TERMS: usize = 64;
+
+/// A tensor of a sum.
+#[derive(Clone, Copy, Debug)]
+pub struct Term<'a, T> {
+    /// Its elements.
+    pub values: &'a [T],
+    /// Their exponent; not used by floats.
+    pub exponent: i32,
+}
+
+/// The sum of several tensors, `out = store(Σ terms)`: residual connections, parallel branches,
+/// and wherever errors meet that belong to one tensor.
+///
+/// | argument | shape | |
+/// |---|---|---|
+/// | `terms` | as `out`, each | 1 to [`MAX_TERMS`] |
+/// | `out` | any | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
+///
+/// Returns the bit length of the largest sum (0 for floats), at the
+/// [`aligned_exponent`] of the terms. Integers are exact up to the store unless exponents differ
+/// by more than 15; then what is finer is rounded to nearest even. Floats are summed in the order of
+/// the terms. NaN propagates.
+///
+/// The gradient of each term is `dy`, unchanged.
+///
+/// # Errors
+/// [`Error::Zero`] for no terms, [`Error::Accumulator`] for more than [`MAX_TERMS`],
+/// [`Error::Length`] for terms of different lengths. `out` is then untouched.
+///
+/// # Example
+/// ```
+/// use selvedge_kernels::elementwise::{self, Term};
+/// use selvedge_kernels::{exec::Serial, requantize::Store};
+/// // 3 · 2^-1 + 5 · 2^-2 at exponent -2: 11 · 2^-2.
+/// let terms = [Term { values: &[3i8], exponent: -1 }, Term { values: &[5], exponent: -2 }];
+/// let mut out = [0i8];
+/// elementwise::sum(&Serial, &terms, Store::EXACT, &mut out)?;
+/// assert_eq!(out, [11]);
+/// # Ok::<(), selvedge_kernels::Error>(())
+/// ```
+///
+/// Source: `docs/numerics.md`, sums of tensors.
+pub fn sum<T: Element>(
+    exec: &impl Executor,
+    terms: &[Term<'_, T>],
+    store: Store,
+    out: &mut [T],
+) -> Result<u32> {
+    let exponent = check(terms, out.len())?;
+    Ok(exec::rows(exec, out, 1, |first, out| {
+        T::elementwise_sum(Terms {
+            terms,
+            exponent,
+            store,
+            first,
+            out,
+        })
+    }))
+}
+
+/// The average of several tensors, `out = store(Σ terms / n)`.
+///
+/// | argument | shape | |
+/// |---|---|---|
+/// | `terms` | as `out`, each | 1 to [`MAX_TERMS`] |
+/// | `out` | any | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
+///
+/// Returns the bit length of the largest accumulator (0 for floats), which is the sum of the terms
+/// times a reciprocal of [`average_places`] more places: at the [`aligned_exponent`] of the terms
+/// less those. A quotient is off by 2^-16 of itself. Floats divide their sum.
+///
+/// The gradient of each term is the average of `dy` and `n - 1` zeros:
+/// [`average_backward`] computes it once for all terms.
+///
+/// # Errors
+/// Those of [`sum`].
+///
+/// Source: `docs/numerics.md`, average pooling.
+pub fn average<T: Element>(
+    exec: &impl Executor,
+    terms: &[Term<'_, T>],
+    store: Store,
+    out: &mut [T],
+) -> Result<u32> {
+    let exponent = check(terms, out.len())?;
+    Ok(exec::rows(exec, out, 1, |first, out| {
+        T::elementwise_average(Terms {
+            terms,
+            exponent,
+            store,
+            first,
+            out,
+        })
+    }))
+}
+
+/// Gradient of [`average`] with respect to each of its `n` terms: `dx = store(dy / n)`.
+///
+/// Returns the bit length of the largest accumulator (0 for floats), [`average_places`] below the
+/// exponent of `dy`.
+///
+/// # Errors
+/// [`Error::Zero`] for no terms, [`Error::Accumulator`] for more than [`MAX_TERMS`],
+/// [`Error::Length`] if the lengths differ. `dx` is then untouched.
+pub fn average_backward<T: Element>(n: usize, dy: &[T], store: Store, dx: &mut [T]) -> Result<u32> {
+    if n == 0 {
+        return Err(Error::Zero { arg: Arg::Parts });
+    }
+    crate::dense::limit(n, MAX_TERMS)?;
+    Arg::Dx.check_len(dx.len(), &[dy.len()])?;
+    let mean = Mean::of(n);
+    let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
+    for ((&dy, dx), element) in dy.iter().zip(dx).zip(0u32..) {
+        let acc = T::mean(T::to_long(dy.to_acc()), mean);
+        T::store_long(store, acc, element, &mut range, dx);
+    }
+    Ok(range.bits())
+}
+
+/// How far the exponent of the accumulator of [`average`] of `n` tensors is below that of their
+/// sum: 15 and the bits of `n - 1`. 0 for floats.
+#[must_use]
+pub fn average_places<T: Element>(n: usize) -> i32 {
+    Mean::of(n).places::<T>()
+}
+
+/// Checks the terms, and returns their common exponent.
+fn check<T: Element>(terms: &[Term<'_, T>], len: usize) -> Result<i32> {
+    if terms.is_empty() {
+        return Err(Error::Zero { arg: Arg::Parts });
+    }
+    crate::dense::limit(terms.len(), MAX_TERMS)?;
+    Arg::Out.product(&[len])?;
+    for term in terms {
+        Arg::Parts.check_len(term.values.len(), &[len])?;
+    }
+    Ok(aligned_exponent(terms.iter().map(|term| term.exponent)))
+}
+
+/// Some elements of a sum.
+pub struct Terms<'a, T: Element> {
+    terms: &'a [Term<'a, T>],
+    exponent: i32,
+    store: Store,
+    first: usize,
+    out: &'a mut [T],
+}
+
+impl<T: Element> Terms<'_, T> {
+    /// Calls `put` with each sum, the number of its element, and the place for the result.
+    #[inline(always)]
+    fn each(self, mut put: impl FnMut(T::Acc, u32, &mut T)) {
+        let (mut start, mut element) = (self.first, self.first as u32);
+        for out in self.out.chunks_mut(TILE) {
+            let mut sums = [T::Acc::default(); TILE];
+            for (number, term) in self.terms.iter().enumerate() {
+                let shift = if T::DTYPE.is_integer() {
+                    self.exponent - term.exponent
+                } else {
+                    0
+                };
+                let values = term.values.get(start..).unwrap_or_default();
+                for (sum, &x) in sums.iter_mut().zip(values) {
+                    let x = aligned(x, shift);
+                    // Not 0 + x for the first: a float's -0 stays.
+                    *sum = if number == 0 { x } else { *sum + x };
+                }
+            }
+            start += out.len();
+            for (out, &sum) in out.iter_mut().zip(&sums) {
+                put(sum, element, out);
+                element = element.wrapping_add(1);
+            }
+        }
+    }
+}
+
+/// Terms to be summed.
+pub(super) struct Sum<'a, T: Element>(pub(super) Terms<'a, T>);
+
+impl<T: Element> Kernel for Sum<'_, T> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) -> u32 {
+        let store = self.0.store;
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
+        self.0
+            .each(|sum, element, out| store.one::<T, T>(sum, element, &mut range, out));
+        range.bits()
+    }
+}
+
+/// Averages terms.
+#[inline(always)]
+pub(super) fn run_average<T: Element>(terms: Terms<'_, T>) -> u32 {
+    let (store, mean) = (terms.store, Mean::of(terms.terms.len()));
+    let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
+    terms.each(|sum, element, out| {
+        let acc = T::mean(T::to_long(sum), mean);
+        T::store_long(store, acc, element, &mut range, out);
+    });
+    range.bits()
+}

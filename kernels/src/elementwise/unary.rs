@@ -1,0 +1,101 @@
+//! Functions of one element.
+
+use super::{Operation, forward};
+use crate::axes::{Extents, Operand};
+use crate::element::Element;
+use crate::error::{Arg, Result};
+use crate::exec::Executor;
+use crate::fixed::{Accumulator, Magnitude};
+use crate::requantize::Store;
+
+/// `out = -x`. The exponent stays; it is its own gradient.
+///
+/// # Errors
+/// [`Error::Length`](crate::Error::Length) if the lengths differ; `out` is then untouched.
+///
+/// # Example
+/// ```
+/// let mut out = [0u8; 3];
+/// selvedge_kernels::elementwise::negate(&[127u8, 128, 130], &mut out)?; // -1, 0, 2
+/// assert_eq!(out, [129, 128, 126]);
+/// # Ok::<(), selvedge_kernels::Error>(())
+/// ```
+pub fn negate<T: Element>(x: &[T], out: &mut [T]) -> Result<()> {
+    Arg::Out.check_len(out.len(), &[x.len()])?;
+    for (&x, out) in x.iter().zip(out) {
+        *out = T::store(-x.to_acc());
+    }
+    Ok(())
+}
+
+/// `out = |x|`. The exponent stays. NaN stays.
+///
+/// # Errors
+/// [`Error::Length`](crate::Error::Length) if the lengths differ; `out` is then untouched.
+pub fn abs<T: Element>(x: &[T], out: &mut [T]) -> Result<()> {
+    Arg::Out.check_len(out.len(), &[x.len()])?;
+    for (&x, out) in x.iter().zip(out) {
+        let x = x.to_acc();
+        // A float's -0 is not below 0: adding 0 drops its sign.
+        let magnitude = if x < T::Acc::default() { -x } else { x };
+        *out = T::store(magnitude + T::Acc::default());
+    }
+    Ok(())
+}
+
+/// Gradient of [`abs`]: `dx = dy · sign(x)`, 0 where `x` is 0 (or NaN). The exponent stays.
+///
+/// # Errors
+/// [`Error::Length`](crate::Error::Length) if the lengths differ; `dx` is then untouched.
+pub fn abs_backward<T: Element>(x: &[T], dy: &[T], dx: &mut [T]) -> Result<()> {
+    Arg::Dy.check_len(dy.len(), &[x.len()])?;
+    Arg::Dx.check_len(dx.len(), &[x.len()])?;
+    let zero = T::ZERO.widen();
+    for ((&x, &dy), dx) in x.iter().zip(dy).zip(dx) {
+        *dx = if x.widen() > zero {
+            dy
+        } else if x.widen() < zero {
+            T::store(-dy.to_acc())
+        } else {
+            T::ZERO
+        };
+    }
+    Ok(())
+}
+
+/// `out = store(x²)`; the accumulator has twice the exponent of `x`.
+///
+/// Returns the bit length of the largest square (0 for floats).
+///
+/// # Errors
+/// [`Error::Length`](crate::Error::Length) if the lengths differ; `out` is then untouched.
+pub fn square<T: Element>(
+    exec: &impl Executor,
+    x: &[T],
+    store: Store,
+    out: &mut [T],
+) -> Result<u32> {
+    let x = Operand {
+        values: x,
+        extents: Extents::new(&[x.len()])?,
+        exponent: 0,
+    };
+    forward(exec, Operation::Mul, x, x, store, out)
+}
+
+/// Gradient of [`square`]: `dx = store(2 · x · dy)`, at the sum of both exponents.
+///
+/// Returns the bit length of the largest accumulator (0 for floats).
+///
+/// # Errors
+/// [`Error::Length`](crate::Error::Length) if the lengths differ; `dx` is then untouched.
+pub fn square_backward<T: Element>(x: &[T], dy: &[T], store: Store, dx: &mut [T]) -> Result<u32> {
+    Arg::Dy.check_len(dy.len(), &[x.len()])?;
+    Arg::Dx.check_len(dx.len(), &[x.len()])?;
+    let mut range = <T::Acc as Accumulator>::Magnitude::default();
+    for (((&x, &dy), dx), element) in x.iter().zip(dy).zip(dx).zip(0u32..) {
+        let product = T::mul(x.widen(), dy.widen());
+        store.one::<T, T>(product + product, element, &mut range, dx);
+    }
+    Ok(range.bits())
+}
