@@ -96,6 +96,8 @@ pub enum Arg {
     Target,
     /// A permutation to be filled.
     Order,
+    /// Scales of packed weights' blocks, or multipliers of channels.
+    Scale,
 }
 
 impl Arg {
@@ -149,6 +151,7 @@ impl fmt::Display for Arg {
             Self::Labels => "labels",
             Self::Target => "target",
             Self::Order => "order",
+            Self::Scale => "scale",
         })
     }
 }
