@@ -9,6 +9,7 @@ pub mod interpreter;
 pub mod noise;
 pub mod threads;
 pub mod tolerance;
+pub mod windows;
 
 /// The README's programs are compiled and run.
 #[cfg(doctest)]

@@ -260,7 +260,8 @@ impl<'a, S: Scale> Weights<'a, S> {
         self.scales.get(index).copied()
     }
 
-    #[inline(always)]
+    // Not inlined: seven formats in each kernel of each type would be more than a build can bear.
+    #[inline(never)]
     pub(crate) fn floats(&self, row: usize, start: usize, out: &mut [f32]) {
         self.format
             .unpack_row(self.row(row), start, out, Format::value);
@@ -315,7 +316,7 @@ impl Weights<'_, i8> {
 
     /// Weights from `start` on, as integers of type `F`, with the shifts of the blocks.
     #[inline(always)]
-    fn chunk<F: Copy + Default>(
+    fn decoded<F: Copy + Default>(
         &self,
         row: usize,
         start: usize,
@@ -352,17 +353,17 @@ pub(crate) struct Wide<'a>(pub(crate) Weights<'a, i8>);
 impl Source for Narrow<'_> {
     type Factor = i16;
 
-    #[inline(always)]
+    #[inline(never)] // as `Weights::floats`
     fn chunk(&self, row: usize, start: usize, len: usize) -> Chunk<i16> {
-        self.0.chunk(row, start, len, Format::small)
+        self.0.decoded(row, start, len, Format::small)
     }
 }
 
 impl Source for Wide<'_> {
     type Factor = i64;
 
-    #[inline(always)]
+    #[inline(never)] // as `Weights::floats`
     fn chunk(&self, row: usize, start: usize, len: usize) -> Chunk<i64> {
-        self.0.chunk(row, start, len, Format::integer)
+        self.0.decoded(row, start, len, Format::integer)
     }
 }
