@@ -62,6 +62,18 @@ pub enum Error {
         /// Number of classes; labels run from 0 to `classes - 1`.
         classes: usize,
     },
+    /// The zero point of `arg` is no number of its type.
+    ZeroPoint {
+        /// The argument.
+        arg: Arg,
+        /// The zero point.
+        zero: i32,
+    },
+    /// A multiplier is negative, or its shift out of range.
+    Multiplier {
+        /// Which one.
+        channel: usize,
+    },
 }
 
 /// The argument that an [`Error`] speaks of.
@@ -192,6 +204,13 @@ impl fmt::Display for Error {
                     classes.saturating_sub(1)
                 )
             }
+            Self::ZeroPoint { arg, zero } => {
+                write!(f, "{arg}: zero point {zero} is out of the type's range")
+            }
+            Self::Multiplier { channel } => write!(
+                f,
+                "multiplier {channel} is negative, or its shift out of range"
+            ),
         }
     }
 }

@@ -22,6 +22,7 @@
 //! | [`fixed`], [`lut`], [`rng`] | integer arithmetic: rounding shifts, tables, addressed random words |
 //! | [`scale`], [`requantize`] | exponents as state; from an accumulator to a stored element |
 //! | [`dense`], [`conv`], [`pool`], [`activation`], [`loss`] | kernel families, forward and backward |
+//! | [`packed`], [`mixed`], [`affine`] | dense and convolution with weights in other forms |
 //! | [`optim`], [`init`] | updates and initialisation |
 //! | [`window`], [`exec`], [`arch`] | windows over images, who runs tasks, instruction sets |
 //!
@@ -43,6 +44,7 @@
 extern crate std;
 
 pub mod activation;
+pub mod affine;
 pub mod arch;
 pub mod conv;
 mod decoded;
