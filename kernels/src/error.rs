@@ -146,6 +146,17 @@ pub enum Error {
         padding: usize,
         /// Its extent; at most one less can be reflected.
         extent: usize,
+    /// The zero point of `arg` is no number of its type.
+    ZeroPoint {
+        /// The argument.
+        arg: Arg,
+        /// The zero point.
+        zero: i32,
+    },
+    /// A multiplier is negative, or its shift out of range.
+    Multiplier {
+        /// Which one.
+        channel: usize,
     },
 }
 
@@ -231,6 +242,8 @@ pub enum Arg {
     Positions,
     /// Parts of a tensor, together.
     Parts,
+    /// Scales of packed weights' blocks, or multipliers of channels.
+    Scale,
 }
 
 impl Arg {
@@ -309,6 +322,7 @@ impl fmt::Display for Arg {
             Self::Indices => "indices",
             Self::Positions => "positions",
             Self::Parts => "parts",
+            Self::Scale => "scale",
         })
     }
 }
@@ -387,6 +401,12 @@ impl fmt::Display for Error {
                 f,
                 "axis {axis} with {extent} elements cannot reflect {padding}, at most {}",
                 extent.saturating_sub(1)
+            Self::ZeroPoint { arg, zero } => {
+                write!(f, "{arg}: zero point {zero} is out of the type's range")
+            }
+            Self::Multiplier { channel } => write!(
+                f,
+                "multiplier {channel} is negative, or its shift out of range"
             ),
         }
     }

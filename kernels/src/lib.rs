@@ -26,6 +26,7 @@
 //! | [`norm`], [`batch_norm`], [`cluster`], [`dropout`] | normalisation, k-means, dropout |
 //! | [`elementwise`], [`reduce`], [`select`], [`layout`] | arithmetic with broadcasting, sums and maxima over axes, the largest, moving elements |
 //! | [`resize`], [`sample`] | images at other sizes, images at computed positions |
+//! | [`packed`], [`mixed`], [`affine`] | dense and convolution with weights in other forms |
 //! | [`optim`], [`init`] | updates and initialisation |
 //! | [`axes`] | extents of up to six axes |
 //! | [`window`], [`exec`], [`arch`] | windows over images, who runs tasks, instruction sets |
@@ -48,11 +49,13 @@
 extern crate std;
 
 pub mod activation;
+pub mod affine;
 pub mod arch;
 pub mod axes;
 pub mod batch_norm;
 pub mod cluster;
 pub mod conv;
+mod decoded;
 pub mod dense;
 pub mod dropout;
 pub mod element;
@@ -66,7 +69,9 @@ mod long;
 pub mod loss;
 pub mod lut;
 pub mod norm;
+pub mod mixed;
 pub mod optim;
+pub mod packed;
 pub mod pool;
 mod real;
 pub mod reduce;

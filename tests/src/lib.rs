@@ -13,6 +13,7 @@ pub mod plain;
 pub mod tensors;
 pub mod threads;
 pub mod tolerance;
+pub mod windows;
 
 /// The README's programs are compiled and run.
 #[cfg(doctest)]
