@@ -19,9 +19,9 @@ use std::hint::black_box;
 
 /// As activations are stored.
 const FORWARD: Store = Store::Shift {
-        shift: 8,
-        rounding: Rounding::NearestEven,
-    };
+    shift: 8,
+    rounding: Rounding::NearestEven,
+};
 
 /// As errors are.
 fn backward() -> Store {

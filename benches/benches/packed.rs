@@ -13,18 +13,22 @@ use selvedge_kernels::mixed;
 use selvedge_kernels::optim::Gradient;
 use selvedge_kernels::packed::dense::{Input, Output};
 use selvedge_kernels::packed::{self, BLOCK, Format, Weights};
-use selvedge_kernels::requantize::{Activation, Epilogue, Store};
+use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Element, bf16, conv, f16};
 use std::hint::black_box;
 
-const STORE: Epilogue = Epilogue {
-    activation: Activation::Identity,
-    store: Store::Shift {
-        shift: 8,
-        rounding: Rounding::NearestEven,
-    },
+const STORE: Store = Store::Shift {
+    shift: 8,
+    rounding: Rounding::NearestEven,
 };
+
+fn epilogue<T: Element>() -> Epilogue<T> {
+    Epilogue {
+        store: STORE,
+        ..Epilogue::EXACT
+    }
+}
 
 fn dense_shape() -> dense::Shape {
     dense::Shape {
@@ -37,12 +41,11 @@ fn dense_shape() -> dense::Shape {
 fn conv_shape(groups: usize) -> conv::Shape {
     conv::Shape {
         batch: 4,
-        height: 16,
-        width: 16,
+        input: [16, 16],
         channels: 16,
         filters: if groups == 1 { 32 } else { groups },
         groups,
-        window: Window::square(3, 1, 1),
+        window: Window::uniform(3, 1, 1),
     }
 }
 
@@ -110,7 +113,8 @@ fn packed_layers<T: Input<i8> + Output<T, i8>>(c: &mut Criterion) {
             DENSE_MACS,
             || {
                 let x = black_box(&x);
-                packed::dense::forward(&Serial, shape, x, weights, bias, STORE, &mut y).unwrap();
+                packed::dense::forward(&Serial, shape, x, weights, bias, epilogue(), &mut y)
+                    .unwrap();
             },
         );
         measure(
@@ -142,7 +146,8 @@ fn packed_layers<T: Input<i8> + Output<T, i8>>(c: &mut Criterion) {
             CONV_MACS,
             || {
                 let x = black_box(&x);
-                packed::conv::forward(&Serial, shape, x, weights, bias, STORE, &mut y).unwrap();
+                packed::conv::forward(&Serial, shape, x, weights, bias, epilogue(), &mut y)
+                    .unwrap();
             },
         );
         measure(
@@ -181,8 +186,16 @@ where
         &name,
         DENSE_MACS,
         || {
-            mixed::dense_forward(&Serial, shape, black_box(&x), &weight, bias, STORE, &mut y)
-                .unwrap();
+            mixed::dense_forward(
+                &Serial,
+                shape,
+                black_box(&x),
+                &weight,
+                bias,
+                epilogue(),
+                &mut y,
+            )
+            .unwrap();
         },
     );
     measure(
@@ -219,7 +232,16 @@ where
     let mut dw = vec![0i64; weight.len()];
     let kernel = |verb: &str| format!("mixed conv2d {verb} 4x16x16x16 3x3 32");
     measure(c, &kernel("forward"), &name, CONV_MACS, || {
-        mixed::conv_forward(&Serial, shape, black_box(&x), &weight, bias, STORE, &mut y).unwrap();
+        mixed::conv_forward(
+            &Serial,
+            shape,
+            black_box(&x),
+            &weight,
+            bias,
+            epilogue(),
+            &mut y,
+        )
+        .unwrap();
     });
     measure(c, &kernel("input gradient"), &name, CONV_MACS, || {
         mixed::conv_backward_input(&Serial, shape, black_box(&dy), &weight, STORE, &mut dx)

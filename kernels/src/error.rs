@@ -146,6 +146,7 @@ pub enum Error {
         padding: usize,
         /// Its extent; at most one less can be reflected.
         extent: usize,
+    },
     /// The zero point of `arg` is no number of its type.
     ZeroPoint {
         /// The argument.
@@ -401,6 +402,7 @@ impl fmt::Display for Error {
                 f,
                 "axis {axis} with {extent} elements cannot reflect {padding}, at most {}",
                 extent.saturating_sub(1)
+            ),
             Self::ZeroPoint { arg, zero } => {
                 write!(f, "{arg}: zero point {zero} is out of the type's range")
             }

@@ -96,18 +96,18 @@ pub fn range(accumulators: &[i128]) -> u32 {
 #[must_use]
 pub fn nearest(shift: i32) -> Store {
     Store::Shift {
-            shift,
-            rounding: Rounding::NearestEven,
-        }
+        shift,
+        rounding: Rounding::NearestEven,
+    }
 }
 
 /// An store that shifts, by the words of a seed.
 #[must_use]
 pub fn by_words(shift: i32, words: Words) -> Store {
     Store::Shift {
-            shift,
-            rounding: Rounding::Stochastic(words),
-        }
+        shift,
+        rounding: Rounding::Stochastic(words),
+    }
 }
 
 /// An store that stores nothing.

@@ -7,9 +7,9 @@ use selvedge_kernels::window::Window;
 /// A shape with extents at which the dilated kernel just fits or has some room; groups up to depthwise.
 #[must_use]
 pub fn random_shape(noise: &mut Noise) -> Shape {
-    let mut window = Window::square(1, 1, 0);
+    let mut window = Window::uniform(1, 1, 0);
     let mut extents = [0; 2];
-    for axis in 0..2 {
+    for (axis, extent) in extents.iter_mut().enumerate() {
         let (kernel, dilation) = (1 + noise.below(3), 1 + noise.below(2));
         window.kernel[axis] = kernel;
         window.dilation[axis] = dilation;
@@ -17,7 +17,7 @@ pub fn random_shape(noise: &mut Noise) -> Shape {
         window.padding[axis] = [noise.below(3), noise.below(3)];
         let [before, after] = window.padding[axis];
         let span = (kernel - 1) * dilation + 1;
-        extents[axis] = (span + noise.below(9))
+        *extent = (span + noise.below(9))
             .saturating_sub(before + after)
             .max(1);
     }
@@ -26,8 +26,7 @@ pub fn random_shape(noise: &mut Noise) -> Shape {
     let group_channels = [1, 3, 37][noise.below(3)];
     Shape {
         batch: 1 + noise.below(2),
-        height: extents[0],
-        width: extents[1],
+        input: [extents[0], extents[1]],
         channels: groups * group_channels,
         filters: groups * (1 + noise.below(3)),
         groups,
@@ -49,7 +48,7 @@ pub fn filter_len(shape: &Shape) -> usize {
 pub fn lens(shape: &Shape) -> [usize; 2] {
     let [rows, columns] = shape.outputs().unwrap();
     [
-        shape.batch * shape.height * shape.width * shape.channels,
+        shape.batch * shape.input[0] * shape.input[1] * shape.channels,
         shape.batch * rows * columns * shape.filters,
     ]
 }
@@ -77,11 +76,11 @@ pub fn products(shape: &Shape, mut visit: impl FnMut(usize, usize, usize)) {
             for tap in 0..window.kernel[0] * window.kernel[1] {
                 let y = cell(0, r, tap / window.kernel[1]);
                 let x = cell(1, c, tap % window.kernel[1]);
-                if y >= shape.height || x >= shape.width {
+                if y >= shape.input[0] || x >= shape.input[1] {
                     continue;
                 }
                 for k in 0..channels {
-                    let input = ((n * shape.height + y) * shape.width + x) * shape.channels
+                    let input = ((n * shape.input[0] + y) * shape.input[1] + x) * shape.channels
                         + o / filters * channels
                         + k;
                     let weight = o * filter_len(shape) + tap * channels + k;

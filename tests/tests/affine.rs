@@ -156,8 +156,7 @@ where
     };
     let shape = conv::Shape {
         batch,
-        height,
-        width,
+        input: [height, width],
         channels,
         filters,
         groups,
@@ -355,8 +354,7 @@ fn layers_of_mlperf_tiny_are_those_of_tensorflow_lite() {
                 let groups = channels / per_group;
                 let shape = conv::Shape {
                     batch: 1,
-                    height,
-                    width,
+                    input: [height, width],
                     channels,
                     filters,
                     groups,
@@ -488,12 +486,11 @@ fn refusals_say_what_and_write_nothing() {
     );
     let shape = conv::Shape {
         batch: 1,
-        height: 3,
-        width: 3,
+        input: [3, 3],
         channels: 2,
         filters: 4,
         groups: 2,
-        window: Window::square(2, 1, 0),
+        window: Window::uniform(2, 1, 0),
     };
     let q = Quantization::new::<i8>(&multipliers);
     let mut forward = |shape, x: usize, w: usize, b: usize, q: &Quantization<'_>, y: usize| {
@@ -523,7 +520,7 @@ fn refusals_say_what_and_write_nothing() {
         length(Arg::Scale, 4, 2)
     );
     let wide = conv::Shape {
-        window: Window::square(4, 1, 0),
+        window: Window::uniform(4, 1, 0),
         ..shape
     };
     assert_eq!(

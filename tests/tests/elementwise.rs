@@ -215,8 +215,7 @@ fn integer_gradients_are_the_model<T: Element>() {
                 });
                 assert_stores::<T>(&place, &want, |store, dx| {
                     let exec = Threads(3);
-                    elementwise::backward(&exec, operation, side, a, b, y, &dy, store, dx)
-                        .unwrap()
+                    elementwise::backward(&exec, operation, side, a, b, y, &dy, store, dx).unwrap()
                 });
             }
         }
@@ -386,10 +385,8 @@ fn gradients_of_operations_are_the_differences() {
                 };
                 let (x, z) = (operand(&a, a_shape, 0), operand(&b, b_shape, 0));
                 let store = Store::EXACT;
-                elementwise::backward(
-                    &Serial, operation, side, x, z, y, &weights, store, &mut dx,
-                )
-                .unwrap();
+                elementwise::backward(&Serial, operation, side, x, z, y, &weights, store, &mut dx)
+                    .unwrap();
                 // Third derivatives of quotients: at most 6 / 1.5^4, each of up to 36 terms.
                 let limit = tolerance::LINEAR_DIFFERENCE + 36.0 * 1.2 * 1e-8 / 6.0;
                 assert_close(&place, &central(own, loss), &dx, limit);

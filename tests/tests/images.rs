@@ -351,8 +351,7 @@ fn sampled_integers_are_the_model<T: Element>() {
                     sample::forward(&exec, shape, &x, positions, store, out).unwrap()
                 });
                 assert_stores::<T>(&format!("dp {place}"), &dp, |store, dp| {
-                    sample::backward_positions(&exec, shape, &x, positions, &dy, store, dp)
-                        .unwrap()
+                    sample::backward_positions(&exec, shape, &x, positions, &dy, store, dp).unwrap()
                 });
             }
             let mut scratch = vec![Default::default(); sample::scratch_len(shape).unwrap()];

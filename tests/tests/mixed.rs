@@ -4,13 +4,14 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use selvedge_kernels::activation::Activation;
 use selvedge_kernels::dense::{self, Bias};
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::mixed::{self, Activation as MixedWith};
 use selvedge_kernels::optim::{Gradient, Parameter, Rate, Role, Sgd};
-use selvedge_kernels::requantize::{Activation, Epilogue, Store};
+use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Arg, Element, Error, conv};
@@ -31,10 +32,11 @@ fn elements<T: Element>(noise: &mut Noise, n: usize) -> Vec<T> {
         .collect()
 }
 
-fn store(shift: i32, rounding: Rounding) -> Epilogue {
+fn store<A: Element>(shift: i32, rounding: Rounding) -> Epilogue<A> {
     let store = Store::Shift { shift, rounding };
     Epilogue {
         activation: Activation::Identity,
+        exponent: 0,
         store,
     }
 }
@@ -75,16 +77,31 @@ where
                 mixed::dense_forward(&Threads(3), shape, &x, &weight, bias, epilogue, &mut got);
             assert_eq!(
                 range,
-                dense::forward(&Serial, shape, &x, &wide, bias, epilogue, &mut want)
+                dense::forward(
+                    &Serial,
+                    shape,
+                    &x,
+                    &wide,
+                    bias,
+                    epilogue,
+                    &mut want,
+                    &mut []
+                )
             );
             assert_eq!(got, want, "{name} {shape:?}: forward");
         }
         let (mut got, mut want) = (vec![A::ZERO; x.len()], vec![A::ZERO; x.len()]);
-        let range =
-            mixed::dense_backward_input(&Threads(2), shape, &dy, &weight, stochastic, &mut got);
+        let range = mixed::dense_backward_input(
+            &Threads(2),
+            shape,
+            &dy,
+            &weight,
+            stochastic.store,
+            &mut got,
+        );
         assert_eq!(
             range,
-            dense::backward_input(&Serial, shape, &dy, &wide, stochastic, &mut want)
+            dense::backward_input(&Serial, shape, &dy, &wide, stochastic.store, &mut want)
         );
         assert_eq!(got, want, "{name} {shape:?}: input gradient");
         let (mut got, mut want) = (
@@ -114,15 +131,30 @@ where
             mixed::conv_forward(&Threads(3), shape, &x, &weight, bias, stochastic, &mut got);
         assert_eq!(
             range,
-            conv::forward(&Serial, shape, &x, &wide, bias, stochastic, &mut want)
+            conv::forward(
+                &Serial,
+                shape,
+                &x,
+                &wide,
+                bias,
+                stochastic,
+                &mut want,
+                &mut []
+            )
         );
         assert_eq!(got, want, "{name} {shape:?}: forward");
         let (mut got, mut want) = (vec![A::ZERO; x_len], vec![A::ZERO; x_len]);
-        let range =
-            mixed::conv_backward_input(&Threads(2), shape, &dy, &weight, stochastic, &mut got);
+        let range = mixed::conv_backward_input(
+            &Threads(2),
+            shape,
+            &dy,
+            &weight,
+            stochastic.store,
+            &mut got,
+        );
         assert_eq!(
             range,
-            conv::backward_input(&Serial, shape, &dy, &wide, stochastic, &mut want)
+            conv::backward_input(&Serial, shape, &dy, &wide, stochastic.store, &mut want)
         );
         assert_eq!(got, want, "{name} {shape:?}: input gradient");
         let (mut got, mut want) = (
@@ -187,12 +219,11 @@ fn updates_are_those_of_eight_bit_parameters() {
             // the filter gradient of a 1x1 convolution is another way to the same sums.
             let conv = conv::Shape {
                 batch: 1,
-                height: 2,
-                width: 4,
+                input: [2, 4],
                 channels: 20,
                 filters: 5,
                 groups: 1,
-                window: Window::square(1, 1, 0),
+                window: Window::uniform(1, 1, 0),
             };
             mixed::conv_backward_weight(conv, &x, &dy, &mut gradient).unwrap();
         }
@@ -229,7 +260,7 @@ fn gradients_point_where_those_of_floats_do() {
     let w: Vec<f64> = weight.iter().map(|&w| f64::from(w) / 128.0).collect();
     let stored = |x: &[f64]| -> Vec<i16> { x.iter().map(|x| i16::from_f64(x * 32767.0)).collect() };
     let (mut dx, mut dw) = (vec![0.0; x.len()], vec![0.0; w.len()]);
-    dense::backward_input(&Serial, shape, &dy, &w, Epilogue::EXACT, &mut dx).unwrap();
+    dense::backward_input(&Serial, shape, &dy, &w, Store::EXACT, &mut dx).unwrap();
     dense::backward_weight(shape, &x, &dy, &mut Gradient::<f64, f64>::Store(&mut dw)).unwrap();
     let (mut dx_q, mut dw_q) = (vec![0i16; x.len()], vec![0i64; w.len()]);
     let (x_q, dy_q) = (stored(&x), stored(&dy));
@@ -239,7 +270,7 @@ fn gradients_point_where_those_of_floats_do() {
         shape,
         &dy_q,
         &weight,
-        store(11, rounding),
+        store::<i16>(11, rounding).store,
         &mut dx_q,
     )
     .unwrap();
@@ -324,7 +355,14 @@ fn refusals_say_what_and_write_nothing() {
     };
     assert_eq!(forward(long, 10, 15, 1, 1), Err(refused));
     let mut backward = |dy: usize, w: usize, dx: usize| {
-        mixed::dense_backward_input(&Serial, shape, &x[..dy], &weight[..w], e, &mut out[..dx])
+        mixed::dense_backward_input(
+            &Serial,
+            shape,
+            &x[..dy],
+            &weight[..w],
+            e.store,
+            &mut out[..dx],
+        )
     };
     assert_eq!(backward(5, 15, 10), length(Arg::Dy, 6, 5));
     assert_eq!(backward(6, 16, 10), length(Arg::Weight, 15, 16));
@@ -344,12 +382,11 @@ fn refusals_say_what_and_write_nothing() {
 
     let shape = conv::Shape {
         batch: 1,
-        height: 3,
-        width: 3,
+        input: [3, 3],
         channels: 2,
         filters: 4,
         groups: 2,
-        window: Window::square(2, 1, 0),
+        window: Window::uniform(2, 1, 0),
     };
     let mut forward = |shape, x_len: usize, w: usize, b: usize, y: usize| {
         mixed::conv_forward(
@@ -367,7 +404,7 @@ fn refusals_say_what_and_write_nothing() {
     assert_eq!(forward(shape, 18, 16, 5, 16), length(Arg::Bias, 4, 5));
     assert_eq!(forward(shape, 18, 16, 4, 15), length(Arg::Out, 16, 15));
     let wide = conv::Shape {
-        window: Window::square(4, 1, 0),
+        window: Window::uniform(4, 1, 0),
         ..shape
     };
     assert_eq!(
@@ -388,7 +425,14 @@ fn refusals_say_what_and_write_nothing() {
         })
     );
     let mut backward = |dy: usize, w: usize, dx: usize| {
-        mixed::conv_backward_input(&Serial, shape, &x[..dy], &weight[..w], e, &mut out[..dx])
+        mixed::conv_backward_input(
+            &Serial,
+            shape,
+            &x[..dy],
+            &weight[..w],
+            e.store,
+            &mut out[..dx],
+        )
     };
     assert_eq!(backward(15, 16, 18), length(Arg::Dy, 16, 15));
     assert_eq!(backward(16, 15, 18), length(Arg::Weight, 16, 15));

@@ -4,12 +4,13 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use selvedge_kernels::activation::Activation;
 use selvedge_kernels::dense::{self, Bias};
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::packed::dense::{Input, Output};
 use selvedge_kernels::packed::{self, BLOCK, Format, Scale, Weights};
-use selvedge_kernels::requantize::{Activation, Epilogue, Store};
+use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Arg, Element, Error, bf16, conv, element, f16};
@@ -135,7 +136,14 @@ where
                 shift: 0,
             };
             dense::forward(
-                &Serial, shape, &x_wide, &weight, wide_bias, epilogue, &mut want,
+                &Serial,
+                shape,
+                &x_wide,
+                &weight,
+                wide_bias,
+                epilogue,
+                &mut want,
+                &mut [],
             )
             .unwrap();
             let bias = Bias {
@@ -154,21 +162,14 @@ where
             .unwrap();
             assert_eq!(bits(&out), bits(&narrow(&want)), "{name}: forward");
             let (mut dx, mut want) = (vec![T::ZERO; x.len()], vec![W::ZERO; x.len()]);
-            dense::backward_input(
-                &Serial,
-                shape,
-                &dy_wide,
-                &weight,
-                Epilogue::EXACT,
-                &mut want,
-            )
-            .unwrap();
+            dense::backward_input(&Serial, shape, &dy_wide, &weight, Store::EXACT, &mut want)
+                .unwrap();
             packed::dense::backward_input(
                 &Threads(2),
                 shape,
                 &dy,
                 packed.weights(),
-                Epilogue::EXACT,
+                Store::EXACT,
                 &mut dx,
             )
             .unwrap();
@@ -194,7 +195,14 @@ where
                 shift: 0,
             };
             conv::forward(
-                &Serial, shape, &x_wide, &weight, wide_bias, epilogue, &mut want,
+                &Serial,
+                shape,
+                &x_wide,
+                &weight,
+                wide_bias,
+                epilogue,
+                &mut want,
+                &mut [],
             )
             .unwrap();
             let bias = Bias {
@@ -213,21 +221,14 @@ where
             .unwrap();
             assert_eq!(bits(&out), bits(&narrow(&want)), "{name}: forward");
             let (mut dx, mut want) = (vec![T::ZERO; x_len], vec![W::ZERO; x_len]);
-            conv::backward_input(
-                &Serial,
-                shape,
-                &dy_wide,
-                &weight,
-                Epilogue::EXACT,
-                &mut want,
-            )
-            .unwrap();
+            conv::backward_input(&Serial, shape, &dy_wide, &weight, Store::EXACT, &mut want)
+                .unwrap();
             packed::conv::backward_input(
                 &Threads(2),
                 shape,
                 &dy,
                 packed.weights(),
-                Epilogue::EXACT,
+                Store::EXACT,
                 &mut dx,
             )
             .unwrap();
@@ -328,12 +329,11 @@ where
             if is_dense {
                 shape = conv::Shape {
                     batch: 1 + noise.below(9),
-                    height: 1,
-                    width: 1,
+                    input: [1, 1],
                     channels: 1 + noise.below(100),
                     filters: 1 + noise.below(20),
                     groups: 1,
-                    window: Window::square(1, 1, 0),
+                    window: Window::uniform(1, 1, 0),
                 };
             }
             let packed = Packed::new(&mut noise, format, shape.filters, filter_len(&shape), scale);
@@ -374,6 +374,7 @@ where
             for (activation, is_relu) in [(Activation::Identity, false), (Activation::Relu, true)] {
                 let epilogue = Epilogue {
                     activation,
+                    exponent: 0,
                     store: Store::Shift {
                         shift,
                         rounding: NEAREST,
@@ -422,6 +423,7 @@ where
             let shift = (128 - reach.leading_zeros()) as i32 - T::MAGNITUDE_BITS as i32;
             let epilogue = Epilogue {
                 activation: Activation::Identity,
+                exponent: 0,
                 store: Store::Shift {
                     shift,
                     rounding: NEAREST,
@@ -434,11 +436,18 @@ where
                     dense_shape,
                     &dy,
                     weights,
-                    epilogue,
+                    epilogue.store,
                     &mut dx,
                 )
             } else {
-                packed::conv::backward_input(&Threads(2), shape, &dy, weights, epilogue, &mut dx)
+                packed::conv::backward_input(
+                    &Threads(2),
+                    shape,
+                    &dy,
+                    weights,
+                    epilogue.store,
+                    &mut dx,
+                )
             };
             let want = stored::<T>(&dx_acc, drop, |_| 0, shift, false);
             assert_eq!((exact(&dx), range.unwrap()), want, "{name}: input gradient");
@@ -492,6 +501,7 @@ fn eight_bit_layers_give_the_bytes_of_decoded_weights() {
         let rounding = Rounding::Stochastic(Words::new(3, 1, 2));
         let epilogue = Epilogue {
             activation: Activation::Identity,
+            exponent: 0,
             store: Store::Shift { shift: 7, rounding },
         };
         let bias = Bias {
@@ -499,7 +509,17 @@ fn eight_bit_layers_give_the_bytes_of_decoded_weights() {
             shift: 2,
         };
         let (mut got, mut want) = (vec![0i16; 54], vec![0i16; 54]);
-        let range = dense::forward(&Serial, shape, &x, &weight, bias, epilogue, &mut want).unwrap();
+        let range = dense::forward(
+            &Serial,
+            shape,
+            &x,
+            &weight,
+            bias,
+            epilogue,
+            &mut want,
+            &mut [],
+        )
+        .unwrap();
         let packed_range = packed::dense::forward(
             &Serial,
             shape,
@@ -513,13 +533,13 @@ fn eight_bit_layers_give_the_bytes_of_decoded_weights() {
         assert_eq!((got, packed_range), (want, range), "{format:?}");
         let (mut got, mut want) = (vec![0i8; x.len()], vec![0i8; x.len()]);
         let range =
-            dense::backward_input(&Serial, shape, &dy, &weight, epilogue, &mut want).unwrap();
+            dense::backward_input(&Serial, shape, &dy, &weight, epilogue.store, &mut want).unwrap();
         let packed_range = packed::dense::backward_input(
             &Serial,
             shape,
             &dy,
             packed.weights(),
-            epilogue,
+            epilogue.store,
             &mut got,
         )
         .unwrap();
@@ -595,15 +615,8 @@ fn input_gradients_are_derivatives() {
             y.iter().zip(&dy).map(|(y, d)| y * d).sum()
         };
         let mut dx = vec![0.0; x_len];
-        packed::conv::backward_input(
-            &Serial,
-            shape,
-            &dy,
-            packed.weights(),
-            Epilogue::EXACT,
-            &mut dx,
-        )
-        .unwrap();
+        packed::conv::backward_input(&Serial, shape, &dy, packed.weights(), Store::EXACT, &mut dx)
+            .unwrap();
         for i in 0..x_len.min(60) {
             let mut at = x.clone();
             at[i] = x[i] + 1e-4;
@@ -651,7 +664,7 @@ fn nan_reaches_floats_and_is_zero_in_integers() {
         shape,
         &[0.0, 1.0, 0.0],
         weights,
-        Epilogue::EXACT,
+        Store::EXACT,
         &mut dx,
     )
     .unwrap();
@@ -674,6 +687,7 @@ fn nan_reaches_floats_and_is_zero_in_integers() {
     let shift = -weights.unit::<i16>(2).unwrap();
     let epilogue = Epilogue {
         activation: Activation::Identity,
+        exponent: 0,
         store: Store::Shift {
             shift,
             rounding: NEAREST,
@@ -759,7 +773,7 @@ fn refusals_say_what_and_write_nothing() {
     assert_eq!(weights.unit::<i16>(1 << 30), Ok(0), "48 bits fit");
     let mut dx = [7i8; 10];
     let mut backward = |dy: &[i8], n: usize| {
-        packed::dense::backward_input(&Serial, shape, dy, weights, e, &mut dx[..n])
+        packed::dense::backward_input(&Serial, shape, dy, weights, e.store, &mut dx[..n])
     };
     assert_eq!(backward(&x[..5], 10), length(Arg::Dy, 6, 5));
     assert_eq!(backward(&x[..6], 9), length(Arg::Dx, 10, 9));
@@ -767,12 +781,11 @@ fn refusals_say_what_and_write_nothing() {
 
     let shape = conv::Shape {
         batch: 1,
-        height: 3,
-        width: 3,
+        input: [3, 3],
         channels: 5,
         filters: 3,
         groups: 1,
-        window: Window::square(1, 1, 0),
+        window: Window::uniform(1, 1, 0),
     };
     let (x, mut out) = ([1i8; 45], [7i8; 27]);
     let mut forward = |shape, x: &[i8], n: usize| {
@@ -781,7 +794,7 @@ fn refusals_say_what_and_write_nothing() {
     assert_eq!(forward(shape, &x[..44], 27), length(Arg::X, 45, 44));
     assert_eq!(forward(shape, &x, 26), length(Arg::Out, 27, 26));
     let wide = conv::Shape {
-        window: Window::square(4, 1, 0),
+        window: Window::uniform(4, 1, 0),
         ..shape
     };
     assert_eq!(
@@ -793,7 +806,7 @@ fn refusals_say_what_and_write_nothing() {
         })
     );
     let wrong = conv::Shape {
-        window: Window::square(2, 1, 0),
+        window: Window::uniform(2, 1, 0),
         ..shape
     };
     assert_eq!(forward(wrong, &x, 12), length(Arg::Weight, 20, 5));
@@ -808,7 +821,7 @@ fn refusals_say_what_and_write_nothing() {
     );
     let mut dx = [7i8; 45];
     let mut backward = |dy: &[i8], n: usize| {
-        packed::conv::backward_input(&Serial, shape, dy, weights, e, &mut dx[..n])
+        packed::conv::backward_input(&Serial, shape, dy, weights, e.store, &mut dx[..n])
     };
     assert_eq!(backward(&x[..26], 45), length(Arg::Dy, 27, 26));
     assert_eq!(backward(&x[..27], 44), length(Arg::Dx, 45, 44));

@@ -27,8 +27,7 @@ impl Extents {
     pub(crate) fn new(shape: Shape) -> Result<Self> {
         let Shape {
             batch,
-            height,
-            width,
+            input: [height, width],
             channels,
             filters,
             groups,
@@ -54,7 +53,7 @@ impl Extents {
         let filter_len = Arg::Shape.product(&[cells, group[0]])?;
         Arg::Shape.product(&[filters, filter_len])?;
         let backward_len = Arg::Shape.product(&[cells, group[1]])?;
-        let [rows, columns] = window.axes();
+        let [_, rows, columns] = window.axes();
         Ok(Self {
             shape,
             out,
@@ -69,8 +68,7 @@ impl Extents {
     pub(crate) fn check_x(&self, arg: Arg, len: usize) -> Result<()> {
         let Shape {
             batch,
-            height,
-            width,
+            input: [height, width],
             channels,
             ..
         } = self.shape;
@@ -89,7 +87,7 @@ impl Extents {
 
     /// Elements of a row of input cells.
     pub(crate) fn x_row_len(&self) -> usize {
-        self.shape.width * self.shape.channels
+        self.shape.input[1] * self.shape.channels
     }
 }
 
@@ -204,8 +202,7 @@ impl<P: Products, F: Finish<P::Acc, O>, O> Kernel for Forward<'_, P, F, O> {
             ..
         } = self.extents;
         let Shape {
-            height,
-            width,
+            input: [height, width],
             channels,
             filters,
             ..
@@ -319,8 +316,7 @@ impl<P: Products, F: Finish<P::Acc, O>, O> Kernel for Backward<'_, P, F, O> {
             ..
         } = self.extents;
         let Shape {
-            height,
-            width,
+            input: [height, width],
             channels,
             filters,
             groups,

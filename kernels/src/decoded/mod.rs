@@ -14,7 +14,7 @@ use crate::arch::Isa;
 use crate::dense::Bias;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude};
-use crate::requantize::Epilogue;
+use crate::requantize::{Epilogue, Store};
 
 pub(crate) use floats::Floats;
 pub(crate) use integers::{Integers, Plain};
@@ -88,11 +88,11 @@ pub(crate) trait Source: Copy + Sync {
 pub struct Shared<'a, T: Element> {
     bias: &'a [T::Bias],
     bias_shift: i32,
-    epilogue: Epilogue,
+    epilogue: Epilogue<T>,
 }
 
 impl<'a, T: Element> Shared<'a, T> {
-    pub(crate) fn new(bias: Bias<'a, T>, epilogue: Epilogue) -> Self {
+    pub(crate) fn new(bias: Bias<'a, T>, epilogue: Epilogue<T>) -> Self {
         Self {
             bias: bias.values,
             bias_shift: bias.shift,
@@ -100,11 +100,14 @@ impl<'a, T: Element> Shared<'a, T> {
         }
     }
 
-    pub(crate) fn without_bias(epilogue: Epilogue) -> Self {
+    pub(crate) fn without_bias(store: Store) -> Self {
         Self {
             bias: &[],
             bias_shift: 0,
-            epilogue,
+            epilogue: Epilogue {
+                store,
+                ..Epilogue::EXACT
+            },
         }
     }
 }
@@ -129,7 +132,9 @@ impl<T: Element, O: Output<T>> Finish<T::Acc, O> for Shared<'_, T> {
 
     #[inline(always)]
     fn store(&self, acc: T::Acc, _: usize, element: u32, range: &mut Self::Range, out: &mut O) {
-        self.epilogue.apply::<T, O>(acc, element, range, out);
+        let out = core::slice::from_mut(out);
+        self.epilogue
+            .block(&mut [acc], element, range, out, &mut []);
     }
 
     #[inline(always)]

@@ -33,7 +33,7 @@ use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::optim::Gradient;
-use crate::requantize::Epilogue;
+use crate::requantize::{Epilogue, Store};
 
 use weight::{ConvGradient, DenseGradient};
 
@@ -47,7 +47,7 @@ const MAX_PRODUCTS: usize = 1 << 31;
 /// | `x` | `[N, I]` | activations |
 /// | `weight` | `[O, I]` | a row per output |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
-/// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
+/// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`] |
 ///
 /// Returns the bit length of the largest activated accumulator, whose exponent is that of `x` plus that
 /// of `weight`. Exact up to the epilogue.
@@ -62,7 +62,7 @@ pub fn dense_forward<A: Activation<W>, W: Element>(
     x: &[A],
     weight: &[W],
     bias: Bias<'_, A>,
-    epilogue: Epilogue,
+    epilogue: Epilogue<A>,
     out: &mut [A],
 ) -> Result<u32> {
     let dense::Shape {
@@ -109,7 +109,7 @@ pub fn dense_backward_input<A: Activation<W>, W: Element>(
     shape: dense::Shape,
     dy: &[A],
     weight: &[W],
-    epilogue: Epilogue,
+    store: Store,
     dx: &mut [A],
 ) -> Result<u32> {
     let dense::Shape {
@@ -128,7 +128,7 @@ pub fn dense_backward_input<A: Activation<W>, W: Element>(
             x: dy.get(first * outputs..).unwrap_or_default(),
             weights: weight,
             drop: 0,
-            finish: Shared::without_bias(epilogue),
+            finish: Shared::without_bias(store),
             first: (first * inputs) as u32,
             out: dx,
         })
@@ -186,7 +186,7 @@ where
 /// | `x` | `[N, H, W, C]` | activations |
 /// | `weight` | `[O, kernel rows, kernel columns, C / groups]` | filters |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
-/// | `out` | `[N, rows, columns, O]` | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
+/// | `out` | `[N, rows, columns, O]` | overwritten, or untouched by [`Store::Measure`] |
 ///
 /// Returns: as [`dense_forward`].
 ///
@@ -200,7 +200,7 @@ pub fn conv_forward<A: Activation<W>, W: Element>(
     x: &[A],
     weight: &[W],
     bias: Bias<'_, A>,
-    epilogue: Epilogue,
+    epilogue: Epilogue<A>,
     out: &mut [A],
 ) -> Result<u32> {
     let extents = check_conv(shape)?;
@@ -245,7 +245,7 @@ pub fn conv_backward_input<A: Activation<W>, W: Element>(
     shape: conv::Shape,
     dy: &[A],
     weight: &[W],
-    epilogue: Epilogue,
+    store: Store,
     dx: &mut [A],
 ) -> Result<u32> {
     let extents = check_conv(shape)?;
@@ -258,7 +258,7 @@ pub fn conv_backward_input<A: Activation<W>, W: Element>(
             x: dy,
             weights: weight,
             drop: 0,
-            finish: Shared::without_bias(epilogue),
+            finish: Shared::without_bias(store),
             first,
             out: dx,
         })

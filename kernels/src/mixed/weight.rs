@@ -75,8 +75,7 @@ impl<A: Element<Acc = i64>, W: Element> ConvGradient<'_, '_, A, W> {
         } = self.extents;
         let Shape {
             batch,
-            height,
-            width,
+            input: [height, width],
             channels,
             filters,
             ..

@@ -9,7 +9,7 @@ use crate::dense::Bias;
 use crate::element::{self, Element};
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
-use crate::requantize::Epilogue;
+use crate::requantize::{Epilogue, Store};
 use core::marker::PhantomData;
 use half::{bf16, f16};
 
@@ -21,7 +21,7 @@ use half::{bf16, f16};
 /// | `x` | `[N, H, W, C]` | activations: `i8`, `u8`, `i16`, `u16` with power-of-two scales, floats with any |
 /// | `weights` | `[O, filter]` | frozen |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
-/// | `out` | `[N, rows, columns, O]` | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
+/// | `out` | `[N, rows, columns, O]` | overwritten, or untouched by [`Store::Measure`] |
 ///
 /// Returns and numbers: as [`dense::forward`], a filter's elements being the terms.
 ///
@@ -35,7 +35,7 @@ pub fn forward<T: dense::Input<S>, S: Scale, O: dense::Output<T, S>>(
     x: &[T],
     weights: Weights<'_, S>,
     bias: Bias<'_, T>,
-    epilogue: Epilogue,
+    epilogue: Epilogue<T>,
     out: &mut [O],
 ) -> Result<u32> {
     let extents = Extents::new(shape)?;
@@ -84,7 +84,7 @@ pub fn backward_input<T: dense::Input<S>, S: Scale>(
     shape: Shape,
     dy: &[T],
     weights: Weights<'_, S>,
-    epilogue: Epilogue,
+    store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
     let extents = Extents::new(shape)?;
@@ -98,7 +98,7 @@ pub fn backward_input<T: dense::Input<S>, S: Scale>(
             x: dy,
             weights,
             drop,
-            finish: Shared::without_bias(epilogue),
+            finish: Shared::without_bias(store),
             first,
             out: dx,
         })

@@ -6,7 +6,7 @@ use crate::dense::{Bias, Shape};
 use crate::element::{self, Element};
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
-use crate::requantize::Epilogue;
+use crate::requantize::{Epilogue, Store};
 use core::marker::PhantomData;
 use half::{bf16, f16};
 
@@ -18,7 +18,7 @@ use half::{bf16, f16};
 /// | `x` | `[N, I]` | activations: `i8`, `u8`, `i16`, `u16` with power-of-two scales, floats with any |
 /// | `weights` | `[O, I]` | frozen |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
-/// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
+/// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`] |
 ///
 /// Returns the bit length of the largest activated accumulator (0 for floats). The exponent of
 /// integer accumulators is that of `x` plus [`Weights::unit`] for `I` terms. `f32` and `f64` results
@@ -51,7 +51,7 @@ pub fn forward<T: Input<S>, S: Scale, O: Output<T, S>>(
     x: &[T],
     weights: Weights<'_, S>,
     bias: Bias<'_, T>,
-    epilogue: Epilogue,
+    epilogue: Epilogue<T>,
     out: &mut [O],
 ) -> Result<u32> {
     let Shape {
@@ -98,7 +98,7 @@ pub fn backward_input<T: Input<S>, S: Scale>(
     shape: Shape,
     dy: &[T],
     weights: Weights<'_, S>,
-    epilogue: Epilogue,
+    store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
     let Shape {
@@ -116,7 +116,7 @@ pub fn backward_input<T: Input<S>, S: Scale>(
             x: dy.get(first * outputs..).unwrap_or_default(),
             weights,
             drop,
-            finish: Shared::without_bias(epilogue),
+            finish: Shared::without_bias(store),
             first: (first * inputs) as u32,
             out: dx,
         })

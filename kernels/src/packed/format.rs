@@ -206,7 +206,7 @@ impl Format {
             Self::Int4 => whole(-8.0, 7.0) as u8 & 15,
             Self::Int2 => whole(-2.0, 1.0) as u8 & 3,
             Self::Ternary => (whole(-1.0, 1.0) + 1) as u8,
-            Self::Binary => u8::from(!(value < 0.0)),
+            Self::Binary => u8::from(value >= 0.0 || value.is_nan()),
         }
     }
 
