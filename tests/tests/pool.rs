@@ -446,3 +446,52 @@ fn average_gradients_are_the_differences() {
         gradients_are_the_differences(&adaptive, &windows, &format!("{adaptive:?}"));
     }
 }
+
+/// The gradient of integers, rounded stochastically at the exponent that its range asks for, against that
+/// of the same numbers.
+fn points_the_same_way<T: Element>(
+    layer: &(impl Average<T> + Average<f64>),
+    windows: &Windows,
+) -> f64 {
+    let mut noise = Noise::new(403);
+    let [x_len, y_len] = windows.lens();
+    let largest = 2f64.powi(T::MAGNITUDE_BITS as i32) - 1.0;
+    let numbers = noise.vector(y_len, largest);
+    let dy: Vec<T> = numbers.iter().map(|&d| T::from_f64(d)).collect();
+    let exact: Vec<f64> = dy.iter().map(|d| d.to_f64()).collect();
+    let (mut got, mut want) = (vec![T::ZERO; x_len], vec![0.0; x_len]);
+    let range = layer.backward(&dy, Store::Measure, &mut got);
+    let store = Store::Shift {
+        shift: range as i32 - T::MAGNITUDE_BITS as i32,
+        rounding: Rounding::Stochastic(Words::new(5, 2, 5)),
+    };
+    layer.backward(&dy, store, &mut got);
+    layer.backward(&exact, Store::EXACT, &mut want);
+    let got: Vec<f64> = got.iter().map(|d| d.to_f64()).collect();
+    inner(&got, &want) / (inner(&got, &got) * inner(&want, &want)).sqrt()
+}
+
+#[test]
+fn integer_gradients_point_the_same_way() {
+    let shape = Shape {
+        batch: 4,
+        input: [9, 8],
+        channels: 5,
+        window: Window::uniform(3, 2, 1),
+    };
+    let adaptive = Adaptive {
+        batch: 4,
+        input: [9, 8],
+        channels: 5,
+        output: [4, 5],
+    };
+    for padding in [Padding::Counted, Padding::NotCounted] {
+        let (layer, windows) = ((shape, padding), Windows::sliding(shape, padding));
+        assert!(points_the_same_way::<i8>(&layer, &windows) >= tolerance::COSINE_8_BITS.0);
+        assert!(points_the_same_way::<u16>(&layer, &windows) >= tolerance::COSINE_16_BITS.0);
+    }
+    let windows = Windows::adaptive(adaptive);
+    assert!(points_the_same_way::<u8>(&adaptive, &windows) >= tolerance::COSINE_8_BITS.0);
+    assert!(points_the_same_way::<i16>(&adaptive, &windows) >= tolerance::COSINE_16_BITS.0);
+    assert!(points_the_same_way::<i32>(&adaptive, &windows) >= tolerance::COSINE_32_BITS.0);
+}
