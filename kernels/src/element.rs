@@ -3,7 +3,10 @@
 use crate::arch::Isa;
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
-use crate::{activation, conv, dense, fixed, init, loss, pool, scale};
+use crate::{
+    activation, batch_norm, cluster, conv, dense, dropout, fixed, init, loss, norm, pool, scale,
+    softmax,
+};
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
 
@@ -135,6 +138,11 @@ pub trait Element:
     + conv::Kernels
     + pool::Kernels
     + loss::Kernels
+    + softmax::Kernels
+    + norm::Kernels
+    + batch_norm::Kernels
+    + cluster::Kernels
+    + dropout::Kernels
     + init::Uniform
     + private::Sealed
 {

@@ -62,6 +62,32 @@ pub enum Error {
         /// Number of classes; labels run from 0 to `classes - 1`.
         classes: usize,
     },
+    /// The number `arg` is outside what the kernel is defined for: its documentation says the range.
+    Value {
+        /// The argument.
+        arg: Arg,
+    },
+    /// Nothing of row `row` is allowed by the mask.
+    AllMasked {
+        /// Row in the batch.
+        row: usize,
+    },
+    /// Item `item` of the clusters is beyond the `items` there are, or named twice.
+    Cluster {
+        /// The item's number.
+        item: usize,
+        /// Number of items; they run from 0 to `items - 1`.
+        items: usize,
+    },
+    /// `arg` has `got` values for each statistic; it takes `least`.
+    Few {
+        /// The argument.
+        arg: Arg,
+        /// Values that were given.
+        got: usize,
+        /// Values that are needed.
+        least: usize,
+    },
 }
 
 /// The argument that an [`Error`] speaks of.
@@ -98,6 +124,46 @@ pub enum Arg {
     Order,
     /// What an activation keeps for its backward pass.
     Slope,
+    /// Memory that a kernel works in.
+    Scratch,
+    /// Which elements take part.
+    Mask,
+    /// What logits are divided by.
+    Temperature,
+    /// The parameter of entmax.
+    Alpha,
+    /// The items of adaptive softmax in their clusters.
+    Clusters,
+    /// Where Huber's loss turns from squares to distances.
+    Delta,
+    /// The share of a label that all classes get.
+    Smoothing,
+    /// The weights of samples.
+    SampleWeights,
+    /// Gains of a normalisation.
+    Gamma,
+    /// Its biases.
+    Beta,
+    /// What is added to a variance.
+    Epsilon,
+    /// Statistics of rows or channels.
+    Statistics,
+    /// Sums of errors over the rows of each channel.
+    Sums,
+    /// Running statistics.
+    Running,
+    /// Share of a batch in running statistics.
+    Momentum,
+    /// What inference does to each channel.
+    Transform,
+    /// Centres of clusters.
+    Centres,
+    /// Share of each cluster in each row.
+    Shares,
+    /// Gradient of the loss with respect to logits.
+    Scores,
+    /// A probability.
+    Probability,
 }
 
 impl Arg {
@@ -152,6 +218,26 @@ impl fmt::Display for Arg {
             Self::Target => "target",
             Self::Order => "order",
             Self::Slope => "slope",
+            Self::Scratch => "scratch",
+            Self::Mask => "mask",
+            Self::Temperature => "temperature",
+            Self::Alpha => "alpha",
+            Self::Clusters => "clusters",
+            Self::Delta => "delta",
+            Self::Smoothing => "smoothing",
+            Self::SampleWeights => "sample weights",
+            Self::Gamma => "gamma",
+            Self::Beta => "beta",
+            Self::Epsilon => "epsilon",
+            Self::Statistics => "statistics",
+            Self::Sums => "sums",
+            Self::Running => "running",
+            Self::Momentum => "momentum",
+            Self::Transform => "transform",
+            Self::Centres => "centres",
+            Self::Shares => "shares",
+            Self::Scores => "scores",
+            Self::Probability => "probability",
         })
     }
 }
@@ -191,6 +277,17 @@ impl fmt::Display for Error {
                     classes.saturating_sub(1)
                 )
             }
+            Self::AllMasked { row } => write!(f, "mask: nothing of row {row} is allowed"),
+            Self::Cluster { item, items } => write!(
+                f,
+                "clusters: item {item} is named twice, or not one of 0 to {}",
+                items.saturating_sub(1)
+            ),
+            Self::Value { arg } => write!(f, "{arg}: the number is out of range"),
+            Self::Few { arg, got, least } => write!(
+                f,
+                "{arg}: {got} values for each statistic, at least {least} are needed"
+            ),
         }
     }
 }

@@ -127,6 +127,109 @@ pub const fn isqrt_u128(n: u128) -> u128 {
     root
 }
 
+/// The reciprocal of a square root: `1/√v ≈ mantissa · 2^(places - 30)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InverseRoot {
+    /// Above 2^15 and at most 2^16; 0 for the root of 0.
+    pub mantissa: i32,
+    /// `j` in `docs/numerics.md`: -49 to 14.
+    pub places: i32,
+}
+
+impl InverseRoot {
+    /// Of a number of 28 or 29 bits more than `2^28 - 1`, and how far it was shifted.
+    const fn of(normal: u64, places: i32) -> Self {
+        let root = isqrt(normal) as u32; // 2^14 to 2^15 - 1
+        Self {
+            mantissa: match (1u32 << 30).checked_div(root) {
+                Some(mantissa) => mantissa as i32,
+                None => 0,
+            },
+            places,
+        }
+    }
+}
+
+/// `1/√v` as a mantissa and places, by one integer square root and one 32-bit division; both 0 for
+/// `v = 0`.
+///
+/// The relative error is between `-2^-15` (the floor of the division) and `2^-14 + 2^-28` (the
+/// floors of the root and of `v · 4^places`).
+///
+/// # Example
+/// ```
+/// let root = selvedge_kernels::fixed::rsqrt(9);
+/// let third = root.mantissa as f64 * 2f64.powi(root.places - 30);
+/// assert!((third - 1.0 / 3.0).abs() < 1.0 / 32_768.0);
+/// ```
+#[must_use]
+pub const fn rsqrt(v: u64) -> InverseRoot {
+    if v == 0 {
+        return InverseRoot {
+            mantissa: 0,
+            places: 0,
+        };
+    }
+    let places = (30 - bit_len(v) as i32) >> 1;
+    let normal = if places >= 0 {
+        v << (2 * places)
+    } else {
+        v >> (-2 * places)
+    };
+    InverseRoot::of(normal, places)
+}
+
+/// [`rsqrt`] for 128 bits.
+#[must_use]
+pub const fn rsqrt_u128(v: u128) -> InverseRoot {
+    if v >> 64 == 0 {
+        return rsqrt(v as u64);
+    }
+    let places = (30 - (128 - v.leading_zeros()) as i32) >> 1; // negative
+    InverseRoot::of((v >> (-2 * places)) as u64, places)
+}
+
+/// A divisor by which many numbers are divided: `1/n ≈ factor / 2^places`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reciprocal {
+    /// 2^31 or more; 0 for the divisor 0.
+    factor: u32,
+    /// 31 to 63.
+    places: u32,
+}
+
+impl Reciprocal {
+    /// `places = 31 + bit_len(n - 1)` and `factor = (2^places + n/2) / n`, with one division bit by
+    /// bit. The relative error is at most 2^-32; powers of two are exact. A divisor of 0 gives 0.
+    #[must_use]
+    pub const fn new(n: u32) -> Self {
+        let places = 31 + bit_len(n.saturating_sub(1) as u64);
+        let n = n as u64;
+        let (factor, _) = div_rem((1 << places) + (n >> 1), n);
+        Self {
+            factor: factor as u32, // below 2^32, as n > 2^(places - 32)
+            places,
+        }
+    }
+
+    /// `x / n · 2^fraction` to nearest even, for `|x|` below 2^95: off by at most half a unit and
+    /// 2^-32 of the quotient. Saturates where the result leaves `i128`.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_kernels::fixed::Reciprocal;
+    /// assert_eq!(Reciprocal::new(7).divide(-700, 0), -100);
+    /// assert_eq!(Reciprocal::new(3).divide(1, 4), 5); // 16/3
+    /// ```
+    #[must_use]
+    pub const fn divide(self, x: i128, fraction: i32) -> i128 {
+        let shift = (self.places as i32).saturating_sub(fraction);
+        // The factor has 32 bits: 125 places to the left saturate whatever is not 0.
+        let shift = if shift < -125 { -125 } else { shift };
+        shift_rne_i128(x * self.factor as i128, shift)
+    }
+}
+
 macro_rules! impl_integer {
     ($signed:ident, $unsigned:ident, $shl_sat:ident, $shift_rne:ident, $shift_sr:ident, $sat:ident,
      $cap:expr, $places:expr) => {

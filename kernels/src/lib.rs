@@ -22,6 +22,8 @@
 //! | [`fixed`], [`lut`], [`rng`] | integer arithmetic: rounding shifts, tables, addressed random words |
 //! | [`scale`], [`requantize`] | exponents as state; from an accumulator to a stored element |
 //! | [`dense`], [`conv`], [`pool`], [`activation`], [`loss`] | kernel families, forward and backward |
+//! | [`softmax`] | the ten variants, forward and backward |
+//! | [`norm`], [`batch_norm`], [`cluster`], [`dropout`] | normalisation, k-means, dropout |
 //! | [`optim`], [`init`] | updates and initialisation |
 //! | [`window`], [`exec`], [`arch`] | windows over images, who runs tasks, instruction sets |
 //!
@@ -44,8 +46,11 @@ extern crate std;
 
 pub mod activation;
 pub mod arch;
+pub mod batch_norm;
+pub mod cluster;
 pub mod conv;
 pub mod dense;
+pub mod dropout;
 pub mod element;
 mod error;
 pub mod exec;
@@ -53,11 +58,15 @@ pub mod fixed;
 pub mod init;
 pub mod loss;
 pub mod lut;
+pub mod norm;
 pub mod optim;
 pub mod pool;
+mod real;
 pub mod requantize;
 pub mod rng;
 pub mod scale;
+mod short;
+pub mod softmax;
 mod split;
 pub mod window;
 

@@ -385,11 +385,13 @@ macro_rules! impl_integer {
                 let master = slot.master();
                 let shift = exponent - residual_bits - (gradient_exponent + $gradient_shift);
                 let is_plain = sgd.momentum == 0 && sgd.decay.is_none();
-                let far = 2 * limit + 1; // to subtract more makes no difference
+                // To subtract more makes no difference. `max` and `min`: for `clamp`, the compiler does
+                // not always see that the bounds are in order.
+                let far = 2 * limit + 1;
                 let change = if $m < 16 && is_plain && gradient > -(1 << 22) && gradient < 1 << 22 {
                     // In 32 bits, for cores without a 64-bit product; nothing is lost.
                     shift_sr_i32(gradient as i32 * i32::from(sgd.rate.mantissa), shift, u)
-                        .clamp(-(far as i32), far as i32) as $master
+                        .max(-(far as i32)).min(far as i32) as $master
                 } else {
                     let gradient = if $gradient_shift > 0 { $rne_update(gradient, $gradient_shift) } else { gradient };
                     let mut v = slot.velocity.as_ref().map(|v| $update::from(**v));
@@ -398,10 +400,10 @@ macro_rules! impl_integer {
                     if let (Some(velocity), Some(v)) = (&mut slot.velocity, v) {
                         **velocity = v as $velocity;
                     }
-                    change.clamp(-$update::from(far), $update::from(far)) as $master
+                    change.max(-$update::from(far)).min($update::from(far)) as $master
                 };
                 let master = master - change;
-                slot.set_master(master.clamp(-limit, limit));
+                slot.set_master(master.max(-limit).min(limit));
                 master > limit || master < -limit
             }
 

@@ -31,6 +31,12 @@ pub mod stream {
     pub const fn error(layer: u32) -> u32 {
         16u32.wrapping_mul(layer.wrapping_add(1)).wrapping_add(8)
     }
+
+    /// What layer `layer` keeps of its input: dropout's mask.
+    #[must_use]
+    pub const fn mask(layer: u32) -> u32 {
+        16u32.wrapping_mul(layer.wrapping_add(1)).wrapping_add(12)
+    }
 }
 
 /// A bijection of `u32` that spreads each input bit over all output bits.

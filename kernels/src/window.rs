@@ -247,6 +247,10 @@ pub(crate) fn three_axes<const N: usize>(extents: [usize; N]) -> [usize; 3] {
     three
 }
 
+/// A computation over three axes. Without it the compiler knows that the first axis has one cell, and
+/// a program that has no planes links no loop over them.
+pub struct Deep<K>(pub(crate) K);
+
 /// One axis of a [`Window`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Axis {
@@ -314,7 +318,7 @@ const fn common_divisor(a: usize, b: usize) -> usize {
 }
 
 impl Axis {
-    const UNIT: Self = Self {
+    pub(crate) const UNIT: Self = Self {
         kernel: 1,
         stride: 1,
         before: 0,

@@ -150,6 +150,7 @@ def configurations():
             ("mlp-%s-slow", dict(mlp, beta=230, lr=[160, -90], steps=4, snapshots=[4]))]
     out = [dict(config, name=name % "i32", type="i32") for name, config in nets]
     out += [dict(config, name=name % "i64", type="i64") for name, config in nets + [("mlp-%s", mlp)]]
+    out += [dict(shared["norm-i16"], name="norm-" + kind, type=kind) for kind in ("i32", "i64")]
     return [dict(c, seed=900 + i, data_seed=800 + i) for i, c in enumerate(out)]
 
 

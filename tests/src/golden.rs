@@ -98,6 +98,12 @@ pub enum Layer {
     Activation {
         act: Act,
     },
+    LayerNorm {
+        n: usize,
+    },
+    RmsNorm {
+        n: usize,
+    },
     AvgPool {
         k: Option<Pair>,
         stride: Option<Pair>,

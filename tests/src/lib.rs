@@ -1,9 +1,11 @@
 //! What the tests across crates share: golden files, an interpreter over the kernels' public API,
-//! executors, reproducible noise, and the tolerances with their reasons.
+//! activations by definition, executors, reproducible noise, and the tolerances with their reasons.
 
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod compare;
+pub mod curve;
 pub mod golden;
 pub mod interpreter;
 pub mod noise;

@@ -1,5 +1,6 @@
 //! How far results may be apart, and why.
 
+use crate::curve::Curve;
 use selvedge_kernels::{Element, bf16, f16};
 
 /// [`lut::exp2_neg`](selvedge_kernels::lut::exp2_neg) against `2^-t`, in units of 2^-16.
@@ -98,3 +99,105 @@ pub fn storage<T: Float>(value: f64) -> f64 {
 /// A probability, or a loss of a row of a few classes, in `f32`: `exp` and `log` of libm within a
 /// unit, and a handful of roundings of numbers up to 4.
 pub const SOFTMAX_F32: f64 = 16.0 * 4.0 / 16_777_216.0;
+
+/// Central differences of a function made of roots, quotients and exponentials of values around 1:
+/// third derivatives up to 1000 (a variance near 0.1, a temperature of a quarter) times the step of
+/// 1e-4 squared, over 6, and rounding of losses up to 100.
+pub const SMOOTH_DIFFERENCE: f64 = 1000.0 * 1e-8 / 6.0 + 100.0 * f64::EPSILON / 2e-4;
+
+/// `f64` against PyTorch's, of results up to about 10 made of sums of a few dozen terms: some ten
+/// roundings of each, scaled up where a small variance divides them.
+pub const TORCH_F64: f64 = 1e-11;
+
+/// The same in `f32`, of PyTorch's `f64` results: 2^29 times as coarse.
+pub const TORCH_F32: f64 = 1e-4;
+
+/// `fixed::rsqrt`, relative: the floor of the division makes it less by up to 2^-15, the floors of the
+/// root and of the shifted argument make it more by up to 2^-14 + 2^-28.
+pub const INVERSE_ROOT: (f64, f64) = (-1.0 / 32_768.0, 1.0 / 16_384.0 + 1.0 / 268_435_456.0);
+
+/// `fixed::Reciprocal`, relative: half a unit of a factor of at least 2^31.
+pub const RECIPROCAL: f64 = 1.0 / 4_294_967_296.0;
+
+/// A normalised element of integers, of magnitude `value`: half a unit of Q12, and the root's
+/// reciprocal.
+#[must_use]
+pub fn normal(value: f64) -> f64 {
+    0.5 / 4096.0 + value.abs() * INVERSE_ROOT.1
+}
+
+/// A share of the integer clusters beside what its distances are: half a unit of Q15 and the table's
+/// 1.7 units in numerator and total, as [`PROBABILITY`]; `log2(e)` in Q14 and the floor of `t`.
+pub const SHARE: f64 = PROBABILITY;
+
+/// A cosine of integers in Q15: two reciprocal roots of 2^-14, and three roundings.
+pub const COSINE: f64 = 2.0 / 16_384.0 + 2.0 / 32_768.0;
+
+/// Dropout's scale in 8 bits, relative: half a unit of a mantissa of at least 128.
+pub const DROPOUT_SCALE: f64 = 1.0 / 256.0;
+
+/// What integers of 15 bits lose of an affine function of a channel, relative to 1 and the result:
+/// the root's 2^-14, 15 bits of gain and variance, and of an input that is multiplied by up to 10.
+pub const FIFTEEN_BITS: f64 = 4e-4;
+/// An integer activation at an argument of Q11, and its slope, against the definition there, in units of
+/// 2^-15.
+///
+/// Measured over all 65,535 arguments, rounded up. The tables: half a unit of an entry, half a unit
+/// of the interpolation, and the chord's distance to the curve, an eighth of the second derivative
+/// times the step squared: 1.54 units for the logistic function, 4.00 for softplus, 0.97 and 1.60 for the
+/// normal distribution and its density; they never meet at once. Tanh is twice a logistic function. The
+/// gated ones multiply the table's error by the argument: where the function has come within half a unit
+/// of 1, the argument is up to 11.
+#[must_use]
+pub const fn q11_units(curve: Curve) -> (f64, f64) {
+    match curve {
+        Curve::Sigmoid => (2.2, 0.0),
+        Curve::Tanh => (4.4, 0.0),
+        Curve::Softplus => (4.6, 2.2),
+        Curve::Gelu => (3.2, 3.9),
+        Curve::Silu => (6.7, 6.4),
+        Curve::HardSwish => (2.0, 0.7),
+        _ => (0.0, 0.0),
+    }
+}
+
+/// The normal distribution and its density from tables, in units of 2^-15; reasons as above.
+pub const NORMAL_UNITS: (f64, f64) = (1.7, 2.3);
+
+/// An argument rounded to Q11: half a step.
+pub const Q11_ROUNDING: f64 = 1.0 / 4096.0;
+
+/// The steepest slope of any activation: hard-swish at 3.
+pub const STEEPEST: f64 = 1.5;
+
+/// Relative error of the factors 282/256 for 1.1 and 26/256 for 0.1: 1/640 each, and a millionth of it
+/// for the test's own rounding.
+pub const FACTOR_256: f64 = 1.000_001 / 640.0;
+
+/// An activation in `f32` or `f64` at `x` against the definition, in units in the last place of the
+/// result.
+///
+/// Measured within ±20 and rounded up: functions of `libm` within one or two, and half a one for each
+/// operation after them. GELU's distribution is `erfc(t) / 2`, which left of 0 changes by `2 t^2 = x^2`
+/// times what its argument does, and that is rounded.
+#[must_use]
+pub fn float_ulps(curve: Curve, x: f64) -> f64 {
+    match curve {
+        Curve::Sigmoid => 2.5,
+        Curve::Tanh => 2.5,
+        Curve::Softplus => 2.0,
+        Curve::Gelu => 3.0 + 1.5 * x.min(0.0).powi(2),
+        Curve::Silu => 3.0,
+        Curve::HardSwish => 2.0,
+        Curve::ScaledRelu | Curve::LeakyRelu => 1.0,
+        _ => 0.0,
+    }
+}
+
+/// A derivative of an activation in `f32` or `f64`, absolute, in units of epsilon: slopes reach 1.5 and
+/// are sums of two terms of a few roundings. Measured: 1.4.
+pub const SLOPE_EPSILONS: f64 = 2.0;
+
+/// Central differences of a smooth activation within ±20: a sixth of the third derivative (at most 2,
+/// that of tanh at 0) times the step of 1e-4 squared, and rounding of values up to 22.
+pub const ACTIVATION_DIFFERENCE: f64 = 2e-8 / 6.0 + 22.0 * 4.0 * f64::EPSILON / 2e-4;

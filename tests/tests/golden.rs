@@ -82,8 +82,10 @@ fn in_offset_binary(mut run: Run) -> Run {
     };
     for state in run.snapshots.values_mut() {
         for layer in state["layers"].as_array_mut().unwrap() {
-            if let Some(weight) = layer["params"].get_mut("W") {
-                flip(&mut weight["q"], bits);
+            for name in ["W", "gamma"] {
+                if let Some(weight) = layer["params"].get_mut(name) {
+                    flip(&mut weight["q"], bits);
+                }
             }
         }
     }
@@ -189,6 +191,9 @@ fn threads_give_the_recorded_bytes() {
         "conv-i8",
         "conv-i16",
         "conv-i64",
+        "norm-i8",
+        "norm-i16",
+        "norm-i64",
     ] {
         for threads in [2, 3, 7] {
             replay_as_recorded(&golden::run(name), &Threads(threads));

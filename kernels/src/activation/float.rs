@@ -1,29 +1,32 @@
 //! Activations of floats: `libm`'s functions, in the accumulator's type.
 
-use super::{Kernels, apply, through};
+use super::{Kernels, apply, map, through};
 use crate::element::{Element, Output};
 use crate::fixed::Accumulator;
 use half::{bf16, f16};
 
 /// What a float type needs for its activations.
 trait Float: Element {
-    /// `1 / (1 + exp(-x))`.
-    fn sigmoid(x: Self::Acc) -> Self::Acc;
+    /// `1 / (1 + exp(-x))`, and its derivative.
+    fn logistic(x: Self::Acc) -> (Self::Acc, Self::Acc);
     /// The standard normal distribution.
     fn normal(x: Self::Acc) -> Self::Acc;
     /// Its density.
     fn density(x: Self::Acc) -> Self::Acc;
     /// Stored.
     fn of(value: Self::Acc) -> Self;
+    /// 1 or 0.
+    fn flag(is_set: bool) -> Self;
 }
 
 macro_rules! impl_float {
     ($($t:ident: $acc:ident, exp $exp:ident, tanh $tanh:ident, log1p $log1p:ident, erfc $erfc:ident;)*) => {$(
         impl Float for $t {
-            fn sigmoid(x: $acc) -> $acc {
+            fn logistic(x: $acc) -> ($acc, $acc) {
                 // The exponential of a negative number does not overflow.
                 let e = libm::$exp(-x.abs());
-                if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+                let y = if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) };
+                (y, e / ((1.0 + e) * (1.0 + e)))
             }
 
             fn normal(x: $acc) -> $acc {
@@ -31,46 +34,51 @@ macro_rules! impl_float {
             }
 
             fn density(x: $acc) -> $acc {
-                // 1 / sqrt(2 pi) = (2 / sqrt(pi)) · (1 / sqrt(2)) / 2
-                const ROOT: $acc = core::$acc::consts::FRAC_2_SQRT_PI * core::$acc::consts::FRAC_1_SQRT_2 * 0.5;
-                ROOT * libm::$exp(-0.5 * x * x)
+                const PEAK: f64 = 0.398_942_280_401_432_7; // 1 / sqrt(2 pi)
+                PEAK as $acc * libm::$exp(-0.5 * x * x)
             }
 
             fn of(value: $acc) -> Self {
                 <Self as Output<Self>>::store(value)
             }
+
+            fn flag(is_set: bool) -> Self {
+                Self::of(if is_set { 1.0 } else { 0.0 })
+            }
         }
 
         impl Kernels for $t {
-            fn sigmoid(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
-                apply::<Self>(acc, slope, |x| (<Self as Float>::sigmoid(x), Self::ZERO));
+            fn sigmoid(_: i32, _: i32, acc: &mut [$acc], _: &mut [Self]) {
+                map(acc, |x| Self::logistic(x).0);
             }
 
-            fn tanh(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
-                apply::<Self>(acc, slope, |x| (libm::$tanh(x), Self::ZERO));
+            fn tanh(_: i32, _: i32, acc: &mut [$acc], _: &mut [Self]) {
+                map(acc, libm::$tanh);
             }
 
             fn softplus(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
                 // ln(1 + exp(x)) = max(x, 0) + ln(1 + exp(-|x|)), which does not overflow.
                 apply::<Self>(acc, slope, |x| {
                     let value = x.max(0.0) + libm::$log1p(libm::$exp(-x.abs()));
-                    (value, Self::of(<Self as Float>::sigmoid(x)))
+                    (value, Self::of(Self::logistic(x).0))
                 });
             }
 
             fn gelu(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
                 apply::<Self>(acc, slope, |x| {
                     let p = Self::normal(x);
-                    // An infinite x times a density of 0 is the limit 0.
-                    let tail = if x.is_infinite() { 0.0 } else { x * Self::density(x) };
+                    let density = Self::density(x);
+                    // An infinite x times 0 is the limit 0.
+                    let tail = if density == 0.0 { 0.0 } else { x * density };
                     (if p == 0.0 { 0.0 } else { x * p }, Self::of(p + tail))
                 });
             }
 
             fn silu(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
                 apply::<Self>(acc, slope, |x| {
-                    let s = <Self as Float>::sigmoid(x);
-                    let tail = if s == 0.0 || s == 1.0 { 0.0 } else { x * s * (1.0 - s) };
+                    let (s, ds) = Self::logistic(x);
+                    // An infinite x times 0 is the limit 0.
+                    let tail = if ds == 0.0 { 0.0 } else { x * ds };
                     (if s == 0.0 { 0.0 } else { x * s }, Self::of(s + tail))
                 });
             }
@@ -83,16 +91,17 @@ macro_rules! impl_float {
                 });
             }
 
-            fn relu6(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
-                apply::<Self>(acc, slope, |x| {
-                    let is_inside = 0.0 < x && x < 6.0;
-                    (x.clamp(0.0, 6.0), Self::of(if is_inside { 1.0 } else { 0.0 }))
-                });
+            fn masked_relu(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
+                apply::<Self>(acc, slope, |x| (x.relu(), Self::flag(x > 0.0)));
             }
 
-            fn scaled_relu(thousandths: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
+            fn relu6(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
+                apply::<Self>(acc, slope, |x| (x.clamp(0.0, 6.0), Self::flag(0.0 < x && x < 6.0)));
+            }
+
+            fn scaled_relu(thousandths: i32, _: i32, acc: &mut [$acc], _: &mut [Self]) {
                 let scale = thousandths as $acc / 1000.0;
-                apply::<Self>(acc, slope, |x| (x.relu() * scale, Self::ZERO));
+                map(acc, |x| x.relu() * scale);
             }
 
             fn leaky_relu(thousandths: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {

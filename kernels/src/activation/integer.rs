@@ -1,36 +1,38 @@
 //! Activations of integers.
 
-use super::{Kernels, apply, through};
+use super::{Kernels, apply, map, through};
 use crate::element::{Element, Output};
-use crate::fixed::{self, shift_rne_i32};
+use crate::fixed::{self, Accumulator, shift_rne_i32};
 use crate::lut;
 
 /// An accumulator of a type.
 type Acc<T> = <T as Element>::Acc;
 
-/// What an integer type needs for its activations.
+/// What an integer type needs for its activations. `M` are its magnitude bits.
 trait Integer: Element {
-    /// Holds an element times 2^M.
-    type Product: From<Self::Wide>
-        + From<i32>
-        + Copy
+    /// Holds the product of an element and a slope.
+    type Product: Copy
         + core::ops::Mul<Output = Self::Product>
-        + core::ops::Sub<Output = Self::Product>
-        + core::ops::Shl<u32, Output = Self::Product>;
+        + core::ops::Sub<Output = Self::Product>;
+    /// 1 at exponent -M.
+    const ONE: Self::Product;
     /// An accumulator in Q11, saturated to 15 bits.
     fn q11(acc: Self::Acc, exponent: i32) -> i32;
     /// A slope in Q15 as it is kept, at exponent 1 - M.
     fn kept(slope: i32) -> Self;
-    /// `acc · parts / 256`, to nearest even.
-    fn scaled(acc: Self::Acc, parts: i32) -> Self::Acc;
-    /// 6 at an exponent.
-    fn six(exponent: i32) -> Self::Acc;
     /// 1 or 0.
     fn flag(is_set: bool) -> Self;
+    /// `acc · parts / 256`, to nearest even.
+    fn scaled(acc: Self::Acc, parts: i32) -> Self::Acc;
+    /// 6 at an exponent, or the largest accumulator where none reaches 6.
+    fn six(exponent: i32) -> Self::Acc;
+    /// The element as a factor. One that exceeds the magnitude bits, which no kernel stores, is
+    /// saturated, so that no product overflows.
+    fn factor(self) -> Self::Product;
     /// `product / 2^shift`, to nearest even.
-    fn round(product: Self::Product, shift: i32) -> Self::Product;
-    /// Saturated and stored.
-    fn of_product(q: Self::Product) -> Self;
+    fn round(product: Self::Product, shift: u32) -> Self::Product;
+    /// `self · slope / 2^shift`, to nearest even, saturated.
+    fn times(self, slope: Self::Product, shift: u32) -> Self;
 }
 
 /// `ln(1 + exp(z))` of `z` in Q11 and its slope, both in Q15.
@@ -38,9 +40,9 @@ fn softplus(z: i32) -> (i32, i32) {
     (lut::softplus(z), lut::sigmoid(z))
 }
 
-/// `z s` and its slope `s + z s'`, for `s` and `s'` in Q15; `z s` has the exponent -26.
+/// `z s` of `z` in Q11 at exponent -26, and its slope `s + z s'` in Q15, for `s` and `s'` in Q15.
 fn gated(z: i32, s: i32, ds: i32) -> (i32, i32) {
-    (z * s, s + shift_rne_i32(z * ds, 11)) // at most 2^15 · 2^15
+    (z * s, s + shift_rne_i32(z * ds, 11)) // products of at most 2^15 · 2^15
 }
 
 fn silu(z: i32) -> (i32, i32) {
@@ -54,15 +56,11 @@ fn gelu(z: i32) -> (i32, i32) {
 
 fn hard_swish(z: i32) -> (i32, i32) {
     const THREE: i32 = 3 << 11;
-    const SIXTH: i32 = 10_923; // round(2^16 / 6)
-    let s = shift_rne_i32((z + THREE).clamp(0, 2 * THREE) * SIXTH, 12);
-    let is_inside = -THREE < z && z < THREE;
-    let slope = if is_inside {
-        s + shift_rne_i32(z * SIXTH, 12)
-    } else {
-        s
-    };
-    (z * s, slope)
+    const SIXTH: i32 = 43_691; // round(2^18 / 6)
+    let sixth = |x: i32| shift_rne_i32(x * SIXTH, 14); // in Q15; 6 / 6 is 2^15 exactly
+    let s = sixth((z + THREE).clamp(0, 2 * THREE));
+    let is_between = -THREE < z && z < THREE;
+    (z * s, s + if is_between { sixth(z) } else { 0 })
 }
 
 /// `thousandths / 1000` in 1/256, to nearest.
@@ -70,40 +68,44 @@ fn parts_of_256(thousandths: i32) -> i32 {
     (thousandths * 256 + 500) / 1000
 }
 
-/// Applies a curve to accumulators.
+/// Applies a curve of Q11 to accumulators, and keeps its slope.
 #[inline(always)]
-fn integer_curve<T: Integer<Acc: From<i32>>>(
+fn curve<T: Integer<Acc: From<i32>>>(
     curve: impl Fn(i32) -> (i32, i32),
     exponent: i32,
     acc: &mut [T::Acc],
     slope: &mut [T],
 ) {
-    let mut slopes = slope.iter_mut();
-    for acc in acc {
-        let (value, slope) = curve(T::q11(*acc, exponent));
-        *acc = value.into();
-        if let Some(to) = slopes.next() {
-            *to = T::kept(slope);
-        }
-    }
+    apply::<T>(acc, slope, |acc| {
+        let (value, slope) = curve(T::q11(acc, exponent));
+        (value.into(), T::kept(slope))
+    });
 }
 
 /// `$wide`: what holds an accumulator of up to `$cut` bits times 9 bits; `$product`: what holds an
-/// element times 2^M.
+/// element times a slope.
 macro_rules! impl_integer {
     ($($t:ident: acc $acc:ident $shift_acc:ident, wide $wide:ident $shift_wide:ident $sat_wide:ident $cut:expr,
        product $product:ident $shift:ident $sat:ident;)*) => {$(
         impl Integer for $t {
             type Product = $product;
 
+            const ONE: $product = 1 << Self::MAGNITUDE_BITS;
+
             #[inline(always)]
             fn q11(acc: $acc, exponent: i32) -> i32 {
-                fixed::$shift_acc(acc, -11 - exponent).clamp(-32_767, 32_767) as i32
+                let shift = (-11i32).saturating_sub(exponent);
+                fixed::$shift_acc(acc, shift).clamp(-32_767, 32_767) as i32
             }
 
             #[inline(always)]
             fn kept(slope: i32) -> Self {
                 <Self as Output<Self>>::store(fixed::$shift_acc(slope.into(), 16 - Self::MAGNITUDE_BITS as i32))
+            }
+
+            #[inline(always)]
+            fn flag(is_set: bool) -> Self {
+                <Self as Output<Self>>::store(is_set.into())
             }
 
             #[inline(always)]
@@ -114,23 +116,29 @@ macro_rules! impl_integer {
 
             #[inline(always)]
             fn six(exponent: i32) -> $acc {
-                fixed::$shift_acc(6, exponent)
+                if exponent < 4 - $acc::BITS as i32 {
+                    $acc::MAX
+                } else if exponent < 0 {
+                    6 << -exponent
+                } else {
+                    fixed::$shift_acc(6, exponent)
+                }
             }
 
             #[inline(always)]
-            fn flag(is_set: bool) -> Self {
-                <Self as Output<Self>>::store(is_set.into())
+            fn factor(self) -> $product {
+                fixed::$sat(self.widen().into(), Self::MAGNITUDE_BITS)
             }
 
             #[inline(always)]
-            fn round(product: $product, shift: i32) -> $product {
-                fixed::$shift(product, shift)
+            fn round(product: $product, shift: u32) -> $product {
+                fixed::$shift(product, shift as i32)
             }
 
             #[inline(always)]
-            fn of_product(q: $product) -> Self {
-                // Saturated to the magnitude bits, so it fits the accumulator.
-                <Self as Output<Self>>::store(fixed::$sat(q, Self::MAGNITUDE_BITS) as $acc)
+            fn times(self, slope: $product, shift: u32) -> Self {
+                let q = fixed::$sat(Self::round(self.factor() * slope, shift), Self::MAGNITUDE_BITS);
+                <Self as Output<Self>>::store(q as $acc) // the magnitude bits fit
             }
         }
     )*};
@@ -139,38 +147,42 @@ macro_rules! impl_integer {
 macro_rules! impl_integer_kernels {
     ($($t:ident)*) => {$(
         impl Kernels for $t {
-            fn sigmoid(_: i32, exponent: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
-                integer_curve::<Self>(|z| (lut::sigmoid(z), 0), exponent, acc, slope);
+            fn sigmoid(_: i32, exponent: i32, acc: &mut [Acc<$t>], _: &mut [Self]) {
+                map(acc, |acc| lut::sigmoid(Self::q11(acc, exponent)).into());
             }
 
-            fn tanh(_: i32, exponent: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
-                integer_curve::<Self>(|z| (lut::tanh(z), 0), exponent, acc, slope);
+            fn tanh(_: i32, exponent: i32, acc: &mut [Acc<$t>], _: &mut [Self]) {
+                map(acc, |acc| lut::tanh(Self::q11(acc, exponent)).into());
             }
 
             fn softplus(_: i32, exponent: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
-                integer_curve::<Self>(softplus, exponent, acc, slope);
+                curve::<Self>(softplus, exponent, acc, slope);
             }
 
             fn gelu(_: i32, exponent: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
-                integer_curve::<Self>(gelu, exponent, acc, slope);
+                curve::<Self>(gelu, exponent, acc, slope);
             }
 
             fn silu(_: i32, exponent: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
-                integer_curve::<Self>(silu, exponent, acc, slope);
+                curve::<Self>(silu, exponent, acc, slope);
             }
 
             fn hard_swish(_: i32, exponent: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
-                integer_curve::<Self>(hard_swish, exponent, acc, slope);
+                curve::<Self>(hard_swish, exponent, acc, slope);
+            }
+
+            fn masked_relu(_: i32, _: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
+                apply::<Self>(acc, slope, |x| (x.relu(), Self::flag(x > 0)));
             }
 
             fn relu6(_: i32, exponent: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
                 let six = Self::six(exponent);
-                apply::<Self>(acc, slope, |x| (x.clamp(0, six), Self::flag(0 < x && x < six)));
+                apply::<Self>(acc, slope, |x| (x.relu().min(six), Self::flag(0 < x && x < six)));
             }
 
-            fn scaled_relu(thousandths: i32, _: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
+            fn scaled_relu(thousandths: i32, _: i32, acc: &mut [Acc<$t>], _: &mut [Self]) {
                 let parts = parts_of_256(thousandths);
-                apply::<Self>(acc, slope, |x| (Self::scaled(x.max(0), parts), Self::ZERO));
+                map(acc, |x| Self::scaled(x.relu(), parts));
             }
 
             fn leaky_relu(thousandths: i32, _: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
@@ -182,31 +194,23 @@ macro_rules! impl_integer_kernels {
             }
 
             fn sigmoid_backward(_: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {
-                type Product = <$t as Integer>::Product;
                 const M: u32 = <$t>::MAGNITUDE_BITS;
                 through(y, dy, |d, y| {
-                    let (d, y) = (Product::from(d.widen()), Product::from(y.widen()));
-                    let slope = Self::round(y * ((1 << M) - y), M as i32);
-                    Self::of_product(Self::round(d * slope, M as i32))
+                    let y = y.factor();
+                    d.times(Self::round(y * (Self::ONE - y), M), M)
                 });
             }
 
             fn tanh_backward(_: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {
-                type Product = <$t as Integer>::Product;
                 const M: u32 = <$t>::MAGNITUDE_BITS;
                 through(y, dy, |d, y| {
-                    let (d, y) = (Product::from(d.widen()), Product::from(y.widen()));
-                    let slope = (1 << M) - Self::round(y * y, M as i32);
-                    Self::of_product(Self::round(d * slope, M as i32))
+                    let y = y.factor();
+                    d.times(Self::ONE - Self::round(y * y, M), M)
                 });
             }
 
             fn slope_backward(_: i32, _: &[Self], slope: &[Self], dy: &mut [Self]) {
-                type Product = <$t as Integer>::Product;
-                through(slope, dy, |d, slope| {
-                    let product = Product::from(d.widen()) * Product::from(slope.widen());
-                    Self::of_product(Self::round(product, Self::MAGNITUDE_BITS as i32 - 1))
-                });
+                through(slope, dy, |d, slope| d.times(slope.factor(), Self::MAGNITUDE_BITS - 1));
             }
 
             fn mask_backward(_: i32, _: &[Self], slope: &[Self], dy: &mut [Self]) {

@@ -5,8 +5,13 @@
 //! accumulator and its exponent. [`Activation::Identity`] and [`Activation::Relu`] are part of every
 //! epilogue; the others are [`Function`]s, of which the linker keeps those that a program names.
 //!
-//! Integers read the smooth ones from tables, at `z = sat(round(acc), 15)` in Q11: ±16 in steps of
-//! 2^-11. What a backward pass needs beside the output is kept as a *slope* of the layer's own type.
+//! Integers read the smooth ones from tables, at `z = sat(round(acc), 15)` in Q11: steps of 2^-11
+//! within ±16, and what lies beyond is read as ±16, also by those that grow without bound. The error
+//! bounds below are those at `z`, before the result is stored; rounding to `z` moves the argument by up
+//! to 2^-12. Floats compute in the accumulator's type; results within ±20 are within 3 units in the
+//! last place, but for GELU's left tail.
+//!
+//! What a backward pass needs beside the output is kept as a *slope* of the layer's own type.
 //! Source: `docs/numerics.md` §5 and §7.
 
 mod float;
@@ -51,41 +56,43 @@ impl<T: Element> Function<T> {
 }
 
 impl<T: Element> Activation<T> {
-    /// `1 / (1 + exp(-x))`. Integers: within 2.2 · 2^-15 before it is stored, at exponent -M.
+    /// `1 / (1 + exp(-x))`. Integers: within 2.2 · 2^-15, stored at exponent -M.
     pub const SIGMOID: Self = Self::Function(Function {
         backward: T::sigmoid_backward,
         ..Self::smooth(T::sigmoid, -15, true)
     });
 
-    /// The hyperbolic tangent. Integers: within 4.4 · 2^-15 before it is stored, at exponent -M.
+    /// The hyperbolic tangent. Integers: within 4.4 · 2^-15, stored at exponent -M.
     pub const TANH: Self = Self::Function(Function {
         backward: T::tanh_backward,
         ..Self::smooth(T::tanh, -15, true)
     });
 
-    /// `ln(1 + exp(x))`. Integers: within 4.6 · 2^-15 before it is stored.
+    /// `ln(1 + exp(x))`. Integers: within 4.6 · 2^-15, its slope within 2.2.
     pub const SOFTPLUS: Self = Self::Function(Self::smooth(T::softplus, -15, false));
 
     /// `x · Φ(x)` with the standard normal distribution `Φ`: the exact form, by the error function.
-    /// Integers: within 3.2 · 2^-15 before it is stored. Source: Hendrycks & Gimpel 2016.
+    /// Integers: within 3.2 · 2^-15, its slope within 3.9. Floats: within `3 + 1.5 x²` units in the last
+    /// place left of 0. Source: Hendrycks & Gimpel 2016.
     pub const GELU: Self = Self::Function(Self::smooth(T::gelu, -26, false));
 
-    /// `x / (1 + exp(-x))`, also called swish. Integers: within 6.7 · 2^-15 before it is stored.
+    /// `x / (1 + exp(-x))`, also called swish. Integers: within 6.7 · 2^-15, its slope within 6.4.
     pub const SILU: Self = Self::Function(Self::smooth(T::silu, -26, false));
 
-    /// `x · min(max(x + 3, 0), 6) / 6`. Integers: a sixth is 10,923 · 2^-16; within 2^-11 before it
-    /// is stored. The derivative at -3 and 3 is that of the outer side.
+    /// `x · min(max(x + 3, 0), 6) / 6`. Integers: a sixth is 43,691 · 2^-18; within 2 · 2^-15, exact from
+    /// 3 on, its slope within 0.7. The derivative at -3 and 3 is that of the outer side.
     /// Source: Howard et al. 2019.
     pub const HARD_SWISH: Self = Self::Function(Self::smooth(T::hard_swish, -26, false));
 
-    /// `min(max(x, 0), 6)`. Its derivative at 0 and 6 is 0.
-    pub const RELU6: Self = Self::Function(Function {
-        exponent: None,
-        backward: T::mask_backward,
-        ..Self::smooth(T::relu6, 0, false)
-    });
+    /// The values of [`Activation::Relu`], but the backward pass asks whether the accumulator was
+    /// positive, not the stored output: small values that are rounded to 0 then pass their error on.
+    pub const MASKED_RELU: Self = Self::Function(Self::masked(T::masked_relu));
 
-    /// `1.1 · max(x, 0)`. Integers: 282/256. Its derivative at 0 is 0.
+    /// `min(max(x, 0), 6)`. Its derivative at 0 and 6 is 0.
+    pub const RELU6: Self = Self::Function(Self::masked(T::relu6));
+
+    /// `1.1 · max(x, 0)`. Integers: 282/256; errors above 10/11 of the range saturate on the way back. Its
+    /// derivative at 0 is 0.
     pub const SCALED_RELU: Self = Self::Function(Function {
         forward: T::scaled_relu,
         backward: T::scaled_relu_backward,
@@ -95,8 +102,8 @@ impl<T: Element> Activation<T> {
         keeps_slope: false,
     });
 
-    /// `x` where it is not negative, else `x · thousandths / 1000`, at most `x`. Integers: the slope is rounded to
-    /// 1/256 (100 gives 26/256). Its derivative at 0 is 1.
+    /// `x` where it is not negative, else `x · thousandths / 1000`; more than 1000 count as 1000.
+    /// Integers: the factor is rounded to 1/256 (100 gives 26/256). Its derivative at 0 is 1.
     ///
     /// # Example
     /// ```
@@ -137,6 +144,17 @@ impl<T: Element> Activation<T> {
         }
     }
 
+    const fn masked(forward: fn(i32, i32, &mut [T::Acc], &mut [T])) -> Function<T> {
+        Function {
+            forward,
+            backward: T::mask_backward,
+            parameter: 0,
+            exponent: None,
+            is_bounded: false,
+            keeps_slope: true,
+        }
+    }
+
     /// The exponent of activated accumulators, given theirs.
     #[must_use]
     pub const fn exponent(&self, accumulator: i32) -> i32 {
@@ -169,7 +187,7 @@ impl<T: Element> Activation<T> {
 /// |---|---|---|
 /// | `x` | any | at `exponent` (0 for floats) |
 /// | `out` | the same | overwritten, or untouched by [`Store::Measure`] |
-/// | `slope` | the same, or empty | what the backward pass needs, where [`Activation::keeps_slope`] |
+/// | `slope` | the same, or empty | what the backward pass needs, where [`Activation::keeps_slope`]; else untouched |
 ///
 /// Returns the bit length of the largest result (0 for floats), which has the exponent
 /// [`Activation::exponent`] before `store` is applied. NaN stays NaN.
@@ -230,8 +248,9 @@ const BLOCK: usize = 16;
 /// | `slope` | the same, or empty | what the forward pass kept |
 /// | `dy` | the same | overwritten |
 ///
-/// Integers: rounded to nearest even, saturated to the magnitude bits. NaN in `y` or `slope` passes no
-/// error through ReLU, ReLU6 and scaled ReLU, and NaN through the others.
+/// Integers: rounded to nearest even, saturated to the magnitude bits. Where the input was NaN, no error
+/// passes through ReLU, masked, scaled and ReLU6, all of it through leaky ReLU, and NaN through the smooth
+/// ones.
 ///
 /// # Errors
 /// [`Error::Length`] if the lengths differ, or if the activation keeps slopes and there are none;
@@ -336,6 +355,9 @@ pub trait Kernels: Sized {
     fn hard_swish(_: i32, exponent: i32, acc: &mut [Self::Acc], slope: &mut [Self])
     where
         Self: Element;
+    fn masked_relu(_: i32, _: i32, acc: &mut [Self::Acc], slope: &mut [Self])
+    where
+        Self: Element;
     fn relu6(_: i32, exponent: i32, acc: &mut [Self::Acc], slope: &mut [Self])
     where
         Self: Element;
@@ -365,7 +387,15 @@ pub trait Kernels: Sized {
         Self: Element;
 }
 
-/// Applies a function to accumulators, with what is kept of each.
+/// Applies a function to accumulators.
+#[inline(always)]
+fn map<A: Copy>(acc: &mut [A], function: impl Fn(A) -> A) {
+    for acc in acc {
+        *acc = function(*acc);
+    }
+}
+
+/// The same, with what is kept of each.
 #[inline(always)]
 fn apply<T: Element>(
     acc: &mut [T::Acc],

@@ -10,7 +10,7 @@ use crate::fixed::{Accumulator, Magnitude};
 use crate::optim::Gradient;
 use crate::requantize::Epilogue;
 use crate::split::{rows_of, rows_of_mut};
-use crate::window::{advance, locate};
+use crate::window::{Deep, advance, locate};
 
 /// Some rows of an input gradient, which are output rows of a transposed convolution.
 pub struct RowsBack<'a, T: Element, O> {
@@ -35,7 +35,7 @@ fn adds_nothing<T: Element>(d: T) -> bool {
 impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
     /// What reaches channels `channel..channel + width` of a group from all windows over a cell.
     #[inline(always)]
-    fn sums<I: Isa>(
+    fn sums<I: Isa, const DEEP: bool>(
         &self,
         isa: I,
         [image, z, y]: [usize; 3],
@@ -51,7 +51,7 @@ impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
             axes: [planes, rows, columns],
             filter_len,
             ..
-        } = self.extents;
+        } = self.extents.known::<DEEP>();
         let group_start = group * group_filters;
         let weight = (self.weight.get(group_start * filter_len..)).unwrap_or_default();
         let mut sums = [T::Acc::default(); TILE];
@@ -91,13 +91,29 @@ impl<T: Element, O: Output<T>> Kernel for RowsBack<'_, T, O> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(mut self, isa: I) -> u32 {
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        self.compute::<I, false>(isa)
+    }
+}
+
+impl<T: Element, O: Output<T>> Kernel for Deep<RowsBack<'_, T, O>> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        self.0.compute::<I, true>(isa)
+    }
+}
+
+impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
+    #[inline(always)]
+    fn compute<I: Isa, const DEEP: bool>(mut self, isa: I) -> u32 {
         let Extents {
             input: [depth, height, width],
             channels,
             group: [group_channels, _],
             ..
-        } = self.extents;
+        } = self.extents.known::<DEEP>();
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * width * channels) as u32;
         let mut at = locate(self.first, depth, height);
@@ -112,7 +128,7 @@ impl<T: Element, O: Output<T>> Kernel for RowsBack<'_, T, O> {
                     let mut slopes = slopes.next().unwrap_or_default().chunks_mut(TILE);
                     let mut channel = 0;
                     for out in out.chunks_mut(TILE) {
-                        let mut sums = self.sums(isa, at, x, group, channel, out.len());
+                        let mut sums = self.sums::<I, DEEP>(isa, at, x, group, channel, out.len());
                         if let Some(bias) = self.bias {
                             let values = bias.values.get(group * group_channels + channel..);
                             for (sum, &b) in sums.iter_mut().zip(values.unwrap_or_default()) {
@@ -145,7 +161,7 @@ impl<T: Element> WeightGradient<'_, '_, T> {
     /// The gradient of `width` weights of filter `filter` from channel `channel` of the input on,
     /// in cell `(p, a, b)` of the kernel.
     #[inline(always)]
-    fn sums<I: Isa>(
+    fn sums<I: Isa, const DEEP: bool>(
         &self,
         isa: I,
         filter: usize,
@@ -161,7 +177,7 @@ impl<T: Element> WeightGradient<'_, '_, T> {
             out: [out_planes, out_rows, out_columns],
             axes: [planes, rows, columns],
             ..
-        } = self.extents;
+        } = self.extents.known::<DEEP>();
         let mut sums = [T::Acc::default(); TILE];
         for image in 0..batch {
             for plane in 0..out_planes {
@@ -200,12 +216,28 @@ impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
+        self.compute::<I, false>(isa);
+    }
+}
+
+impl<T: Element> Kernel for Deep<WeightGradient<'_, '_, T>> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        self.0.compute::<I, true>(isa);
+    }
+}
+
+impl<T: Element> WeightGradient<'_, '_, T> {
+    #[inline(always)]
+    fn compute<I: Isa, const DEEP: bool>(self, isa: I) {
         let Extents {
             filters,
             group: [group_channels, group_filters],
             axes: [planes, rows, columns],
             ..
-        } = self.extents;
+        } = self.extents.known::<DEEP>();
         let mut element = 0;
         let (mut group_start, mut filters_left) = (0, group_filters);
         for filter in 0..filters {
@@ -216,7 +248,7 @@ impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
                         while channel < group_channels {
                             let width = TILE.min(group_channels - channel);
                             let start = group_start + channel;
-                            let sums = self.sums(isa, filter, [p, a, b], start, width);
+                            let sums = self.sums::<I, DEEP>(isa, filter, [p, a, b], start, width);
                             self.gradient
                                 .take(element, sums.get(..width).unwrap_or_default());
                             element += width;

@@ -8,7 +8,7 @@ use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Epilogue;
 use crate::split::{rows_of, rows_of_mut};
-use crate::window::{advance, locate};
+use crate::window::{Deep, advance, locate};
 
 /// Some output rows of a forward pass.
 pub struct Rows<'a, T: Element, O> {
@@ -28,7 +28,7 @@ pub struct Rows<'a, T: Element, O> {
 impl<T: Element, O: Output<T>> Rows<'_, T, O> {
     /// The products of one filter and the window in column `column` of the output row at `at`.
     #[inline(always)]
-    fn products<I: Isa>(
+    fn products<I: Isa, const DEEP: bool>(
         &self,
         isa: I,
         [image, plane, row]: [usize; 3],
@@ -42,7 +42,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             group: [group_channels, _],
             axes: [planes, rows, columns],
             ..
-        } = self.extents;
+        } = self.extents.known::<DEEP>();
         // Cells of a kernel row that lie side by side in memory are one run of products.
         let is_contiguous = columns.dilation == 1 && group_channels == channels;
         let (first_cell, end_cell) = columns.dense_cells(column, width);
@@ -94,14 +94,30 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(mut self, isa: I) -> u32 {
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        self.compute::<I, false>(isa)
+    }
+}
+
+impl<T: Element, O: Output<T>> Kernel for Deep<Rows<'_, T, O>> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        self.0.compute::<I, true>(isa)
+    }
+}
+
+impl<T: Element, O: Output<T>> Rows<'_, T, O> {
+    #[inline(always)]
+    fn compute<I: Isa, const DEEP: bool>(mut self, isa: I) -> u32 {
         let Extents {
             filters,
             out: [out_planes, out_rows, out_columns],
             group: [group_channels, group_filters],
             filter_len,
             ..
-        } = self.extents;
+        } = self.extents.known::<DEEP>();
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * out_columns * filters) as u32;
         let mut at = locate(self.first, out_planes, out_rows);
@@ -124,7 +140,7 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
                         if let Some(&bias) = bias.next() {
                             *sum = T::bias(bias, bias_shift);
                         }
-                        *sum += self.products(isa, at, column, filter, group_start);
+                        *sum += self.products::<I, DEEP>(isa, at, column, filter, group_start);
                         filters_left -= 1;
                         if filters_left == 0 {
                             (group_start, filters_left) =

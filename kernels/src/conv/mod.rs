@@ -17,7 +17,7 @@ use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::optim::Gradient;
 use crate::requantize::{Epilogue, Store};
-use crate::window::{Axis, Window, three_axes};
+use crate::window::{Axis, Deep, Window, three_axes};
 
 /// The extents of a convolution over `N` spatial axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +111,22 @@ impl<const N: usize> Shape<N> {
 }
 
 impl Extents {
+    /// The same where the compiler knows that the first axis has one cell, unless `DEEP`.
+    #[inline(always)]
+    fn known<const DEEP: bool>(self) -> Self {
+        if DEEP {
+            return self;
+        }
+        let ([_, height, width], [_, rows, columns]) = (self.input, self.out);
+        let [_, row_axis, column_axis] = self.axes;
+        Self {
+            input: [1, height, width],
+            out: [1, rows, columns],
+            axes: [Axis::UNIT, row_axis, column_axis],
+            ..self
+        }
+    }
+
     fn check_x(&self, arg: Arg, len: usize) -> Result<()> {
         let [planes, height, width] = self.input;
         arg.check_len(len, &[self.batch, planes, height, width, self.channels])
@@ -171,7 +187,7 @@ pub fn forward<T: Element, O: Output<T>, const N: usize>(
     let row_len = extents.out[2] * extents.filters;
     let bias = Some(bias);
     let task = |first: usize, out: &mut [O], slope: &mut [T]| {
-        O::conv_forward(Rows {
+        let kernel = Rows {
             extents,
             x,
             weight,
@@ -180,7 +196,12 @@ pub fn forward<T: Element, O: Output<T>, const N: usize>(
             first,
             out,
             slope,
-        })
+        };
+        if N == 3 {
+            O::conv_forward_deep(Deep(kernel))
+        } else {
+            O::conv_forward(kernel)
+        }
     };
     Ok(exec::rows_with(exec, out, row_len, slope, task))
 }
@@ -224,7 +245,7 @@ pub fn backward_input<T: Element, const N: usize>(
     extents.check_x(Arg::Dx, dx.len())?;
     let row_len = extents.input[2] * extents.channels;
     Ok(exec::rows(exec, dx, row_len, |first, dx| {
-        T::conv_backward_input(RowsBack {
+        let kernel = RowsBack {
             extents,
             dy,
             weight,
@@ -233,7 +254,12 @@ pub fn backward_input<T: Element, const N: usize>(
             first,
             out: dx,
             slope: &mut [],
-        })
+        };
+        if N == 3 {
+            T::conv_backward_input_deep(Deep(kernel))
+        } else {
+            T::conv_backward_input(kernel)
+        }
     }))
 }
 
@@ -277,12 +303,17 @@ fn weight_gradient<T: Element, const N: usize>(
     extents.check_x(x_name, x.len())?;
     extents.check_y(dy_name, dy.len())?;
     gradient.check_len(&[extents.filters, extents.filter_len])?;
-    T::conv_backward_weight(WeightGradient {
+    let kernel = WeightGradient {
         extents,
         x,
         dy,
         gradient,
-    });
+    };
+    if N == 3 {
+        T::conv_backward_weight_deep(Deep(kernel))
+    } else {
+        T::conv_backward_weight(kernel)
+    }
     Ok(())
 }
 
@@ -292,6 +323,10 @@ pub trait Kernels: Sized {
     fn conv_backward_weight(gradient: WeightGradient<'_, '_, Self>)
     where
         Self: Element;
+    #[doc(hidden)]
+    fn conv_backward_weight_deep(gradient: Deep<WeightGradient<'_, '_, Self>>)
+    where
+        Self: Element;
 }
 
 /// The forward kernel from elements `T` to `Self`.
@@ -299,7 +334,11 @@ pub trait Stored<T: Element>: Sized {
     #[doc(hidden)]
     fn conv_forward(rows: Rows<'_, T, Self>) -> u32;
     #[doc(hidden)]
+    fn conv_forward_deep(rows: Deep<Rows<'_, T, Self>>) -> u32;
+    #[doc(hidden)]
     fn conv_backward_input(rows: RowsBack<'_, T, Self>) -> u32;
+    #[doc(hidden)]
+    fn conv_backward_input_deep(rows: Deep<RowsBack<'_, T, Self>>) -> u32;
 }
 
 macro_rules! impl_kernels {
@@ -307,6 +346,11 @@ macro_rules! impl_kernels {
         impl Kernels for $t {
             #[inline(never)]
             fn conv_backward_weight(gradient: WeightGradient<'_, '_, Self>) {
+                arch::dispatch(gradient);
+            }
+
+            #[inline(never)]
+            fn conv_backward_weight_deep(gradient: Deep<WeightGradient<'_, '_, Self>>) {
                 arch::dispatch(gradient);
             }
         }
@@ -318,7 +362,17 @@ macro_rules! impl_kernels {
             }
 
             #[inline(never)]
+            fn conv_forward_deep(rows: Deep<Rows<'_, $t, Self>>) -> u32 {
+                arch::dispatch(rows)
+            }
+
+            #[inline(never)]
             fn conv_backward_input(rows: RowsBack<'_, $t, Self>) -> u32 {
+                arch::dispatch(rows)
+            }
+
+            #[inline(never)]
+            fn conv_backward_input_deep(rows: Deep<RowsBack<'_, $t, Self>>) -> u32 {
                 arch::dispatch(rows)
             }
         })+

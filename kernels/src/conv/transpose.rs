@@ -16,6 +16,7 @@ use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::optim::Gradient;
 use crate::requantize::{Epilogue, Store};
+use crate::window::Deep;
 
 /// Transposed convolution, forward: each input cell adds `x[.., i] · weight[i, a, b, o]` to every
 /// output cell under its window; then the bias, then the epilogue.
@@ -68,7 +69,7 @@ pub fn forward<T: Element, O: Output<T>, const N: usize>(
     check_slope(slope.len(), out.len())?;
     let row_len = extents.input[2] * extents.channels;
     let task = |first: usize, out: &mut [O], slope: &mut [T]| {
-        O::conv_backward_input(RowsBack {
+        let kernel = RowsBack {
             extents,
             dy: x,
             weight,
@@ -77,7 +78,12 @@ pub fn forward<T: Element, O: Output<T>, const N: usize>(
             first,
             out,
             slope,
-        })
+        };
+        if N == 3 {
+            O::conv_backward_input_deep(Deep(kernel))
+        } else {
+            O::conv_backward_input(kernel)
+        }
     };
     Ok(exec::rows_with(exec, out, row_len, slope, task))
 }
@@ -109,7 +115,7 @@ pub fn backward_input<T: Element, const N: usize>(
     extents.check_y(Arg::Dx, dx.len())?;
     let row_len = extents.out[2] * extents.filters;
     Ok(exec::rows(exec, dx, row_len, |first, dx| {
-        T::conv_forward(Rows {
+        let kernel = Rows {
             extents,
             x: dy,
             weight,
@@ -118,7 +124,12 @@ pub fn backward_input<T: Element, const N: usize>(
             first,
             out: dx,
             slope: &mut [],
-        })
+        };
+        if N == 3 {
+            T::conv_forward_deep(Deep(kernel))
+        } else {
+            T::conv_forward(kernel)
+        }
     }))
 }
 

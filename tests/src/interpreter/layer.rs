@@ -1,5 +1,6 @@
 //! The layers of the interpreter: each calls its kernels and keeps its parameters and exponents.
 
+use super::norm::Norm;
 use super::average::Average;
 use super::parameter::{self, Parameter};
 use super::{Integer, Tensor};
@@ -10,6 +11,7 @@ use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::init::Gain;
+use selvedge_kernels::norm::Kind;
 use selvedge_kernels::optim::{Role, Sgd};
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::{Words, stream};
@@ -46,6 +48,7 @@ pub(super) enum Layer<T: Element> {
     Average(Average<T>),
     Flatten,
     Activation(Box<Alone<T>>),
+    Norm(Box<Norm<T>>),
 }
 
 impl<T: Element> Layer<T> {
@@ -109,6 +112,8 @@ impl<T: Element> Layer<T> {
                 scale: T::Scale::UNSET,
                 slope: Vec::new(),
             })),
+            Config::LayerNorm { n } => Self::Norm(Box::new(Norm::new(Kind::Layer, *n, place))),
+            Config::RmsNorm { n } => Self::Norm(Box::new(Norm::new(Kind::Rms, *n, place))),
         })
     }
 
@@ -129,6 +134,7 @@ impl<T: Element> Layer<T> {
             Self::Average(layer) => layer.outputs()?,
             Self::Flatten => vec![extents.iter().product()],
             Self::Activation(_) => extents.to_vec(),
+            Self::Norm(_) => extents.to_vec(),
         })
     }
 
@@ -157,6 +163,7 @@ impl<T: Element> Layer<T> {
                 ..x.clone()
             },
             Self::Activation(layer) => layer.forward(x, mode)?,
+            Self::Norm(layer) => layer.forward(exec, x, mode)?,
         })
     }
 
@@ -187,6 +194,7 @@ impl<T: Element> Layer<T> {
                 activation::backward(layer.activation, &y.values, &layer.slope, &mut dy.values)?;
                 Some(dy)
             }
+            Self::Norm(layer) => layer.backward(exec, x, &dy, sgd, step)?,
         })
     }
 }
@@ -207,6 +215,7 @@ impl<T: Integer> Layer<T> {
             Self::Activation(layer) => {
                 json!({ "params": {}, "exponents": [scale_state(layer.scale)] })
             }
+            Self::Norm(layer) => layer.state(),
         }
     }
 }

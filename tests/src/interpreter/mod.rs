@@ -3,6 +3,7 @@
 
 mod average;
 mod layer;
+mod norm;
 mod parameter;
 
 use crate::golden::{Config, Layer as LayerConfig, Run};
@@ -154,7 +155,7 @@ impl<T: Element> Network<T> {
             };
             let layer = Layer::new(layer, &extents, place)?;
             extents = layer.outputs(&extents)?;
-            passes_error |= matches!(layer, Layer::Weighted(_));
+            passes_error |= matches!(layer, Layer::Weighted(_) | Layer::Norm(_));
             layers.push(layer);
         }
         Ok(Self {

@@ -1,16 +1,37 @@
 //! Losses: what a network's last output is held against, and the gradient that training starts from.
+//!
+//! | loss | where |
+//! |---|---|
+//! | cross-entropy of labels, squared error | [`cross_entropy`], [`squared_error`] |
+//! | cross-entropy of labels or distributions, with smoothing and weights | [`soft_cross_entropy`] |
+//! | squared, absolute, Huber, with weights | [`regression`] |
+//! | binary cross-entropy on logits, with weights | [`binary_cross_entropy`] |
+//!
+//! All are sums over samples and features, squared errors halved, so that the gradient of `½(z - y)²`
+//! is `z - y`. A mean over `n` terms is the sum over `n`, and what others call MSE twice that: either
+//! factor belongs to the learning rate.
+
+mod binary;
+mod classes;
+mod regression;
+
+pub use binary::binary_cross_entropy;
+pub use classes::{Classes, Smoothing, Targets, soft_cross_entropy};
+pub use regression::{Delta, Distance, regression};
 
 use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
-use crate::fixed::{Accumulator, Magnitude, Rounding, pow2};
+use crate::fixed::{Accumulator, Magnitude, Rounding, pow2, sat_i64, shift_rne_i64};
 use crate::lut::{EXP2_MAX, LOG2_E_Q14, cross_entropy as cross_entropy_q16, exp2_neg};
 use crate::requantize::Store;
 use crate::split::{rows_of, rows_of_mut};
-use core::ops::AddAssign;
+use core::ops::{AddAssign, Neg};
 use half::{bf16, f16};
 
 /// A sum of losses, for display: fixed point for integers, so that their training links no float.
-pub trait Sum: Copy + Default + AddAssign + core::fmt::Debug + Send + Sync + 'static {
+pub trait Sum:
+    Copy + Default + AddAssign + Neg<Output = Self> + core::fmt::Debug + Send + Sync + 'static
+{
     /// The sum as a float. In nats for cross-entropy.
     fn to_f64(self) -> f64;
 }
@@ -43,6 +64,93 @@ pub struct Outcome<S> {
     pub loss: S,
 }
 
+/// A weight for each sample, at one exponent; of any sign and sum.
+#[derive(Clone, Copy, Debug)]
+pub struct SampleWeights<'a, H> {
+    /// The elements.
+    pub values: &'a [H],
+    /// Their exponent; floats have none.
+    pub exponent: i32,
+}
+
+/// Outputs of a network beside what they should be: `N` samples of `features` elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples<'a, H> {
+    /// The head's output: `[N, features]`.
+    pub outputs: &'a [H],
+    /// Its exponent.
+    pub exponent: i32,
+    /// What it should be: the same shape.
+    pub target: &'a [H],
+    /// The target's exponent.
+    pub target_exponent: i32,
+    /// Elements of a sample.
+    pub features: usize,
+    /// A weight for each sample: `[N]`.
+    pub weights: Option<SampleWeights<'a, H>>,
+}
+
+impl<'a, H: Element> Samples<'a, H> {
+    fn check(&self, dy: usize) -> Result<()> {
+        Arg::Shape.product(&[self.features])?;
+        let samples = self.outputs.len().checked_div(self.features).unwrap_or(0);
+        Arg::X.check_len(self.outputs.len(), &[samples, self.features])?;
+        Arg::Target.check_len(self.target.len(), &[self.outputs.len()])?;
+        Arg::Dy.check_len(dy, &[self.outputs.len()])?;
+        check_weights(self.weights, samples)
+    }
+
+    /// Each sample's outputs, targets and weight.
+    fn rows(&self) -> impl Iterator<Item = ((&'a [H], &'a [H]), Option<H>)> + use<'a, H> {
+        rows_of(self.outputs, self.features)
+            .zip(rows_of(self.target, self.features))
+            .zip(each(self.weights))
+    }
+}
+
+fn check_weights<H>(weights: Option<SampleWeights<'_, H>>, samples: usize) -> Result<()> {
+    match weights {
+        Some(weights) => Arg::SampleWeights.check_len(weights.values.len(), &[samples]),
+        None => Ok(()),
+    }
+}
+
+/// The weights one by one, or `None` for ever.
+fn each<H: Copy>(weights: Option<SampleWeights<'_, H>>) -> impl Iterator<Item = Option<H>> {
+    let mut values = weights.map(|weights| weights.values.iter());
+    core::iter::from_fn(move || match &mut values {
+        Some(values) => values.next().map(|&w| Some(w)),
+        None => Some(None),
+    })
+}
+
+/// `loss + value`, the value times a weight in 15 bits at `exponent`; saturating, for display.
+fn add_weighted(loss: i64, value: i64, weight: Option<i64>, exponent: i32) -> i64 {
+    let value = match weight {
+        None => value,
+        Some(weight) => shift_rne_i64(sat_i64(value, 46) * weight, exponent.saturating_neg()),
+    };
+    loss.saturating_add(value)
+}
+
+fn check_labels(labels: &[u16], classes: usize) -> Result<()> {
+    for (row, &label) in labels.iter().enumerate() {
+        if usize::from(label) >= classes {
+            return Err(Error::Label {
+                row,
+                label: usize::from(label),
+                classes,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// By how much weights move the exponent of a gradient's accumulators.
+fn weights_exponent<H: Element>(weights: Option<SampleWeights<'_, H>>) -> i32 {
+    weights.map_or(0, |weights| weights.exponent + H::ZERO.logit().1)
+}
+
 /// Softmax cross-entropy over rows of `classes` logits, and its gradient
 /// `dy[n, c] = softmax(logits[n])[c] - (c == labels[n])`, at exponent [`Element::LOSS_EXPONENT`]
 /// before `store` is applied. The mean over the batch belongs to the learning rate.
@@ -73,15 +181,7 @@ pub fn cross_entropy<T: Element>(
     Arg::X.check_len(logits.len(), &[labels.len(), classes])?;
     Arg::Dy.check_len(dy.len(), &[labels.len(), classes])?;
     crate::dense::limit(classes, 32_767)?; // the sum of numerators stays below 2^31
-    for (row, &label) in labels.iter().enumerate() {
-        if usize::from(label) >= classes {
-            return Err(Error::Label {
-                row,
-                label: usize::from(label),
-                classes,
-            });
-        }
-    }
+    check_labels(labels, classes)?;
     Ok(T::cross_entropy(CrossEntropy {
         classes,
         logits,
@@ -148,7 +248,7 @@ pub struct SquaredError<'a, T: Element> {
 }
 
 /// The kernels of this family for one element type.
-pub trait Kernels: Sized {
+pub trait Kernels: Sized + classes::Kernels + regression::Kernels + binary::Kernels {
     /// What losses are summed in.
     type LossSum: Sum;
     /// What the squared error's gradient adds to the outputs' exponent: the loss scale of `f16`.

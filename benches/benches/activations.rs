@@ -1,0 +1,81 @@
+//! Every activation, forward and backward, in each element type. Throughput counts elements.
+#![allow(missing_docs)] // criterion's macros
+#![allow(clippy::unwrap_used)] // a refused call is a broken benchmark
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use selvedge_benches::{for_all_types, noise};
+use selvedge_kernels::Element;
+use selvedge_kernels::activation::{self, Activation};
+use selvedge_kernels::fixed::Rounding;
+use selvedge_kernels::requantize::Store;
+use std::hint::black_box;
+
+const LEN: usize = 4096;
+
+fn activations<T: Element>(c: &mut Criterion) {
+    let x = noise::<T>(LEN, 1);
+    let dy = noise::<T>(LEN, 2);
+    // Arguments within ±4; floats have no exponent.
+    let exponent = 3 - T::MAGNITUDE_BITS as i32;
+    let (mut y, mut slope) = (vec![T::ZERO; LEN], vec![T::ZERO; LEN]);
+    for (name, activation) in [
+        ("identity", Activation::Identity),
+        ("relu", Activation::Relu),
+        ("masked relu", Activation::MASKED_RELU),
+        ("scaled relu", Activation::SCALED_RELU),
+        ("leaky relu", Activation::leaky_relu(100)),
+        ("relu6", Activation::RELU6),
+        ("sigmoid", Activation::SIGMOID),
+        ("tanh", Activation::TANH),
+        ("softplus", Activation::SOFTPLUS),
+        ("gelu", Activation::GELU),
+        ("silu", Activation::SILU),
+        ("hard-swish", Activation::HARD_SWISH),
+    ] {
+        // Results up to 4, or 1.
+        let to = if activation.is_bounded() { 0 } else { 3 } - T::MAGNITUDE_BITS as i32;
+        let store = Store::Shift {
+            shift: to - activation.exponent(exponent),
+            rounding: Rounding::NearestEven,
+        };
+        let store = if T::DTYPE.is_integer() {
+            store
+        } else {
+            Store::EXACT
+        };
+        let mut group = c.benchmark_group(format!("activation {name}"));
+        group.throughput(Throughput::Elements(LEN as u64));
+        group.bench_function(format!("forward/{}", T::DTYPE), |b| {
+            b.iter(|| {
+                activation::forward(
+                    activation,
+                    exponent,
+                    black_box(&x),
+                    store,
+                    &mut y,
+                    &mut slope,
+                )
+                .unwrap()
+            });
+        });
+        let mut dx = dy.clone();
+        group.bench_function(format!("backward/{}", T::DTYPE), |b| {
+            b.iter(|| {
+                // In place: the same errors each time, or they die.
+                dx.copy_from_slice(black_box(&dy));
+                activation::backward(activation, &y, &slope, &mut dx).unwrap();
+            });
+        });
+        group.finish();
+    }
+}
+
+fn all(c: &mut Criterion) {
+    macro_rules! run {
+        ($($t:ty),*) => {$(activations::<$t>(c);)*};
+    }
+    for_all_types!(run);
+}
+
+criterion_group!(benches, all);
+criterion_main!(benches);

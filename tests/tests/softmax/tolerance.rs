@@ -1,0 +1,58 @@
+//! How far results may be apart, and why.
+
+use super::cases::Variant;
+use selvedge_kernels::Element;
+
+/// Kernels in f64 against definitions in f64: a few roundings of numbers up to 1; the bisection of
+/// entmax ends at an ulp of τ, of magnitude 4, times the power's slope of up to 4.
+pub(crate) const F64: f64 = 64.0 * f64::EPSILON;
+
+/// Half the distance between the two points of a difference.
+pub(crate) const STEP: f64 = 1e-5;
+
+/// Central differences in f64: a sixth of the third derivative (below 40 at T = 0.5, errors within 1,
+/// and rows of up to 14) times the step squared, and rounding of a sum of 24 products over the step.
+pub(crate) const DIFFERENCE: f64 = 40.0 / 6.0 * STEP * STEP + 24.0 * F64 / STEP;
+
+/// A probability of a float type against f64 from the same logits: up to 3 levels of a few roundings
+/// in f32, of logits up to 4 / T, and the noise; then the storage.
+pub(crate) fn float(rounding: f64, value: f64) -> f64 {
+    64.0 / 16_777_216.0 + value * rounding + 1.0 / 33_554_432.0
+}
+
+/// A probability of an integer type against f64 from the same logits, T of 0.5 to 2, before it is
+/// stored. A softmax: `PROBABILITY` (2^-14), a logit's cut to 15 bits (2^-14 of 4, times 1/T, times
+/// p (1 - p) twice), the ratio's 2^-16 of a distance of 16. Trees have 3 of these.
+pub(crate) fn probability(variant: &Variant) -> f64 {
+    let softmax = 1.0 / 16_384.0 + 1.0 / 16_384.0 + 16.0 / 65_536.0 / 8.0;
+    match variant {
+        Variant::Tree(_) => 3.0 * softmax,
+        Variant::Adaptive(..) => 2.0 * softmax,
+        // Noise within 0.00075 (its own error and its step), times 1 / T = 2, times p (1 - p).
+        Variant::Gumbel(..) => softmax + 0.000_75 * 2.0 * 2.0 / 4.0,
+        // The table functions: p·2^-14 / (alpha - 1) more.
+        Variant::Entmax(_, alpha) => {
+            2.0 * softmax + 1.0 / 16_384.0 / (f64::from(*alpha) - 1.0).max(0.25)
+        }
+        // Three products rounded to Q15, and π.
+        Variant::Mixture(..) => 2.0 * softmax + 3.0 / 65_536.0,
+        _ => softmax,
+    }
+}
+
+/// Storing a probability: half a unit, a whole one where 1 is saturated.
+pub(crate) fn storage<T: Element>() -> f64 {
+    2f64.powi(-(T::MAGNITUDE_BITS as i32))
+}
+
+/// Cosine between integer gradients and f64's from the same logits and errors. Below 1 by the errors'
+/// rounding to 7 bits alone for 8 bits, and by probabilities in Q15 for the wider types.
+pub(crate) fn cosine<T: Element>() -> f64 {
+    if T::MAGNITUDE_BITS == 7 { 0.99 } else { 0.9999 }
+}
+
+/// Gumbel's noise in Q16 against f64, as documented.
+pub(crate) const NOISE: f64 = 0.0005;
+
+/// Shares of hard draws against probabilities: 5 standard deviations of n = 20,000 draws, at most.
+pub(crate) const SHARE: f64 = 5.0 * 0.5 / 141.0;
