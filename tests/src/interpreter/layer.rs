@@ -1,7 +1,7 @@
 //! The layers of the interpreter: each calls its kernels and keeps its parameters and exponents.
 
-use super::average::Average;
 use super::norm::Norm;
+use super::average::Average;
 use super::parameter::{self, Parameter};
 use super::{Integer, Tensor};
 use crate::golden::{Act, Layer as Config};
