@@ -275,9 +275,14 @@ impl Steps {
         step: 1,
         len: 0,
     };
+    /// The first one alone.
+    pub(crate) const ONE: Self = Self {
+        len: 1,
+        ..Self::NONE
+    };
 
     /// Those that lie below `extent`, of up to `len`.
-    #[inline(always)]
+    #[inline] // a function of its own where size counts
     const fn below(first: usize, step: usize, len: usize, extent: usize) -> Self {
         if first >= extent {
             return Self::NONE;
@@ -334,7 +339,7 @@ impl Axis {
     }
 
     /// The input cells under window `output`, without padding: those of [`Axis::input`] for all `k`.
-    #[inline(always)]
+    #[inline] // a function of its own where size counts
     pub(crate) const fn cells(&self, output: usize, extent: usize) -> Steps {
         let start = output * self.stride;
         let missing = self.before.saturating_sub(start);
@@ -347,7 +352,7 @@ impl Axis {
     }
 
     /// The windows, among `extent`, over input cell `cell`: those of [`Axis::output`] for all `k`.
-    #[inline(always)]
+    #[inline] // a function of its own where size counts
     pub(crate) fn windows(&self, cell: usize, extent: usize) -> Steps {
         let (kernel, stride, dilation) = (self.kernel, self.stride, self.dilation);
         let end = cell + self.before;

@@ -116,14 +116,14 @@ pub fn random_window<const N: usize>(noise: &mut Noise) -> (Window<N>, [usize; N
     let mut window = Window::<N>::uniform(1, 1, 0);
     let mut input = [1; N];
     let (largest, room) = if N == 3 { (2, 3) } else { (3, 5) };
-    for axis in 0..N {
+    for (axis, input) in input.iter_mut().enumerate() {
         window.kernel[axis] = 1 + noise.below(largest);
         window.stride[axis] = 1 + noise.below(3);
         window.padding[axis] = [noise.below(3), noise.below(3)];
         window.dilation[axis] = 1 + noise.below(2);
         let span = (window.kernel[axis] - 1) * window.dilation[axis] + 1 + noise.below(room);
         let padding = window.padding[axis][0] + window.padding[axis][1];
-        input[axis] = span.saturating_sub(padding).max(1);
+        *input = span.saturating_sub(padding).max(1);
     }
     (window, input)
 }

@@ -3,7 +3,7 @@
 use super::average;
 use super::cover::Even;
 use super::max;
-use super::mean::{self, Mean};
+use super::mean;
 use super::{Extents, three_axes};
 use crate::element::Element;
 use crate::error::{Arg, Error, Result};
@@ -113,7 +113,7 @@ pub fn adaptive_max_forward<T: Element, const N: usize>(
     x: &[T],
     out: &mut [T],
 ) -> Result<()> {
-    max::forward(exec, shape.extents()?, x, out, T::adaptive_max_pool)
+    max::forward(exec, shape.extents()?, x, out)
 }
 
 /// Gradient of adaptive max pooling: [`max_backward`](super::max_backward) with the windows of
@@ -130,8 +130,7 @@ pub fn adaptive_max_backward<T: Element, const N: usize>(
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    let kernel = T::adaptive_max_pool_backward;
-    max::backward(exec, shape.extents()?, x, y, dy, store, dx, kernel)
+    max::backward(exec, shape.extents()?, x, y, dy, store, dx)
 }
 
 /// Adaptive average pooling, forward: [`average_forward`](super::average_forward) with the windows of
@@ -146,10 +145,7 @@ pub fn adaptive_average_forward<T: Element, const N: usize>(
     store: Store,
     out: &mut [T],
 ) -> Result<u32> {
-    let extents = shape.extents()?;
-    let mean = Mean::forward::<T>(&extents, None)?;
-    let kernel = T::adaptive_average_pool;
-    average::forward(exec, extents, mean, x, store, out, kernel)
+    average::forward(exec, shape.extents()?, None, x, store, out)
 }
 
 /// Gradient of adaptive average pooling: [`average_backward`](super::average_backward) with the
@@ -165,8 +161,5 @@ pub fn adaptive_average_backward<T: Element, const N: usize>(
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    let extents = shape.extents()?;
-    let mean = Mean::backward::<T>(&extents, None)?;
-    let kernel = T::adaptive_average_pool_backward;
-    average::backward(exec, extents, mean, dy, store, dx, kernel)
+    average::backward(exec, shape.extents()?, None, dy, store, dx)
 }

@@ -11,8 +11,9 @@ use crate::exec::{self, Executor};
 use crate::fixed::Magnitude;
 use crate::requantize::Store;
 use crate::split::rows_of_mut;
-use crate::window::{advance, locate};
+use crate::window::{Steps, advance, locate};
 use core::marker::PhantomData;
+use core::ops::Range;
 
 /// Average pooling, forward, here for two axes: `out[n, r, c, k]` is the mean of channel `k` under window
 /// `(r, c)`. [`Window::whole`](crate::window::Window::whole) makes it global.
@@ -57,9 +58,13 @@ pub fn average_forward<T: Element, const N: usize>(
     store: Store,
     out: &mut [T],
 ) -> Result<u32> {
-    let (extents, cells) = windows(shape, padding)?;
-    let mean = Mean::forward::<T>(&extents, cells)?;
-    forward(exec, extents, mean, x, store, out, T::average_pool)
+    if N == 3 {
+        let (extents, cells) = windows::<true, N>(shape, padding)?;
+        forward(exec, extents, cells, x, store, out)
+    } else {
+        let (extents, cells) = windows::<false, N>(shape, padding)?;
+        forward(exec, extents, cells, x, store, out)
+    }
 }
 
 /// Gradient of average pooling: each cell gets the errors of the windows that contain it, each
@@ -89,16 +94,20 @@ pub fn average_backward<T: Element, const N: usize>(
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    let (extents, cells) = windows(shape, padding)?;
-    let mean = Mean::backward::<T>(&extents, cells)?;
-    backward(exec, extents, mean, dy, store, dx, T::average_pool_backward)
+    if N == 3 {
+        let (extents, cells) = windows::<true, N>(shape, padding)?;
+        backward(exec, extents, cells, dy, store, dx)
+    } else {
+        let (extents, cells) = windows::<false, N>(shape, padding)?;
+        backward(exec, extents, cells, dy, store, dx)
+    }
 }
 
 /// The checked extents, with the cells of each window if padding counts.
-fn windows<const N: usize>(
+fn windows<const DEEP: bool, const N: usize>(
     shape: Shape<N>,
     padding: Padding,
-) -> Result<(Extents<Sliding>, Option<usize>)> {
+) -> Result<(Extents<Sliding<DEEP>>, Option<usize>)> {
     Ok(match padding {
         Padding::Counted => {
             let cells = Arg::Shape.product(&shape.window.kernel)?;
@@ -108,21 +117,21 @@ fn windows<const N: usize>(
     })
 }
 
-/// The forward pass of any windows, by `kernel`.
-pub(super) fn forward<T: Element, C: Cover>(
+/// The forward pass of any windows, which have `cells` cells each or as many as lie on the input.
+pub(super) fn forward<T: Element + Kernels<C>, C: Cover>(
     exec: &impl Executor,
     extents: Extents<C>,
-    mean: Mean,
+    cells: Option<usize>,
     x: &[T],
     store: Store,
     out: &mut [T],
-    kernel: fn(Rows<'_, T, C>) -> u32,
 ) -> Result<u32> {
+    let mean = Mean::forward(&extents, cells, <T as Kernels<C>>::WEIGHT_BITS)?;
     extents.check_x(Arg::X, x.len())?;
     extents.check_y(Arg::Out, out.len())?;
     let [_, row_len] = extents.row_lens();
     Ok(exec::rows(exec, out, row_len, |first, out| {
-        kernel(Rows {
+        T::average_pool(Rows {
             extents,
             mean,
             x,
@@ -133,21 +142,21 @@ pub(super) fn forward<T: Element, C: Cover>(
     }))
 }
 
-/// The backward pass of any windows, by `kernel`.
-pub(super) fn backward<T: Element, C: Cover>(
+/// The backward pass of any windows, which have `cells` cells each or as many as lie on the input.
+pub(super) fn backward<T: Element + Kernels<C>, C: Cover>(
     exec: &impl Executor,
     extents: Extents<C>,
-    mean: Mean,
+    cells: Option<usize>,
     dy: &[T],
     store: Store,
     dx: &mut [T],
-    kernel: fn(RowsBack<'_, T, C>) -> u32,
 ) -> Result<u32> {
+    let mean = Mean::backward(&extents, cells, <T as Kernels<C>>::WEIGHT_BITS)?;
     extents.check_y(Arg::Dy, dy.len())?;
     extents.check_x(Arg::Dx, dx.len())?;
     let [row_len, _] = extents.row_lens();
     Ok(exec::rows(exec, dx, row_len, |first, dx| {
-        kernel(RowsBack {
+        T::average_pool_backward(RowsBack {
             extents,
             mean,
             dy,
@@ -233,15 +242,15 @@ impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, Rows<'_, T, C>> {
             out,
         } = self.rows;
         let channels = extents.channels;
-        let [out_planes, out_rows, out_columns] = extents.out;
-        let [planes, rows, columns] = extents.cover;
+        let ([_, out_rows, out_columns], [_, out_planes]) = (extents.out, extents.planes());
+        let [_, rows, columns] = extents.cover;
         let mut reciprocals = Reciprocals::<A>::new(mean);
         let mut range = A::Magnitude::default();
         let mut element = (first * out_columns * channels) as u32;
         let mut at = locate(first, out_planes, out_rows);
         for out in rows_of_mut(out, out_columns * channels) {
             let [image, plane, row] = at;
-            let (planes, rows) = (planes.cells(plane), rows.cells(row));
+            let (planes, rows) = (extents.planes_of(plane), rows.cells(row));
             for (column, out) in rows_of_mut(out, channels).enumerate() {
                 let columns = columns.cells(column);
                 let cells = planes.len * rows.len * columns.len;
@@ -272,30 +281,30 @@ impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, Rows<'_, T, C>> {
 
 #[allow(private_bounds)] // only this module makes one
 impl<T: Element, C: Cover> RowsBack<'_, T, C> {
-    /// What reaches `width` channels from `channel` on of the cell with column `x`, in the row at `at`.
+    /// What reaches `channels` of a cell from the windows over it.
     #[inline(always)]
     fn sums<A: Sum<T>, I: Isa>(
         &self,
         isa: I,
-        [image, z, y]: [usize; 3],
-        x: usize,
-        channel: usize,
-        width: usize,
+        image: usize,
+        [planes, rows, columns]: [Steps; 3],
+        channels: Range<usize>,
         reciprocals: &mut Reciprocals<A>,
     ) -> [A; TILE] {
-        let [planes, rows, columns] = self.extents.cover;
+        let [_, row_cover, column_cover] = self.extents.cover;
         let mut sums = [A::default(); TILE];
-        for plane in planes.windows(z).iter() {
-            for row in rows.windows(y).iter() {
-                for column in columns.windows(x).iter() {
-                    let start = self.extents.output_at(image, [plane, row, column]) + channel;
-                    let dy = self.dy.get(start..start + width).unwrap_or_default();
+        for plane in planes.iter() {
+            for row in rows.iter() {
+                for column in columns.iter() {
+                    let start = self.extents.output_at(image, [plane, row, column]);
+                    let part = start + channels.start..start + channels.end;
+                    let dy = self.dy.get(part).unwrap_or_default();
                     if self.mean.cells.is_some() {
                         add(isa, &mut sums, dy);
                         continue;
                     }
-                    let cells = planes.cells(plane).len * rows.cells(row).len;
-                    let factor = reciprocals.of(cells * columns.cells(column).len);
+                    let cells = self.extents.planes_of(plane).len * row_cover.cells(row).len;
+                    let factor = reciprocals.of(cells * column_cover.cells(column).len);
                     let mut errors = [A::default(); TILE];
                     add(isa, &mut errors, dy);
                     for (sum, error) in sums.iter_mut().zip(errors) {
@@ -319,16 +328,21 @@ impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, RowsBack<'_, T, C>>
     fn run<I: Isa>(self, isa: I) -> u32 {
         let mut rows = self.rows;
         let channels = rows.extents.channels;
-        let [depth, height, width] = rows.extents.input;
+        let ([_, height, width], [depth, _]) = (rows.extents.input, rows.extents.planes());
         let mut reciprocals = Reciprocals::<A>::new(rows.mean);
         let mut range = A::Magnitude::default();
         let mut element = (rows.first * width * channels) as u32;
         let mut at = locate(rows.first, depth, height);
+        let [_, row_cover, column_cover] = rows.extents.cover;
         for dx in rows_of_mut(core::mem::take(&mut rows.dx), width * channels) {
+            let [image, z, y] = at;
+            let over = (rows.extents.planes_over(z), row_cover.windows(y));
             for (x, dx) in rows_of_mut(dx, channels).enumerate() {
+                let windows = [over.0, over.1, column_cover.windows(x)];
                 let mut channel = 0;
                 for dx in dx.chunks_mut(TILE) {
-                    let sums = rows.sums(isa, at, x, channel, dx.len(), &mut reciprocals);
+                    let part = channel..channel + dx.len();
+                    let sums = rows.sums(isa, image, windows, part, &mut reciprocals);
                     store(rows.store, &sums, element, &mut range, dx);
                     element = element.wrapping_add(dx.len() as u32);
                     channel += dx.len();
@@ -340,19 +354,17 @@ impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, RowsBack<'_, T, C>>
     }
 }
 
-/// The kernels of this family for one element type, compiled here with this crate's profile.
-pub trait Kernels: Sized {
+/// The kernels of this family for one element type and one way to lay windows, compiled here with
+/// this crate's profile.
+pub trait Kernels<C>: Sized {
     /// Bits that the accumulator has for the sum of factors, beside an element's magnitude and a
     /// sign.
+    #[doc(hidden)]
     const WEIGHT_BITS: u32;
     #[doc(hidden)]
-    fn average_pool(rows: Rows<'_, Self, Sliding>) -> u32;
+    fn average_pool(rows: Rows<'_, Self, C>) -> u32;
     #[doc(hidden)]
-    fn average_pool_backward(rows: RowsBack<'_, Self, Sliding>) -> u32;
-    #[doc(hidden)]
-    fn adaptive_average_pool(rows: Rows<'_, Self, Even>) -> u32;
-    #[doc(hidden)]
-    fn adaptive_average_pool_backward(rows: RowsBack<'_, Self, Even>) -> u32;
+    fn average_pool_backward(rows: RowsBack<'_, Self, C>) -> u32;
 }
 
 /// The 31 bits of `i32` less the 7 of an element.
@@ -376,30 +388,25 @@ where
 
 macro_rules! impl_kernels {
     ($($t:ty => $a:ty, $b:ty, weight $bits:expr;)*) => {$(
-        impl Kernels for $t {
+        impl_kernels! { $t => $a, $b, weight $bits; over Sliding<false> }
+        impl_kernels! { $t => $a, $b, weight $bits; over Sliding<true> }
+        impl_kernels! { $t => $a, $b, weight $bits; over Even }
+    )*};
+    ($t:ty => $a:ty, $b:ty, weight $bits:expr; over $windows:ty) => {
+        impl Kernels<$windows> for $t {
             const WEIGHT_BITS: u32 = $bits;
 
             #[inline(never)]
-            fn average_pool(rows: Rows<'_, Self, Sliding>) -> u32 {
+            fn average_pool(rows: Rows<'_, Self, $windows>) -> u32 {
                 dispatch::<$a, $b, _>(rows.mean, rows)
             }
 
             #[inline(never)]
-            fn average_pool_backward(rows: RowsBack<'_, Self, Sliding>) -> u32 {
-                dispatch::<$a, $b, _>(rows.mean, rows)
-            }
-
-            #[inline(never)]
-            fn adaptive_average_pool(rows: Rows<'_, Self, Even>) -> u32 {
-                dispatch::<$a, $b, _>(rows.mean, rows)
-            }
-
-            #[inline(never)]
-            fn adaptive_average_pool_backward(rows: RowsBack<'_, Self, Even>) -> u32 {
+            fn average_pool_backward(rows: RowsBack<'_, Self, $windows>) -> u32 {
                 dispatch::<$a, $b, _>(rows.mean, rows)
             }
         }
-    )*};
+    };
 }
 
 // 63 or 127 bits less those of an element; floats have no limit.

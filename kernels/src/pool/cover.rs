@@ -4,6 +4,10 @@ use crate::window::{Axis, Steps};
 
 /// Which windows have which cells, along one axis.
 pub(super) trait Cover: Copy + Send + Sync {
+    /// Whether there may be planes. If not, the compiler knows that the first axis has one cell, and a
+    /// program that has no planes links no loop over them.
+    const IS_DEEP: bool;
+
     /// The cells of a window, in order.
     fn cells(&self, window: usize) -> Steps;
 
@@ -14,15 +18,15 @@ pub(super) trait Cover: Copy + Send + Sync {
     fn extents(&self) -> [usize; 2];
 }
 
-/// Windows that slide.
+/// Windows that slide, over planes if `DEEP`.
 #[derive(Clone, Copy, Debug)]
-pub struct Sliding {
+pub struct Sliding<const DEEP: bool> {
     pub(super) axis: Axis,
     pub(super) input: usize,
     pub(super) outputs: usize,
 }
 
-impl Sliding {
+impl<const DEEP: bool> Sliding<DEEP> {
     /// The largest number of cells that a window has on the input.
     pub(super) const fn most_cells(&self) -> usize {
         let (mut most, mut window) = (0, 0);
@@ -35,7 +39,9 @@ impl Sliding {
     }
 }
 
-impl Cover for Sliding {
+impl<const DEEP: bool> Cover for Sliding<DEEP> {
+    const IS_DEEP: bool = DEEP;
+
     #[inline(always)]
     fn cells(&self, window: usize) -> Steps {
         self.axis.cells(window, self.input)
@@ -61,7 +67,7 @@ pub struct Even {
 
 impl Even {
     /// From `at · to / from` rounded down to `(at + 1) · to / from` rounded up.
-    #[inline(always)]
+    #[inline]
     const fn part(at: usize, from: usize, to: usize) -> Steps {
         let (first, end) = match (
             (at * to).checked_div(from),
@@ -90,6 +96,8 @@ impl Even {
 }
 
 impl Cover for Even {
+    const IS_DEEP: bool = true;
+
     #[inline(always)]
     fn cells(&self, window: usize) -> Steps {
         Self::part(window, self.outputs, self.input)

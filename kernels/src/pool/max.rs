@@ -10,7 +10,8 @@ use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Store;
 use crate::split::rows_of_mut;
-use crate::window::{advance, locate};
+use crate::window::{Steps, advance, locate};
+use core::ops::Range;
 
 /// Max pooling, forward, here for two axes: `out[n, r, c, k]` is the largest element of channel `k` under window
 /// `(r, c)`. Padding never wins. The exponent stays.
@@ -34,7 +35,11 @@ pub fn max_forward<T: Element, const N: usize>(
     x: &[T],
     out: &mut [T],
 ) -> Result<()> {
-    forward(exec, shape.covered()?, x, out, T::max_pool)
+    if N == 3 {
+        forward(exec, shape.covered::<true>()?, x, out)
+    } else {
+        forward(exec, shape.covered::<false>()?, x, out)
+    }
 }
 
 /// Gradient of max pooling: the error of a window goes to its first maximum in row-major order.
@@ -63,23 +68,25 @@ pub fn max_backward<T: Element, const N: usize>(
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    let kernel = T::max_pool_backward;
-    backward(exec, shape.covered()?, x, y, dy, store, dx, kernel)
+    if N == 3 {
+        backward(exec, shape.covered::<true>()?, x, y, dy, store, dx)
+    } else {
+        backward(exec, shape.covered::<false>()?, x, y, dy, store, dx)
+    }
 }
 
-/// The forward pass of any windows, by `kernel`.
-pub(super) fn forward<T: Element, C: Cover>(
+/// The forward pass of any windows.
+pub(super) fn forward<T: Element + Kernels<C>, C: Cover>(
     exec: &impl Executor,
     extents: Extents<C>,
     x: &[T],
     out: &mut [T],
-    kernel: fn(Rows<'_, T, C>),
 ) -> Result<()> {
     extents.check_x(Arg::X, x.len())?;
     extents.check_y(Arg::Out, out.len())?;
     let [_, row_len] = extents.row_lens();
     exec::rows(exec, out, row_len, |first, out| {
-        kernel(Rows {
+        T::max_pool(Rows {
             extents,
             x,
             first,
@@ -90,9 +97,8 @@ pub(super) fn forward<T: Element, C: Cover>(
     Ok(())
 }
 
-/// The backward pass of any windows, by `kernel`.
-#[allow(clippy::too_many_arguments)] // those of `max_backward`, and the kernel
-pub(super) fn backward<T: Element, C: Cover>(
+/// The backward pass of any windows.
+pub(super) fn backward<T: Element + Kernels<C>, C: Cover>(
     exec: &impl Executor,
     extents: Extents<C>,
     x: &[T],
@@ -100,7 +106,6 @@ pub(super) fn backward<T: Element, C: Cover>(
     dy: &[T],
     store: Store,
     dx: &mut [T],
-    kernel: fn(RowsBack<'_, T, C>) -> u32,
 ) -> Result<u32> {
     extents.check_x(Arg::X, x.len())?;
     extents.check_y(Arg::Y, y.len())?;
@@ -108,7 +113,7 @@ pub(super) fn backward<T: Element, C: Cover>(
     extents.check_x(Arg::Dx, dx.len())?;
     let [row_len, _] = extents.row_lens();
     Ok(exec::rows(exec, dx, row_len, |first, dx| {
-        kernel(RowsBack {
+        T::max_pool_backward(RowsBack {
             extents,
             x,
             y,
@@ -144,12 +149,12 @@ impl<T: Element, C: Cover> Kernel for Rows<'_, T, C> {
     fn run<I: Isa>(self, _: I) {
         let extents = self.extents;
         let channels = extents.channels;
-        let [out_planes, out_rows, out_columns] = extents.out;
-        let [planes, rows, columns] = extents.cover;
+        let ([_, out_rows, out_columns], [_, out_planes]) = (extents.out, extents.planes());
+        let [_, rows, columns] = extents.cover;
         let mut at = locate(self.first, out_planes, out_rows);
         for out in rows_of_mut(self.out, out_columns * channels) {
             let [image, plane, row] = at;
-            let (planes, rows) = (planes.cells(plane), rows.cells(row));
+            let (planes, rows) = (extents.planes_of(plane), rows.cells(row));
             for (column, out) in rows_of_mut(out, channels).enumerate() {
                 let mut is_first = true;
                 for z in planes.iter() {
@@ -196,61 +201,64 @@ impl<T: Element, C: Cover> RowsBack<'_, T, C> {
         image: usize,
         at: [usize; 3],
         cell: [usize; 3],
-        channel: usize,
-        maxima: &[T],
+        channels: Range<usize>,
+        maxima: &[T; TILE],
         winners: &mut [bool; TILE],
     ) {
-        let [planes, rows, columns] = self.extents.cover;
+        let [_, rows, columns] = self.extents.cover;
+        let columns = columns.cells(at[2]);
         // In row-major order, so the search ends at `cell`.
-        for z in planes.cells(at[0]).iter() {
+        for z in self.extents.planes_of(at[0]).iter() {
             for y in rows.cells(at[1]).iter() {
-                for x in columns.cells(at[2]).iter() {
+                if *winners == [false; TILE] {
+                    return;
+                }
+                for x in columns.iter() {
                     if [z, y, x] == cell {
                         return;
                     }
-                    let start = self.extents.input_at(image, [z, y, x]) + channel;
-                    let others = self.x.get(start..start + maxima.len()).unwrap_or_default();
+                    let start = self.extents.input_at(image, [z, y, x]);
+                    let others = tile(self.x, start, &channels);
                     for ((winner, other), maximum) in winners.iter_mut().zip(others).zip(maxima) {
-                        *winner &= other != maximum;
+                        *winner &= other != *maximum;
                     }
                 }
             }
         }
     }
 
-    /// The errors that reach channels `channel..channel + width` of the cell with column `x`, in the row
-    /// at `[image, z, y]`.
+    /// The errors that reach `channels` of a cell from the windows over it.
     #[inline(always)]
     fn sums(
         &self,
-        [image, z, y]: [usize; 3],
-        x: usize,
-        channel: usize,
-        width: usize,
+        image: usize,
+        cell: [usize; 3],
+        [planes, rows, columns]: [Steps; 3],
+        channels: Range<usize>,
     ) -> [T::Acc; TILE] {
-        let [planes, rows, columns] = self.extents.cover;
-        let start = self.extents.input_at(image, [z, y, x]) + channel;
-        let cell = self.x.get(start..start + width).unwrap_or_default();
+        let values = tile(self.x, self.extents.input_at(image, cell), &channels);
         let mut sums = [T::Acc::default(); TILE];
-        for plane in planes.windows(z).iter() {
-            for row in rows.windows(y).iter() {
-                for column in columns.windows(x).iter() {
+        for plane in planes.iter() {
+            for row in rows.iter() {
+                for column in columns.iter() {
                     let at = [plane, row, column];
-                    let start = self.extents.output_at(image, at) + channel;
-                    let maxima = self.y.get(start..start + width).unwrap_or_default();
-                    let errors = self.dy.get(start..start + width).unwrap_or_default();
+                    let start = self.extents.output_at(image, at);
+                    let maxima = tile(self.y, start, &channels);
                     let mut winners = [false; TILE];
-                    for ((winner, value), maximum) in winners.iter_mut().zip(cell).zip(maxima) {
+                    for ((winner, value), maximum) in winners.iter_mut().zip(values).zip(maxima) {
                         *winner = value == maximum;
                     }
                     if winners == [false; TILE] {
                         continue;
                     }
-                    self.keep_first(image, at, [z, y, x], channel, maxima, &mut winners);
-                    for ((sum, &error), winner) in sums.iter_mut().zip(errors).zip(winners) {
-                        if winner {
-                            *sum += error.to_acc();
-                        }
+                    self.keep_first(image, at, cell, channels.clone(), &maxima, &mut winners);
+                    let errors = tile(self.dy, start, &channels);
+                    for ((sum, error), winner) in sums.iter_mut().zip(errors).zip(winners) {
+                        *sum += if winner {
+                            error.to_acc()
+                        } else {
+                            T::Acc::default()
+                        };
                     }
                 }
             }
@@ -259,21 +267,42 @@ impl<T: Element, C: Cover> RowsBack<'_, T, C> {
     }
 }
 
+/// Channels `channels` of the cell that starts at `start`; the rest of the tile is nobody's.
+#[inline] // a function of its own where size counts
+fn tile<T: Element>(x: &[T], start: usize, channels: &Range<usize>) -> [T; TILE] {
+    let x = x
+        .get(start + channels.start..start + channels.end)
+        .unwrap_or_default();
+    if let Some(tile) = x.first_chunk() {
+        return *tile;
+    }
+    let mut tile = [T::ZERO; TILE];
+    for (to, &x) in tile.iter_mut().zip(x) {
+        *to = x;
+    }
+    tile
+}
+
 impl<T: Element, C: Cover> Kernel for RowsBack<'_, T, C> {
     type Output = u32;
 
     #[inline(always)]
     fn run<I: Isa>(mut self, _: I) -> u32 {
         let channels = self.extents.channels;
-        let [depth, height, width] = self.extents.input;
+        let ([_, height, width], [depth, _]) = (self.extents.input, self.extents.planes());
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * width * channels) as u32;
         let mut at = locate(self.first, depth, height);
+        let [_, rows, columns] = self.extents.cover;
         for dx in rows_of_mut(core::mem::take(&mut self.dx), width * channels) {
+            let [image, z, y] = at;
+            let (planes, rows) = (self.extents.planes_over(z), rows.windows(y));
             for (x, dx) in rows_of_mut(dx, channels).enumerate() {
+                let windows = [planes, rows, columns.windows(x)];
                 let mut channel = 0;
                 for dx in dx.chunks_mut(TILE) {
-                    let sums = self.sums(at, x, channel, dx.len());
+                    let part = channel..channel + dx.len();
+                    let sums = self.sums(image, [z, y, x], windows, part);
                     self.store.block::<T, T>(&sums, element, &mut range, dx);
                     element = element.wrapping_add(dx.len() as u32);
                     channel += dx.len();
@@ -285,42 +314,31 @@ impl<T: Element, C: Cover> Kernel for RowsBack<'_, T, C> {
     }
 }
 
-/// The kernels of this family for one element type, compiled here with this crate's profile.
-pub trait Kernels: Sized {
+/// The kernels of this family for one element type and one way to lay windows, compiled here with
+/// this crate's profile.
+pub trait Kernels<C>: Sized {
     #[doc(hidden)]
-    fn max_pool(rows: Rows<'_, Self, Sliding>);
+    fn max_pool(rows: Rows<'_, Self, C>);
     #[doc(hidden)]
-    fn max_pool_backward(rows: RowsBack<'_, Self, Sliding>) -> u32;
-    #[doc(hidden)]
-    fn adaptive_max_pool(rows: Rows<'_, Self, Even>);
-    #[doc(hidden)]
-    fn adaptive_max_pool_backward(rows: RowsBack<'_, Self, Even>) -> u32;
+    fn max_pool_backward(rows: RowsBack<'_, Self, C>) -> u32;
 }
 
 macro_rules! impl_kernels {
-    ($($t:ty)*) => {$(
-        impl Kernels for $t {
+    ($($t:ty)*; $windows:ty) => {$(
+        impl Kernels<$windows> for $t {
             #[inline(never)]
-            fn max_pool(rows: Rows<'_, Self, Sliding>) {
+            fn max_pool(rows: Rows<'_, Self, $windows>) {
                 arch::dispatch(rows);
             }
 
             #[inline(never)]
-            fn max_pool_backward(rows: RowsBack<'_, Self, Sliding>) -> u32 {
-                arch::dispatch(rows)
-            }
-
-            #[inline(never)]
-            fn adaptive_max_pool(rows: Rows<'_, Self, Even>) {
-                arch::dispatch(rows);
-            }
-
-            #[inline(never)]
-            fn adaptive_max_pool_backward(rows: RowsBack<'_, Self, Even>) -> u32 {
+            fn max_pool_backward(rows: RowsBack<'_, Self, $windows>) -> u32 {
                 arch::dispatch(rows)
             }
         }
     )*};
 }
 
-impl_kernels! { i8 u8 i16 u16 i32 u32 i64 u64 half::f16 half::bf16 f32 f64 }
+impl_kernels! { i8 u8 i16 u16 i32 u32 i64 u64 half::f16 half::bf16 f32 f64; Sliding<false> }
+impl_kernels! { i8 u8 i16 u16 i32 u32 i64 u64 half::f16 half::bf16 f32 f64; Sliding<true> }
+impl_kernels! { i8 u8 i16 u16 i32 u32 i64 u64 half::f16 half::bf16 f32 f64; Even }

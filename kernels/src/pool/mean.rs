@@ -48,17 +48,19 @@ pub(super) struct Mean {
 }
 
 impl Mean {
-    /// The means of windows that all have `cells` cells, or as many as lie on the input.
-    pub(super) fn forward<T: Element>(
+    /// The means of windows that all have `cells` cells, or as many as lie on the input; the accumulator
+    /// has room for `bits` bits of factors.
+    pub(super) fn forward(
         extents: &Extents<impl Cover>,
         cells: Option<usize>,
+        bits: u32,
     ) -> Result<Self> {
         let [_, most] = counts(extents, cells);
         let places = places(most);
         // Of c equal factors, the sum is at most 2^k + c/2.
         let weight = (1 << places) + most / 2;
-        let limit = 1 << T::WEIGHT_BITS.saturating_sub(16);
-        check::<T>(weight, most, limit)?;
+        let limit = 1 << bits.saturating_sub(16);
+        check(bits, weight, most, limit)?;
         Ok(Self {
             places,
             cells,
@@ -68,9 +70,10 @@ impl Mean {
 
     /// Their gradients: a cell gets the error of each window that it is in, with that window's
     /// factor.
-    pub(super) fn backward<T: Element>(
+    pub(super) fn backward(
         extents: &Extents<impl Cover>,
         cells: Option<usize>,
+        bits: u32,
     ) -> Result<Self> {
         let [fewest, most] = counts(extents, cells);
         let places = places(most);
@@ -82,8 +85,8 @@ impl Mean {
             windows = windows.saturating_mul(over.unwrap_or(0) as u64);
         }
         let weight = windows.saturating_mul(largest);
-        let limit = (1 << T::WEIGHT_BITS.min(63)) - 1;
-        check::<T>(weight, windows, div_rem(limit, largest).0)?;
+        let limit = (1 << bits.min(63)) - 1;
+        check(bits, weight, windows, div_rem(limit, largest).0)?;
         Ok(Self {
             places,
             cells,
@@ -93,8 +96,8 @@ impl Mean {
 }
 
 /// Refuses factors that the accumulator has no room for beside the largest element.
-fn check<T: Element>(weight: u64, terms: u64, limit: u64) -> Result<()> {
-    if bit_len(weight) <= T::WEIGHT_BITS {
+fn check(bits: u32, weight: u64, terms: u64, limit: u64) -> Result<()> {
+    if bit_len(weight) <= bits {
         Ok(())
     } else {
         Err(Error::Accumulator {

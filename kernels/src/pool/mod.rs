@@ -17,8 +17,8 @@ pub use max::{max_backward, max_forward};
 
 use crate::element::Element;
 use crate::error::{Arg, Error, Result};
-use crate::window::{Window, three_axes};
-use cover::{Cover, Sliding};
+use crate::window::{Steps, Window, three_axes};
+use cover::{Cover, Even, Sliding};
 
 /// The extents of a pooling layer over `N` spatial axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ impl<const N: usize> Shape<N> {
             let along = match padding {
                 Padding::Counted => self.window.kernel[axis],
                 Padding::NotCounted => {
-                    let windows = Sliding {
+                    let windows = Sliding::<true> {
                         axis: self.window.axis(axis),
                         input: self.input[axis],
                         outputs: outputs[axis],
@@ -100,7 +100,7 @@ impl<const N: usize> Shape<N> {
     }
 
     /// The extents, if they can be counted.
-    fn extents(self) -> Result<Extents<Sliding>> {
+    fn extents<const DEEP: bool>(self) -> Result<Extents<Sliding<DEEP>>> {
         const { assert!(N >= 1 && N <= 3, "pooling has one to three spatial axes") };
         let out = three_axes(self.outputs()?);
         let input = three_axes(self.input);
@@ -125,8 +125,8 @@ impl<const N: usize> Shape<N> {
 
     /// The same, if no window stands on padding alone: it has no maximum, and no mean unless padding
     /// counts.
-    fn covered(self) -> Result<Extents<Sliding>> {
-        let extents = self.extents()?;
+    fn covered<const DEEP: bool>(self) -> Result<Extents<Sliding<DEEP>>> {
+        let extents = self.extents::<DEEP>()?;
         for (number, cover) in extents.cover.iter().enumerate() {
             // A dilated window may miss a small input in the middle of its way, too.
             if (0..cover.outputs).any(|window| cover.cells(window).len == 0) {
@@ -168,23 +168,58 @@ impl<C: Cover> Extents<C> {
         [self.input[2] * self.channels, self.out[2] * self.channels]
     }
 
+    /// Planes of input and output.
+    #[inline(always)]
+    fn planes(&self) -> [usize; 2] {
+        let ([input, ..], [out, ..]) = (self.input, self.out);
+        if C::IS_DEEP { [input, out] } else { [1, 1] }
+    }
+
+    /// The planes of a window, by its own.
+    #[inline(always)]
+    fn planes_of(&self, window: usize) -> Steps {
+        let [cover, ..] = self.cover;
+        if C::IS_DEEP {
+            cover.cells(window)
+        } else {
+            Steps::ONE
+        }
+    }
+
+    /// The planes of the windows over a plane.
+    #[inline(always)]
+    fn planes_over(&self, plane: usize) -> Steps {
+        let [cover, ..] = self.cover;
+        if C::IS_DEEP {
+            cover.windows(plane)
+        } else {
+            Steps::ONE
+        }
+    }
+
     /// The channels of an input cell, from its index on.
     #[inline(always)]
     fn input_at(&self, image: usize, [z, y, x]: [usize; 3]) -> usize {
-        let [depth, height, width] = self.input;
+        let ([_, height, width], [depth, _]) = (self.input, self.planes());
         (((image * depth + z) * height + y) * width + x) * self.channels
     }
 
     /// Those of an output cell.
     #[inline(always)]
     fn output_at(&self, image: usize, [plane, row, column]: [usize; 3]) -> usize {
-        let [planes, rows, columns] = self.out;
+        let ([_, rows, columns], [_, planes]) = (self.out, self.planes());
         (((image * planes + plane) * rows + row) * columns + column) * self.channels
     }
 }
 
 /// The kernels of this family for one element type, compiled here with this crate's profile.
 #[doc(hidden)]
-pub trait Kernels: max::Kernels + average::Kernels {}
+pub trait Kernels: On<Sliding<false>> + On<Sliding<true>> + On<Even> {}
 
-impl<T: max::Kernels + average::Kernels> Kernels for T {}
+impl<T: On<Sliding<false>> + On<Sliding<true>> + On<Even>> Kernels for T {}
+
+/// Those for one way to lay windows.
+#[doc(hidden)]
+pub trait On<C>: max::Kernels<C> + average::Kernels<C> {}
+
+impl<C, T: max::Kernels<C> + average::Kernels<C>> On<C> for T {}
