@@ -4,18 +4,22 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use selvedge_kernels::activation;
+use selvedge_kernels::activation::{self, Activation};
 use selvedge_kernels::dense::{self, Bias};
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::Rounding;
+use selvedge_kernels::loss::cross_entropy;
+use selvedge_kernels::optim::Gradient;
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::Words;
+use selvedge_kernels::scale::{Mode, Scale};
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Element, bf16, conv, f16};
 use selvedge_tests::curve::Curve;
 use selvedge_tests::noise::Noise;
 use selvedge_tests::threads::Threads;
+use selvedge_tests::tolerance;
 
 /// Calls `$check::<T>()` for every integer type.
 macro_rules! for_each_integer {
@@ -242,4 +246,139 @@ fn a_mask_of_accumulators_keeps_small_ones_alive() {
     println!("cosine by the stored output: {cosine}");
     assert!(dx.iter().zip(&want).all(|(&d, &want)| d == want || d == 0));
     assert!((0.98..0.9999).contains(&cosine), "{cosine}");
+}
+
+/// The gradients of all weights of a dense layer with an activation and a dense head, for random
+/// inputs and labels, from whole numbers of 7 bits.
+fn network_gradients<T: Element>(curve: Curve, seed: u32) -> Vec<f64>
+where
+    T::Acc: Into<f64>,
+{
+    let (hidden, head) = (
+        dense::Shape {
+            batch: 32,
+            inputs: 32,
+            outputs: 48,
+        },
+        dense::Shape {
+            batch: 32,
+            inputs: 48,
+            outputs: 10,
+        },
+    );
+    let mut noise = Noise::new(seed);
+    // The numbers q of 7 bits at `exponent`, and the exponent that the type has for them.
+    let mut numbers = |n, exponent: i32| -> (Vec<T>, i32) {
+        let whole = noise.vector(n, 127.0).into_iter().map(f64::round);
+        match T::DTYPE.is_integer() {
+            true => (whole.map(T::from_f64).collect(), exponent),
+            false => {
+                let unit = f64::from(exponent).exp2();
+                (whole.map(|q| T::from_f64(q * unit)).collect(), 0)
+            }
+        }
+    };
+    let (x, x_exponent) = numbers(32 * 32, -7);
+    let (w, w_exponent) = numbers(48 * 32, -8);
+    let (v, v_exponent) = numbers(10 * 48, -8);
+    let labels: Vec<u16> = (0..32).map(|_| noise.below(10) as u16).collect();
+    let requantize = |exponent, bits, rounding, run: &mut dyn FnMut(Store) -> u32| {
+        let run = |store| Ok(run(store));
+        let mut state = T::Scale::UNSET;
+        state
+            .requantize(exponent, bits, Mode::Infer, rounding, run)
+            .unwrap()
+    };
+    let forward = |exponent, activation| {
+        move |store| Epilogue::<T> {
+            activation,
+            exponent,
+            store,
+        }
+    };
+    let zeros = [<T::Bias as Element>::ZERO; 48];
+    let bias = |n| Bias {
+        values: &zeros[..n],
+        shift: 0,
+    };
+    let (bits, nearest) = (T::MAGNITUDE_BITS, Rounding::NearestEven);
+    let stochastic = |stream| Rounding::Stochastic(Words::new(seed, stream, 0));
+
+    let (mut y, mut slope) = (vec![T::ZERO; 32 * 48], vec![T::ZERO; 32 * 48]);
+    let acc = x_exponent + w_exponent;
+    let epilogue = forward(acc, curve.activation());
+    let y_exponent = requantize(acc, bits, nearest, &mut |store| {
+        let epilogue = epilogue(store);
+        dense::forward(
+            &Serial,
+            hidden,
+            &x,
+            &w,
+            bias(48),
+            epilogue,
+            &mut y,
+            &mut slope,
+        )
+        .unwrap()
+    });
+    let mut logits = vec![<T::Head as Element>::ZERO; 32 * 10];
+    let acc = y_exponent + v_exponent;
+    let epilogue = forward(acc, Activation::Identity);
+    let head_bits = <T::Head as Element>::MAGNITUDE_BITS;
+    let logits_exponent = requantize(acc, head_bits, nearest, &mut |store| {
+        let epilogue = epilogue(store);
+        dense::forward(
+            &Serial,
+            head,
+            &y,
+            &v,
+            bias(10),
+            epilogue,
+            &mut logits,
+            &mut [],
+        )
+        .unwrap()
+    });
+    let mut dz = vec![T::ZERO; 32 * 10];
+    let dz_exponent = requantize(T::LOSS_EXPONENT, bits, stochastic(1), &mut |store| {
+        cross_entropy::<T>(10, &logits, logits_exponent, &labels, store, &mut dz)
+            .unwrap()
+            .range
+    });
+    let mut dv = vec![T::Acc::default(); v.len()];
+    dense::backward_weight(head, &y, &dz, &mut Gradient::Store(&mut dv)).unwrap();
+    let mut dy = vec![T::ZERO; y.len()];
+    let dy_exponent = requantize(
+        dz_exponent + v_exponent,
+        bits,
+        stochastic(2),
+        &mut |store| dense::backward_input(&Serial, head, &dz, &v, store, &mut dy).unwrap(),
+    );
+    activation::backward(curve.activation(), &y, &slope, &mut dy).unwrap();
+    let mut dw = vec![T::Acc::default(); w.len()];
+    dense::backward_weight(hidden, &x, &dy, &mut Gradient::Store(&mut dw)).unwrap();
+    let real = |sums: Vec<T::Acc>, exponent: i32| {
+        let unit = f64::from(exponent).exp2();
+        sums.into_iter().map(move |sum| sum.into() * unit)
+    };
+    real(dv, dz_exponent + y_exponent)
+        .chain(real(dw, dy_exponent + x_exponent))
+        .collect()
+}
+
+#[test]
+fn a_mask_of_accumulators_brings_gradients_of_8_bits_nearer() {
+    let inner = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let cosine = |curve: Curve| {
+        let of_seed = |seed| {
+            let want = network_gradients::<f64>(curve, seed);
+            let got = network_gradients::<i8>(curve, seed);
+            inner(&want, &got) / (inner(&want, &want) * inner(&got, &got)).sqrt()
+        };
+        (120..123).map(of_seed).sum::<f64>() / 3.0
+    };
+    let (plain, masked) = (cosine(Curve::Relu), cosine(Curve::MaskedRelu));
+    println!("cosine of all gradients: by the stored output {plain}, by a mask {masked}");
+    assert!(plain >= tolerance::COSINE_8_BITS.0, "{plain}");
+    assert!(masked >= tolerance::COSINE_8_BITS_MASKED, "{masked}");
 }
