@@ -1,23 +1,20 @@
 //! Activations in integers: tables against their functions, kernels against an exact model of
-//! `docs/numerics.md` §5 and §7, gradients against f64, and fused with layers. Floats:
-//! `activation_floats.rs`.
+//! `docs/numerics.md` §5 and §7, and gradients against f64. Floats: `activation_floats.rs`; in layers:
+//! `activation_layers.rs`.
 
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use selvedge_kernels::activation::{self, Activation};
 use selvedge_kernels::dense::{self, Bias};
-use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::Words;
-use selvedge_kernels::window::Window;
-use selvedge_kernels::{Arg, Element, Error, bf16, conv, f16, lut};
+use selvedge_kernels::{Arg, Element, Error, lut};
 use selvedge_tests::curve::{self, Curve};
 use selvedge_tests::golden;
 use selvedge_tests::noise::Noise;
-use selvedge_tests::threads::Threads;
 use selvedge_tests::tolerance;
 use serde_json::Value;
 
@@ -589,69 +586,6 @@ fn integer_gradients_point_where_those_of_f64_do() {
     }
 }
 
-/// What ReLU's test `y > 0` loses by rounding, and a mask of the accumulator does not: the errors of a
-/// dense layer's accumulators, with outputs of 7 bits.
-#[test]
-fn a_mask_of_accumulators_keeps_small_ones_alive() {
-    let shape = dense::Shape {
-        batch: 32,
-        inputs: 64,
-        outputs: 48,
-    };
-    let mut noise = Noise::new(95);
-    let mut numbers = |n| -> Vec<i8> {
-        noise
-            .vector(n, 127.0)
-            .into_iter()
-            .map(i8::from_f64)
-            .collect()
-    };
-    let (x, weight, d) = (numbers(32 * 64), numbers(48 * 64), numbers(32 * 48));
-    let gradient = |curve: Curve| -> (Vec<i8>, Vec<i8>) {
-        let bias = Bias {
-            values: &[0; 48],
-            shift: 0,
-        };
-        let (mut y, mut slope) = (vec![0i8; d.len()], vec![0i8; d.len()]);
-        let mut run = |store| {
-            let epilogue = Epilogue {
-                activation: curve.activation(),
-                exponent: -14,
-                store,
-            };
-            dense::forward(
-                &Serial, shape, &x, &weight, bias, epilogue, &mut y, &mut slope,
-            )
-            .unwrap()
-        };
-        let range = run(Store::Measure);
-        run(nearest(range as i32 - 7));
-        let mut dx = d.clone();
-        activation::backward(curve.activation(), &y, &slope, &mut dx).unwrap();
-        (y, dx)
-    };
-    let ((y, dx), (masked_y, masked_dx)) = (gradient(Curve::Relu), gradient(Curve::MaskedRelu));
-    assert_eq!(y, masked_y, "the values are the same");
-    // The exact mask.
-    let mut want = d.clone();
-    for n in 0..32 {
-        for o in 0..48 {
-            let row = x[n * 64..][..64].iter().zip(&weight[o * 64..][..64]);
-            let acc: i32 = row.map(|(&x, &w)| i32::from(x) * i32::from(w)).sum();
-            if acc <= 0 {
-                want[n * 48 + o] = 0;
-            }
-        }
-    }
-    assert_eq!(masked_dx, want);
-    let square = |v: &[i8]| v.iter().map(|&d| f64::from(d).powi(2)).sum::<f64>();
-    // `dx` is `want` with some errors missing, so the cosine is the root of the share that is left.
-    let cosine = (square(&dx) / square(&want)).sqrt();
-    println!("cosine by the stored output: {cosine}");
-    assert!(dx.iter().zip(&want).all(|(&d, &want)| d == want || d == 0));
-    assert!((0.98..0.9999).contains(&cosine), "{cosine}");
-}
-
 /// The unsigned type's bytes are the signed one's with the highest bit flipped.
 macro_rules! assert_twins {
     ($($signed:ident $unsigned:ident $flip:expr;)*) => {$({
@@ -775,151 +709,6 @@ fn refusals_write_nothing() {
             "{curve:?}: dense wrote"
         );
     }
-}
-
-fn bytes<T: Element>(x: &[T]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for x in x {
-        x.le_bytes(|part| bytes.extend_from_slice(part));
-    }
-    bytes
-}
-
-/// A dense layer and a convolution with small accumulators, which every type stores exactly.
-struct Layers<T: Element> {
-    dense: dense::Shape,
-    conv: conv::Shape,
-    x: Vec<T>,
-    weight: Vec<T>,
-    bias: Vec<T::Bias>,
-}
-
-impl<T: Element + Output<T>> Layers<T> {
-    fn new() -> Self {
-        let mut noise = Noise::new(98);
-        // Whole numbers up to 3, and fractions for floats; at most 27 products, and a bias.
-        let mut number = || match T::DTYPE.is_integer() {
-            true => f64::from(noise.word() % 5) - 2.0,
-            false => noise.signed(),
-        };
-        Self {
-            dense: dense::Shape {
-                batch: 7,
-                inputs: 5,
-                outputs: 19,
-            },
-            conv: conv::Shape {
-                batch: 5,
-                input: [4, 3],
-                channels: 3,
-                filters: 4,
-                groups: 1,
-                window: Window::uniform(3, 1, 1),
-            },
-            x: (0..5 * 36).map(|_| T::from_f64(number())).collect(),
-            weight: (0..27 * 4).map(|_| T::from_f64(number())).collect(),
-            bias: (0..19).map(|_| T::Bias::from_f64(number())).collect(),
-        }
-    }
-
-    /// Output, slopes and range of the dense layer, then of the convolution.
-    fn forward(&self, threads: usize, epilogue: Epilogue<T>) -> [(Vec<T>, Vec<T>, u32); 2] {
-        let exec = Threads(threads);
-        let bias = |n| Bias {
-            values: &self.bias[..n],
-            shift: 0,
-        };
-        let outputs = |n| (vec![T::ZERO; n], vec![T::ZERO; n]);
-        let (mut y, mut slope) = outputs(7 * 19);
-        let (x, weight) = (&self.x[..35], &self.weight[..95]);
-        let range = dense::forward(
-            &exec,
-            self.dense,
-            x,
-            weight,
-            bias(19),
-            epilogue,
-            &mut y,
-            &mut slope,
-        );
-        let of_dense = (y, slope, range.unwrap());
-        let (mut y, mut slope) = outputs(5 * 12 * 4);
-        let range = conv::forward(
-            &exec,
-            self.conv,
-            &self.x,
-            &self.weight,
-            bias(4),
-            epilogue,
-            &mut y,
-            &mut slope,
-        );
-        [of_dense, (y, slope, range.unwrap())]
-    }
-}
-
-/// As an epilogue, an activation does what it does as a layer of its own behind the identity.
-fn fused_is_alone<T: Element>() {
-    let layers = Layers::<T>::new();
-    let store = match T::DTYPE.is_integer() {
-        true => nearest(1),
-        false => Store::EXACT,
-    };
-    for curve in Curve::ALL {
-        let activation = curve.activation::<T>();
-        let exponent = -4;
-        let epilogue = Epilogue {
-            activation,
-            exponent,
-            store,
-        };
-        let plain = layers.forward(1, Epilogue::EXACT);
-        for ((acc, _, _), (y, slope, range)) in plain.iter().zip(&layers.forward(1, epilogue)) {
-            let (mut alone, mut kept) = (vec![T::ZERO; acc.len()], vec![T::ZERO; acc.len()]);
-            let got = activation::forward(activation, exponent, acc, store, &mut alone, &mut kept);
-            let place = format!("{}, {curve:?}", T::DTYPE);
-            assert_eq!(bytes(&alone), bytes(y), "{place}");
-            assert_eq!(bytes(&kept), bytes(slope), "{place}: slopes");
-            assert_eq!(got, Ok(*range), "{place}: range");
-        }
-    }
-}
-
-#[test]
-fn fused_activations_are_those_of_layers_of_their_own() {
-    for_each_integer!(fused_is_alone);
-    fused_is_alone::<f32>();
-    fused_is_alone::<f64>();
-}
-
-fn threads_do_not_matter<T: Element>() {
-    let layers = Layers::<T>::new();
-    let rounding = Rounding::Stochastic(Words::new(5, 8, 2));
-    for curve in Curve::ALL {
-        let epilogue = Epilogue {
-            activation: curve.activation(),
-            exponent: -4,
-            store: Store::Shift { shift: 2, rounding },
-        };
-        let want = layers.forward(1, epilogue);
-        for threads in [2, 3, 5, 16] {
-            let place = format!("{}, {curve:?}, {threads} threads", T::DTYPE);
-            for (want, got) in want.iter().zip(&layers.forward(threads, epilogue)) {
-                assert_eq!(bytes(&want.0), bytes(&got.0), "{place}");
-                assert_eq!(bytes(&want.1), bytes(&got.1), "{place}: slopes");
-                assert_eq!(want.2, got.2, "{place}: range");
-            }
-        }
-    }
-}
-
-#[test]
-fn the_number_of_threads_does_not_matter() {
-    for_each_integer!(threads_do_not_matter);
-    threads_do_not_matter::<f16>();
-    threads_do_not_matter::<bf16>();
-    threads_do_not_matter::<f32>();
-    threads_do_not_matter::<f64>();
 }
 
 #[test]

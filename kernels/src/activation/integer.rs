@@ -63,11 +63,6 @@ fn hard_swish(z: i32) -> (i32, i32) {
     (z * s, s + if is_between { sixth(z) } else { 0 })
 }
 
-/// `thousandths / 1000` in 1/256, to nearest.
-fn parts_of_256(thousandths: i32) -> i32 {
-    (thousandths * 256 + 500) / 1000
-}
-
 /// Applies a curve of Q11 to accumulators, and keeps its slope.
 #[inline(always)]
 fn curve<T: Integer<Acc: From<i32>>>(
@@ -180,13 +175,11 @@ macro_rules! impl_integer_kernels {
                 apply::<Self>(acc, slope, |x| (x.relu().min(six), Self::flag(0 < x && x < six)));
             }
 
-            fn scaled_relu(thousandths: i32, _: i32, acc: &mut [Acc<$t>], _: &mut [Self]) {
-                let parts = parts_of_256(thousandths);
+            fn scaled_relu(parts: i32, _: i32, acc: &mut [Acc<$t>], _: &mut [Self]) {
                 map(acc, |x| Self::scaled(x.relu(), parts));
             }
 
-            fn leaky_relu(thousandths: i32, _: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
-                let parts = parts_of_256(thousandths);
+            fn leaky_relu(parts: i32, _: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
                 apply::<Self>(acc, slope, |x| {
                     let value = if x < 0 { Self::scaled(x, parts) } else { x };
                     (value, Self::flag(x < 0))
@@ -217,8 +210,7 @@ macro_rules! impl_integer_kernels {
                 through(slope, dy, |d, flag| if flag == Self::ZERO { Self::ZERO } else { d });
             }
 
-            fn scaled_relu_backward(thousandths: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {
-                let parts = parts_of_256(thousandths);
+            fn scaled_relu_backward(parts: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {
                 through(y, dy, |d, y| {
                     if y.widen() > 0 {
                         <Self as Output<Self>>::store(Self::scaled(d.to_acc(), parts))
@@ -228,8 +220,7 @@ macro_rules! impl_integer_kernels {
                 });
             }
 
-            fn leaky_relu_backward(thousandths: i32, _: &[Self], slope: &[Self], dy: &mut [Self]) {
-                let parts = parts_of_256(thousandths);
+            fn leaky_relu_backward(parts: i32, _: &[Self], slope: &[Self], dy: &mut [Self]) {
                 through(slope, dy, |d, flag| {
                     if flag == Self::ZERO {
                         d

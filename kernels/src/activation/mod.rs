@@ -39,8 +39,8 @@ pub enum Activation<T: Element> {
 pub struct Function<T: Element> {
     forward: fn(i32, i32, &mut [T::Acc], &mut [T]),
     backward: fn(i32, &[T], &[T], &mut [T]),
-    /// In thousandths.
-    parameter: i32,
+    /// A factor: in 1/256 for integers, in thousandths for floats.
+    factor: i32,
     /// Exponent of what integer accumulators become; their own where there is none.
     exponent: Option<i32>,
     is_bounded: bool,
@@ -51,7 +51,7 @@ impl<T: Element> Function<T> {
     /// Applies it to accumulators of exponent `exponent`; `slope` is empty or as long.
     #[inline(always)]
     pub(crate) fn forward(&self, exponent: i32, acc: &mut [T::Acc], slope: &mut [T]) {
-        (self.forward)(self.parameter, exponent, acc, slope);
+        (self.forward)(self.factor, exponent, acc, slope);
     }
 }
 
@@ -96,7 +96,7 @@ impl<T: Element> Activation<T> {
     pub const SCALED_RELU: Self = Self::Function(Function {
         forward: T::scaled_relu,
         backward: T::scaled_relu_backward,
-        parameter: 1100,
+        factor: Self::factor(1100),
         exponent: None,
         is_bounded: false,
         keeps_slope: false,
@@ -118,11 +118,11 @@ impl<T: Element> Activation<T> {
         Self::Function(Function {
             forward: T::leaky_relu,
             backward: T::leaky_relu_backward,
-            parameter: if thousandths < 1000 {
-                thousandths as i32
+            factor: Self::factor(if thousandths < 1000 {
+                thousandths
             } else {
                 1000
-            },
+            }),
             exponent: None,
             is_bounded: false,
             keeps_slope: true,
@@ -137,10 +137,20 @@ impl<T: Element> Activation<T> {
         Function {
             forward,
             backward: T::slope_backward,
-            parameter: 0,
+            factor: 0,
             exponent: Some(exponent),
             is_bounded,
             keeps_slope: !is_bounded,
+        }
+    }
+
+    /// A factor as kernels want it; here, so that no device divides.
+    const fn factor(thousandths: u16) -> i32 {
+        let thousandths = thousandths as i32;
+        if T::DTYPE.is_integer() {
+            (thousandths * 256 + 500) / 1000
+        } else {
+            thousandths
         }
     }
 
@@ -148,7 +158,7 @@ impl<T: Element> Activation<T> {
         Function {
             forward,
             backward: T::mask_backward,
-            parameter: 0,
+            factor: 0,
             exponent: None,
             is_bounded: false,
             keeps_slope: true,
@@ -271,7 +281,7 @@ pub fn backward<T: Element>(
             if function.keeps_slope {
                 same(Arg::Slope, y.len(), slope.len())?;
             }
-            (function.backward)(function.parameter, y, slope, dy);
+            (function.backward)(function.factor, y, slope, dy);
             Ok(())
         }
     }
@@ -332,8 +342,8 @@ pub(crate) fn check_slope(got: usize, expected: usize) -> Result<()> {
     }
 }
 
-/// The functions for one element type: `forward(thousandths, exponent, acc, slope)` in place, and
-/// `backward(thousandths, y, slope, dy)` in place.
+/// The functions for one element type: `forward(factor, exponent, acc, slope)` in place, and
+/// `backward(factor, y, slope, dy)` in place.
 #[doc(hidden)]
 #[allow(missing_docs)]
 pub trait Kernels: Sized {
@@ -361,10 +371,10 @@ pub trait Kernels: Sized {
     fn relu6(_: i32, exponent: i32, acc: &mut [Self::Acc], slope: &mut [Self])
     where
         Self: Element;
-    fn scaled_relu(thousandths: i32, _: i32, acc: &mut [Self::Acc], slope: &mut [Self])
+    fn scaled_relu(factor: i32, _: i32, acc: &mut [Self::Acc], slope: &mut [Self])
     where
         Self: Element;
-    fn leaky_relu(thousandths: i32, _: i32, acc: &mut [Self::Acc], slope: &mut [Self])
+    fn leaky_relu(factor: i32, _: i32, acc: &mut [Self::Acc], slope: &mut [Self])
     where
         Self: Element;
     fn sigmoid_backward(_: i32, y: &[Self], slope: &[Self], dy: &mut [Self])
@@ -379,10 +389,10 @@ pub trait Kernels: Sized {
     fn mask_backward(_: i32, y: &[Self], slope: &[Self], dy: &mut [Self])
     where
         Self: Element;
-    fn scaled_relu_backward(thousandths: i32, y: &[Self], slope: &[Self], dy: &mut [Self])
+    fn scaled_relu_backward(factor: i32, y: &[Self], slope: &[Self], dy: &mut [Self])
     where
         Self: Element;
-    fn leaky_relu_backward(thousandths: i32, y: &[Self], slope: &[Self], dy: &mut [Self])
+    fn leaky_relu_backward(factor: i32, y: &[Self], slope: &[Self], dy: &mut [Self])
     where
         Self: Element;
 }
