@@ -110,7 +110,8 @@ where
     let random = |noise: &mut Noise, n| -> Vec<T> {
         noise.vector(n, 2.0).into_iter().map(T::from_f64).collect()
     };
-    let epilogue = Epilogue::EXACT.with(Activation::Relu);
+    let wide_epilogue = Epilogue::<W>::EXACT.with(Activation::Relu);
+    let epilogue = Epilogue::<T>::EXACT.with(Activation::Relu);
     for format in Format::ALL {
         for (batch, inputs, outputs) in [(1, 1, 1), (3, 31, 2), (5, 33, 7), (9, 70, 3), (4, 128, 5)]
         {
@@ -141,7 +142,7 @@ where
                 &x_wide,
                 &weight,
                 wide_bias,
-                epilogue,
+                wide_epilogue,
                 &mut want,
                 &mut [],
             )
@@ -200,7 +201,7 @@ where
                 &x_wide,
                 &weight,
                 wide_bias,
-                epilogue,
+                wide_epilogue,
                 &mut want,
                 &mut [],
             )
@@ -421,13 +422,9 @@ where
                 .max()
                 .unwrap();
             let shift = (128 - reach.leading_zeros()) as i32 - T::MAGNITUDE_BITS as i32;
-            let epilogue = Epilogue {
-                activation: Activation::Identity,
-                exponent: 0,
-                store: Store::Shift {
-                    shift,
-                    rounding: NEAREST,
-                },
+            let store = Store::Shift {
+                shift,
+                rounding: NEAREST,
             };
             let mut dx = vec![T::ZERO; x_len];
             let range = if is_dense {
@@ -436,18 +433,11 @@ where
                     dense_shape,
                     &dy,
                     weights,
-                    epilogue.store,
+                    store,
                     &mut dx,
                 )
             } else {
-                packed::conv::backward_input(
-                    &Threads(2),
-                    shape,
-                    &dy,
-                    weights,
-                    epilogue.store,
-                    &mut dx,
-                )
+                packed::conv::backward_input(&Threads(2), shape, &dy, weights, store, &mut dx)
             };
             let want = stored::<T>(&dx_acc, drop, |_| 0, shift, false);
             assert_eq!((exact(&dx), range.unwrap()), want, "{name}: input gradient");
@@ -566,7 +556,10 @@ fn eight_bit_layers_give_the_bytes_of_decoded_weights() {
                 values: bias.values,
                 shift: 2,
             },
-            epilogue,
+            Epilogue {
+                store: epilogue.store,
+                ..Epilogue::EXACT
+            },
             &mut unsigned,
         )
         .unwrap();
