@@ -10,12 +10,14 @@
 #![allow(unsafe_code)]
 
 pub mod scalar;
+pub mod tile;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
 use half::{bf16, f16};
 
 pub use scalar::Scalar;
+use tile::{Operand, Segments, Tile};
 
 /// An instruction set. A value of such a type proves that the processor has it.
 ///
@@ -70,6 +72,54 @@ pub trait Isa: Copy {
     fn add_f64(self, sums: &mut [f64; 8], a: &[f64], b: &[f64]) {
         scalar::add_floats(self, sums, a, b);
     }
+    #[inline(always)]
+    fn tile_i8(self, x: Operand<'_, i8>, weight: Operand<'_, i8>, segments: &Segments, tile: &mut Tile<i32>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_u8(self, x: Operand<'_, u8>, weight: Operand<'_, u8>, segments: &Segments, tile: &mut Tile<i32>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_i16(self, x: Operand<'_, i16>, weight: Operand<'_, i16>, segments: &Segments, tile: &mut Tile<i64>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_u16(self, x: Operand<'_, u16>, weight: Operand<'_, u16>, segments: &Segments, tile: &mut Tile<i64>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_i32(self, x: Operand<'_, i32>, weight: Operand<'_, i32>, segments: &Segments, tile: &mut Tile<i64>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_u32(self, x: Operand<'_, u32>, weight: Operand<'_, u32>, segments: &Segments, tile: &mut Tile<i64>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_i64(self, x: Operand<'_, i64>, weight: Operand<'_, i64>, segments: &Segments, tile: &mut Tile<i128>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_u64(self, x: Operand<'_, u64>, weight: Operand<'_, u64>, segments: &Segments, tile: &mut Tile<i128>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_f16(self, x: Operand<'_, f16>, weight: Operand<'_, f16>, segments: &Segments, tile: &mut Tile<f32>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_bf16(self, x: Operand<'_, bf16>, weight: Operand<'_, bf16>, segments: &Segments, tile: &mut Tile<f32>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_f32(self, x: Operand<'_, f32>, weight: Operand<'_, f32>, segments: &Segments, tile: &mut Tile<f32>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_f64(self, x: Operand<'_, f64>, weight: Operand<'_, f64>, segments: &Segments, tile: &mut Tile<f64>) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
     /// Eight half-precision numbers, exactly.
     #[inline(always)]
     fn widen_f16(self, x: &[f16; 8]) -> [f32; 8] {
@@ -91,6 +141,10 @@ pub trait Kernel {
 /// Runs `kernel` on the best instruction set of this processor.
 #[inline(always)]
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(isa) = x86_64::Avx512::detect() {
+        return isa.run(kernel);
+    }
     #[cfg(target_arch = "x86_64")]
     if let Some(isa) = x86_64::Avx2::detect() {
         return isa.run(kernel);
