@@ -73,51 +73,123 @@ pub trait Isa: Copy {
         scalar::add_floats(self, sums, a, b);
     }
     #[inline(always)]
-    fn tile_i8(self, x: Operand<'_, i8>, weight: Operand<'_, i8>, segments: &Segments, tile: &mut Tile<i32>) {
+    fn tile_i8(
+        self,
+        x: Operand<'_, i8>,
+        weight: Operand<'_, i8>,
+        segments: &Segments,
+        tile: &mut Tile<i32>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_u8(self, x: Operand<'_, u8>, weight: Operand<'_, u8>, segments: &Segments, tile: &mut Tile<i32>) {
+    fn tile_u8(
+        self,
+        x: Operand<'_, u8>,
+        weight: Operand<'_, u8>,
+        segments: &Segments,
+        tile: &mut Tile<i32>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_i16(self, x: Operand<'_, i16>, weight: Operand<'_, i16>, segments: &Segments, tile: &mut Tile<i64>) {
+    fn tile_i16(
+        self,
+        x: Operand<'_, i16>,
+        weight: Operand<'_, i16>,
+        segments: &Segments,
+        tile: &mut Tile<i64>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_u16(self, x: Operand<'_, u16>, weight: Operand<'_, u16>, segments: &Segments, tile: &mut Tile<i64>) {
+    fn tile_u16(
+        self,
+        x: Operand<'_, u16>,
+        weight: Operand<'_, u16>,
+        segments: &Segments,
+        tile: &mut Tile<i64>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_i32(self, x: Operand<'_, i32>, weight: Operand<'_, i32>, segments: &Segments, tile: &mut Tile<i64>) {
+    fn tile_i32(
+        self,
+        x: Operand<'_, i32>,
+        weight: Operand<'_, i32>,
+        segments: &Segments,
+        tile: &mut Tile<i64>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_u32(self, x: Operand<'_, u32>, weight: Operand<'_, u32>, segments: &Segments, tile: &mut Tile<i64>) {
+    fn tile_u32(
+        self,
+        x: Operand<'_, u32>,
+        weight: Operand<'_, u32>,
+        segments: &Segments,
+        tile: &mut Tile<i64>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_i64(self, x: Operand<'_, i64>, weight: Operand<'_, i64>, segments: &Segments, tile: &mut Tile<i128>) {
+    fn tile_i64(
+        self,
+        x: Operand<'_, i64>,
+        weight: Operand<'_, i64>,
+        segments: &Segments,
+        tile: &mut Tile<i128>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_u64(self, x: Operand<'_, u64>, weight: Operand<'_, u64>, segments: &Segments, tile: &mut Tile<i128>) {
+    fn tile_u64(
+        self,
+        x: Operand<'_, u64>,
+        weight: Operand<'_, u64>,
+        segments: &Segments,
+        tile: &mut Tile<i128>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_f16(self, x: Operand<'_, f16>, weight: Operand<'_, f16>, segments: &Segments, tile: &mut Tile<f32>) {
+    fn tile_f16(
+        self,
+        x: Operand<'_, f16>,
+        weight: Operand<'_, f16>,
+        segments: &Segments,
+        tile: &mut Tile<f32>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_bf16(self, x: Operand<'_, bf16>, weight: Operand<'_, bf16>, segments: &Segments, tile: &mut Tile<f32>) {
+    fn tile_bf16(
+        self,
+        x: Operand<'_, bf16>,
+        weight: Operand<'_, bf16>,
+        segments: &Segments,
+        tile: &mut Tile<f32>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_f32(self, x: Operand<'_, f32>, weight: Operand<'_, f32>, segments: &Segments, tile: &mut Tile<f32>) {
+    fn tile_f32(
+        self,
+        x: Operand<'_, f32>,
+        weight: Operand<'_, f32>,
+        segments: &Segments,
+        tile: &mut Tile<f32>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     #[inline(always)]
-    fn tile_f64(self, x: Operand<'_, f64>, weight: Operand<'_, f64>, segments: &Segments, tile: &mut Tile<f64>) {
+    fn tile_f64(
+        self,
+        x: Operand<'_, f64>,
+        weight: Operand<'_, f64>,
+        segments: &Segments,
+        tile: &mut Tile<f64>,
+    ) {
         scalar::tile(self, x, weight, segments, tile);
     }
     /// Eight half-precision numbers, exactly.

@@ -75,13 +75,13 @@ pub fn tile<T: Element, I: Isa>(
         for (c, sum) in sums.iter_mut().enumerate().take(weight.rows) {
             let weight = weight.values.get(c * weight.step..).unwrap_or_default();
             let mut sums = T::Sums::default();
-            segments.each(|x_start, w_start| {
+            for (x_start, w_start) in segments.starts() {
                 let x = x.get(x_start..x_start + segments.len());
                 let weight = weight.get(w_start..w_start + segments.len());
                 if let (Some(x), Some(weight)) = (x, weight) {
                     T::add_products(isa, &mut sums, x, weight);
                 }
-            });
+            }
             *sum = T::total(sums);
         }
     }

@@ -6,7 +6,7 @@
 //! nothing is packed or copied.
 
 /// Rows of `x` in a tile.
-pub const ROWS: usize = 4;
+pub const ROWS: usize = if cfg!(target_arch = "x86_64") { 12 } else { 1 };
 /// Rows of the weights in a tile: consecutive outputs.
 pub const COLUMNS: usize = 8;
 
@@ -94,41 +94,15 @@ impl Segments {
         self.len
     }
 
-    /// Calls `each` with the start of each segment in `x` and in the weights.
-    ///
-    /// One loop and one call: a closure that is called in two places would not be inlined, and so
-    /// not compiled for the instruction set.
+    /// The start of each segment in `x` and in the weights.
     #[inline(always)]
-    pub(super) fn each(&self, mut each: impl FnMut(usize, usize)) {
-        let [x_plane, x_row, x_cell] = self.x_steps;
-        let [w_plane, w_row, w_cell] = self.weight_steps;
-        let [mut planes, mut rows, mut cells] = self.counts;
-        if planes == 0 || rows == 0 || cells == 0 {
-            return;
-        }
-        let (mut x, mut w) = (0usize, 0usize);
-        let (mut row, mut plane) = ((0usize, 0usize), (0usize, 0usize)); // where they start
-        loop {
-            each(x, w);
-            cells -= 1;
-            if cells > 0 {
-                (x, w) = (x.wrapping_add(x_cell), w.wrapping_add(w_cell));
-                continue;
-            }
-            cells = self.counts[2];
-            rows -= 1;
-            if rows > 0 {
-                row = (row.0.wrapping_add(x_row), row.1.wrapping_add(w_row));
-            } else {
-                rows = self.counts[1];
-                planes -= 1;
-                if planes == 0 {
-                    return;
-                }
-                plane = (plane.0.wrapping_add(x_plane), plane.1.wrapping_add(w_plane));
-                row = plane;
-            }
-            (x, w) = row;
+    pub(super) fn starts(&self) -> Starts<'_> {
+        Starts {
+            segments: self,
+            left: self.counts,
+            next: (!self.counts.contains(&0)).then_some((0, 0)),
+            row: (0, 0),
+            plane: (0, 0),
         }
     }
 
@@ -142,5 +116,60 @@ impl Segments {
         };
         let [x_span, weight_span] = self.spans;
         fits(x, x_span) == Some(true) && fits(weight, weight_span) == Some(true)
+    }
+}
+
+/// The starts of segments in two operands, one after the other.
+pub(super) struct Starts<'a> {
+    segments: &'a Segments,
+    /// Along each axis, this one included.
+    left: [usize; 3],
+    next: Option<(usize, usize)>,
+    /// Where the row and the plane of `next` start.
+    row: (usize, usize),
+    plane: (usize, usize),
+}
+
+impl Iterator for Starts<'_> {
+    type Item = (usize, usize);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let now = self.next?;
+        let Segments {
+            counts,
+            x_steps,
+            weight_steps,
+            ..
+        } = self.segments;
+        let step = |(x, w): (usize, usize), axis: usize| {
+            let (x_step, w_step) = (x_steps.get(axis), weight_steps.get(axis));
+            (
+                x.wrapping_add(x_step.copied().unwrap_or(0)),
+                w.wrapping_add(w_step.copied().unwrap_or(0)),
+            )
+        };
+        let [planes, rows, cells] = &mut self.left;
+        *cells -= 1;
+        if *cells > 0 {
+            self.next = Some(step(now, 2));
+            return Some(now);
+        }
+        *cells = counts[2];
+        *rows -= 1;
+        if *rows > 0 {
+            self.row = step(self.row, 1);
+        } else {
+            *rows = counts[1];
+            *planes -= 1;
+            if *planes == 0 {
+                self.next = None;
+                return Some(now);
+            }
+            self.plane = step(self.plane, 0);
+            self.row = self.plane;
+        }
+        self.next = Some(self.row);
+        Some(now)
     }
 }

@@ -291,15 +291,38 @@ impl<const FLIP: u8> Lanes for Bytes<FLIP> {
     }
 
     #[inline(always)]
-    unsafe fn add(sum: __m256i, x: __m256i, weight: __m256i) -> __m256i {
-        // SAFETY: the caller's proof of AVX2.
-        unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(x, weight)) }
+    unsafe fn add(
+        [a, b, c, d]: [__m256i; GROUP],
+        x: __m256i,
+        [p, q, r, s]: [__m256i; GROUP],
+    ) -> [__m256i; GROUP] {
+        // SAFETY: the promise of the caller.
+        unsafe {
+            [
+                Self::one(a, x, p),
+                Self::one(b, x, q),
+                Self::one(c, x, r),
+                Self::one(d, x, s),
+            ]
+        }
     }
 
     #[inline(always)]
     unsafe fn totals(sums: [__m256i; GROUP], _: [(); GROUP], to: &mut [i32; GROUP]) {
         // SAFETY: the caller's proof of AVX2.
         unsafe { total_i32(sums, to) }
+    }
+}
+
+impl<const FLIP: u8> Bytes<FLIP> {
+    /// `sum + x · weight`.
+    ///
+    /// # Safety
+    /// As [`Lanes`].
+    #[inline(always)]
+    unsafe fn one(sum: __m256i, x: __m256i, weight: __m256i) -> __m256i {
+        // SAFETY: the caller's proof of AVX2.
+        unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(x, weight)) }
     }
 }
 
@@ -329,12 +352,7 @@ impl<const FLIP: u16> Lanes for Words<FLIP> {
     #[inline(always)]
     unsafe fn x(p: *const u16) -> __m256i {
         // SAFETY: the caller's proof of AVX2, and its promise that 16 can be read.
-        unsafe {
-            _mm256_xor_si256(
-                _mm256_loadu_si256(p.cast()),
-                _mm256_set1_epi16(FLIP as i16),
-            )
-        }
+        unsafe { _mm256_xor_si256(_mm256_loadu_si256(p.cast()), _mm256_set1_epi16(FLIP as i16)) }
     }
 
     #[inline(always)]
@@ -362,12 +380,18 @@ impl<const FLIP: u16> Lanes for Words<FLIP> {
     }
 
     #[inline(always)]
-    unsafe fn add([high, low]: [__m256i; 2], x: __m256i, weight: [__m256i; 2]) -> [__m256i; 2] {
-        // SAFETY: the caller's proof of AVX2.
+    unsafe fn add(
+        [a, b, c, d]: [[__m256i; 2]; GROUP],
+        x: __m256i,
+        [p, q, r, s]: [[__m256i; 2]; GROUP],
+    ) -> [[__m256i; 2]; GROUP] {
+        // SAFETY: the promise of the caller.
         unsafe {
             [
-                _mm256_add_epi32(high, _mm256_madd_epi16(x, weight[0])),
-                _mm256_add_epi32(low, _mm256_madd_epi16(x, weight[1])),
+                Self::one(a, x, p),
+                Self::one(b, x, q),
+                Self::one(c, x, r),
+                Self::one(d, x, s),
             ]
         }
     }
@@ -376,6 +400,23 @@ impl<const FLIP: u16> Lanes for Words<FLIP> {
     unsafe fn totals([a, b, c, d]: [[__m256i; 2]; GROUP], _: [(); GROUP], to: &mut [i64; GROUP]) {
         // SAFETY: the caller's proof of AVX2.
         unsafe { total_i64([join(a), join(b), join(c), join(d)], to) }
+    }
+}
+
+impl<const FLIP: u16> Words<FLIP> {
+    /// `sum + x · weight`.
+    ///
+    /// # Safety
+    /// As [`Lanes`].
+    #[inline(always)]
+    unsafe fn one([high, low]: [__m256i; 2], x: __m256i, weight: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: the caller's proof of AVX2.
+        unsafe {
+            [
+                _mm256_add_epi32(high, _mm256_madd_epi16(x, weight[0])),
+                _mm256_add_epi32(low, _mm256_madd_epi16(x, weight[1])),
+            ]
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::avx2::{Avx2, total_i32, total_i64, widen_bf16};
 use super::detected;
 use super::float::{Double, Load, Single};
 use super::lanes::{self, GROUP, Lanes};
-use crate::arch::tile::{Operand, ROWS, Segments, Tile};
+use crate::arch::tile::{Operand, Segments, Tile};
 use crate::arch::{Isa, Kernel};
 use core::arch::x86_64::*;
 use half::{bf16, f16};
@@ -13,7 +13,7 @@ use half::{bf16, f16};
 /// Proof that this processor has AVX-512 F, BW, DQ, VL and VNNI: [`Avx512::detect`] is the only
 /// constructor.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx512(Avx2);
+pub struct Avx512(pub(super) Avx2);
 
 impl Avx512 {
     /// The proof, if the processor has them.
@@ -21,8 +21,7 @@ impl Avx512 {
     #[inline(always)]
     pub fn detect() -> Option<Self> {
         let avx2 = Avx2::detect()?;
-        detected!("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni")
-            .then_some(Self(avx2))
+        detected!("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni").then_some(Self(avx2))
     }
 
     /// Runs `kernel` compiled for these instructions.
@@ -169,9 +168,20 @@ impl<const FLIP: u8> Lanes for Bytes<FLIP> {
     }
 
     #[inline(always)]
-    unsafe fn add(sum: __m512i, x: __m512i, weight: __m512i) -> __m512i {
-        // SAFETY: the caller's proof of VNNI.
-        unsafe { _mm512_dpbusd_epi32(sum, x, weight) }
+    unsafe fn add(
+        [a, b, c, d]: [__m512i; GROUP],
+        x: __m512i,
+        [p, q, r, s]: [__m512i; GROUP],
+    ) -> [__m512i; GROUP] {
+        // SAFETY: the promise of the caller.
+        unsafe {
+            [
+                Self::one(a, x, p),
+                Self::one(b, x, q),
+                Self::one(c, x, r),
+                Self::one(d, x, s),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -196,6 +206,18 @@ impl<const FLIP: u8> Lanes for Bytes<FLIP> {
             ];
             total_i32(sums, to);
         }
+    }
+}
+
+impl<const FLIP: u8> Bytes<FLIP> {
+    /// `sum + x · weight`.
+    ///
+    /// # Safety
+    /// As [`Lanes`].
+    #[inline(always)]
+    unsafe fn one(sum: __m512i, x: __m512i, weight: __m512i) -> __m512i {
+        // SAFETY: the caller's proof of VNNI.
+        unsafe { _mm512_dpbusd_epi32(sum, x, weight) }
     }
 }
 
@@ -251,12 +273,18 @@ impl<const FLIP: u16> Lanes for Words<FLIP> {
     }
 
     #[inline(always)]
-    unsafe fn add([high, low]: [__m512i; 2], x: __m512i, weight: [__m512i; 2]) -> [__m512i; 2] {
-        // SAFETY: the caller's proof of VNNI.
+    unsafe fn add(
+        [a, b, c, d]: [[__m512i; 2]; GROUP],
+        x: __m512i,
+        [p, q, r, s]: [[__m512i; 2]; GROUP],
+    ) -> [[__m512i; 2]; GROUP] {
+        // SAFETY: the promise of the caller.
         unsafe {
             [
-                _mm512_dpwssd_epi32(high, x, weight[0]),
-                _mm512_dpwssd_epi32(low, x, weight[1]),
+                Self::one(a, x, p),
+                Self::one(b, x, q),
+                Self::one(c, x, r),
+                Self::one(d, x, s),
             ]
         }
     }
@@ -265,6 +293,23 @@ impl<const FLIP: u16> Lanes for Words<FLIP> {
     unsafe fn totals([a, b, c, d]: [[__m512i; 2]; GROUP], _: [(); GROUP], to: &mut [i64; GROUP]) {
         // SAFETY: the caller's proof of AVX-512.
         unsafe { total_i64([join(a), join(b), join(c), join(d)], to) }
+    }
+}
+
+impl<const FLIP: u16> Words<FLIP> {
+    /// `sum + x · weight`.
+    ///
+    /// # Safety
+    /// As [`Lanes`].
+    #[inline(always)]
+    unsafe fn one([high, low]: [__m512i; 2], x: __m512i, weight: [__m512i; 2]) -> [__m512i; 2] {
+        // SAFETY: the caller's proof of VNNI.
+        unsafe {
+            [
+                _mm512_dpwssd_epi32(high, x, weight[0]),
+                _mm512_dpwssd_epi32(low, x, weight[1]),
+            ]
+        }
     }
 }
 
@@ -313,7 +358,12 @@ unsafe fn fold_i64(x: __m512i) -> __m256i {
 #[inline(always)]
 unsafe fn cut_words(w: __m512i) -> [__m512i; 2] {
     // SAFETY: the caller's proof of AVX-512 BW.
-    unsafe { [_mm512_srai_epi16::<8>(w), _mm512_and_si512(w, _mm512_set1_epi16(0xFF))] }
+    unsafe {
+        [
+            _mm512_srai_epi16::<8>(w),
+            _mm512_and_si512(w, _mm512_set1_epi16(0xFF)),
+        ]
+    }
 }
 
 /// 32-bit elements, of which `FLIP` makes signed ones by XOR. Even and odd elements are multiplied
@@ -339,7 +389,12 @@ impl<const FLIP: u32> Lanes for Longs<FLIP> {
     #[inline(always)]
     unsafe fn x(p: *const u32) -> [__m512i; 2] {
         // SAFETY: the caller's proof of AVX-512, and its promise that 16 can be read.
-        unsafe { even_and_odd(_mm512_xor_si512(_mm512_loadu_si512(p.cast()), _mm512_set1_epi32(FLIP as i32))) }
+        unsafe {
+            even_and_odd(_mm512_xor_si512(
+                _mm512_loadu_si512(p.cast()),
+                _mm512_set1_epi32(FLIP as i32),
+            ))
+        }
     }
 
     #[inline(always)]
@@ -365,11 +420,19 @@ impl<const FLIP: u32> Lanes for Longs<FLIP> {
     }
 
     #[inline(always)]
-    unsafe fn add(sum: __m512i, x: [__m512i; 2], weight: [__m512i; 2]) -> __m512i {
-        // SAFETY: the caller's proof of AVX-512.
+    unsafe fn add(
+        [a, b, c, d]: [__m512i; GROUP],
+        x: [__m512i; 2],
+        [p, q, r, s]: [[__m512i; 2]; GROUP],
+    ) -> [__m512i; GROUP] {
+        // SAFETY: the promise of the caller.
         unsafe {
-            let sum = _mm512_add_epi64(sum, _mm512_mul_epi32(x[0], weight[0]));
-            _mm512_add_epi64(sum, _mm512_mul_epi32(x[1], weight[1]))
+            [
+                Self::one(a, x, p),
+                Self::one(b, x, q),
+                Self::one(c, x, r),
+                Self::one(d, x, s),
+            ]
         }
     }
 
@@ -377,6 +440,21 @@ impl<const FLIP: u32> Lanes for Longs<FLIP> {
     unsafe fn totals([a, b, c, d]: [__m512i; GROUP], _: [(); GROUP], to: &mut [i64; GROUP]) {
         // SAFETY: the caller's proof of AVX-512.
         unsafe { total_i64([fold_i64(a), fold_i64(b), fold_i64(c), fold_i64(d)], to) }
+    }
+}
+
+impl<const FLIP: u32> Longs<FLIP> {
+    /// `sum + x · weight`.
+    ///
+    /// # Safety
+    /// As [`Lanes`].
+    #[inline(always)]
+    unsafe fn one(sum: __m512i, x: [__m512i; 2], weight: [__m512i; 2]) -> __m512i {
+        // SAFETY: the caller's proof of AVX-512.
+        unsafe {
+            let sum = _mm512_add_epi64(sum, _mm512_mul_epi32(x[0], weight[0]));
+            _mm512_add_epi64(sum, _mm512_mul_epi32(x[1], weight[1]))
+        }
     }
 }
 
@@ -391,9 +469,10 @@ unsafe fn even_and_odd(x: __m512i) -> [__m512i; 2] {
     unsafe { [x, _mm512_srli_epi64::<32>(x)] }
 }
 
-/// A tile of `$element` by the lanes `$lanes`, which read it as `$bits`, in blocks of `$rows` rows.
+/// A tile of `$element` by the lanes `$lanes`, which read it as `$bits`, in blocks of `$rows` rows and
+/// `$groups` groups of columns.
 macro_rules! tile {
-    ($name:ident, $element:ty, $acc:ty, $lanes:ty, $bits:ty, $rows:expr) => {
+    ($name:ident, $element:ty, $acc:ty, $lanes:ty, $bits:ty, $rows:literal, $groups:literal) => {
         #[inline(always)]
         fn $name(
             self,
@@ -416,7 +495,7 @@ macro_rules! tile {
                     if x.rows == 1 {
                         lanes::tile::<$lanes, 1, 2>(x, weight, segments, tile);
                     } else {
-                        lanes::tile::<$lanes, $rows, 1>(x, weight, segments, tile);
+                        lanes::tile::<$lanes, $rows, $groups>(x, weight, segments, tile);
                     }
                 }
             }
@@ -448,14 +527,14 @@ impl Isa for Avx512 {
         self.0.widen_f16(x)
     }
 
-    tile!(tile_f32, f32, f32, Single<LoadF32>, f32, ROWS);
-    tile!(tile_f16, f16, f32, Single<LoadF16>, f16, ROWS);
-    tile!(tile_bf16, bf16, f32, Single<LoadBf16>, bf16, ROWS);
-    tile!(tile_f64, f64, f64, Double, f64, ROWS);
-    tile!(tile_i8, i8, i32, Bytes<0>, u8, ROWS);
-    tile!(tile_u8, u8, i32, Bytes<0x80>, u8, ROWS);
-    tile!(tile_i16, i16, i64, Words<0>, u16, 2);
-    tile!(tile_u16, u16, i64, Words<0x8000>, u16, 2);
-    tile!(tile_i32, i32, i64, Longs<0>, u32, ROWS);
-    tile!(tile_u32, u32, i64, Longs<0x8000_0000>, u32, ROWS);
+    tile!(tile_f32, f32, f32, Single<LoadF32>, f32, 3, 2);
+    tile!(tile_f16, f16, f32, Single<LoadF16>, f16, 3, 2);
+    tile!(tile_bf16, bf16, f32, Single<LoadBf16>, bf16, 3, 2);
+    tile!(tile_f64, f64, f64, Double, f64, 4, 1);
+    tile!(tile_i8, i8, i32, Bytes<0>, u8, 4, 1);
+    tile!(tile_u8, u8, i32, Bytes<0x80>, u8, 4, 1);
+    tile!(tile_i16, i16, i64, Words<0>, u16, 2, 1);
+    tile!(tile_u16, u16, i64, Words<0x8000>, u16, 2, 1);
+    tile!(tile_i32, i32, i64, Longs<0>, u32, 4, 1);
+    tile!(tile_u32, u32, i64, Longs<0x8000_0000>, u32, 4, 1);
 }

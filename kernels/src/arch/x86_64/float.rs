@@ -62,9 +62,23 @@ impl<L: Load> Lanes for Single<L> {
     }
 
     #[inline(always)]
-    unsafe fn add(sum: __m256, x: __m256, weight: __m256) -> __m256 {
+    unsafe fn add(
+        [a, b, c, d]: [__m256; GROUP],
+        x: __m256,
+        [p, q, r, s]: [__m256; GROUP],
+    ) -> [__m256; GROUP] {
         // SAFETY: the caller's proof of AVX.
-        unsafe { _mm256_add_ps(sum, _mm256_mul_ps(x, weight)) }
+        unsafe {
+            // Products first: Zen schedules that better than each sum behind its product.
+            let (p, q) = (_mm256_mul_ps(x, p), _mm256_mul_ps(x, q));
+            let (r, s) = (_mm256_mul_ps(x, r), _mm256_mul_ps(x, s));
+            [
+                _mm256_add_ps(a, p),
+                _mm256_add_ps(b, q),
+                _mm256_add_ps(c, r),
+                _mm256_add_ps(d, s),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -142,9 +156,23 @@ impl Lanes for Double {
     }
 
     #[inline(always)]
-    unsafe fn add(sum: __m512d, x: __m512d, weight: __m512d) -> __m512d {
+    unsafe fn add(
+        [a, b, c, d]: [__m512d; GROUP],
+        x: __m512d,
+        [p, q, r, s]: [__m512d; GROUP],
+    ) -> [__m512d; GROUP] {
         // SAFETY: the caller's proof of AVX-512.
-        unsafe { _mm512_add_pd(sum, _mm512_mul_pd(x, weight)) }
+        unsafe {
+            // Products first: Zen schedules that better than each sum behind its product.
+            let (p, q) = (_mm512_mul_pd(x, p), _mm512_mul_pd(x, q));
+            let (r, s) = (_mm512_mul_pd(x, r), _mm512_mul_pd(x, s));
+            [
+                _mm512_add_pd(a, p),
+                _mm512_add_pd(b, q),
+                _mm512_add_pd(c, r),
+                _mm512_add_pd(d, s),
+            ]
+        }
     }
 
     #[inline(always)]
@@ -152,9 +180,8 @@ impl Lanes for Double {
         // SAFETY: the caller's proof of AVX-512; `to` has the four that are written.
         unsafe {
             // Sums 4 apart.
-            let fours = |x| {
-                _mm256_add_pd(_mm512_castpd512_pd256(x), _mm512_extractf64x4_pd::<1>(x))
-            };
+            let fours =
+                |x| _mm256_add_pd(_mm512_castpd512_pd256(x), _mm512_extractf64x4_pd::<1>(x));
             // 2 apart, of two outputs a register: a, a, c, c.
             let twos = |p, q| {
                 _mm256_add_pd(

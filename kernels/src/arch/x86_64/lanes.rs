@@ -33,8 +33,12 @@ pub(super) trait Lanes {
     unsafe fn x_first(p: *const Self::Element, n: usize) -> Self::X;
     unsafe fn weight(p: *const Self::Element) -> Self::Weight;
     unsafe fn weight_first(p: *const Self::Element, n: usize) -> Self::Weight;
-    /// `sum + x · weight`.
-    unsafe fn add(sum: Self::Sum, x: Self::X, weight: Self::Weight) -> Self::Sum;
+    /// `sum + x · weight` of four outputs.
+    unsafe fn add(
+        sums: [Self::Sum; GROUP],
+        x: Self::X,
+        weights: [Self::Weight; GROUP],
+    ) -> [Self::Sum; GROUP];
     /// What `weight` adds to the correction.
     #[inline(always)]
     unsafe fn correct(correction: Self::Correction, _: Self::Weight) -> Self::Correction {
@@ -70,24 +74,25 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const G: usize>(
     if !segments.fit(x, weight) {
         return;
     }
-    let mut row = 0;
-    while row < x.rows.min(ROWS) {
-        let xs = rows::<_, R>(x, row);
-        let mut column = 0;
-        while column < weight.rows.min(COLUMNS) {
-            let mut ws = [[weight.values.as_ptr(); GROUP]; G];
-            for (g, ws) in ws.iter_mut().enumerate() {
-                *ws = rows(weight, column + GROUP * g);
-            }
+    let mut column = 0;
+    while column < weight.rows.min(COLUMNS) {
+        // A few last columns would leave most of a wide block idle.
+        let is_narrow = G > 1 && weight.rows - column <= GROUP;
+        let mut row = 0;
+        while row < x.rows.min(ROWS) {
             // SAFETY: the segments of all rows fit, as just checked; the block lies in the tile, as
             // `R` and `G` divide it; the instructions are the caller's promise.
             unsafe {
                 let to = tile.as_mut_ptr().add(row).cast::<L::Acc>().add(column);
-                block::<L, R, G>(&xs, &ws, segments, to);
+                if is_narrow {
+                    block::<L, R, 1>(x, row, weight, column, segments, to);
+                } else {
+                    block::<L, R, G>(x, row, weight, column, segments, to);
+                }
             }
-            column += GROUP * G;
+            row += R;
         }
-        row += R;
+        column += GROUP * G;
     }
 }
 
@@ -102,26 +107,33 @@ fn rows<T, const N: usize>(operand: Operand<'_, T>, first: usize) -> [*const T; 
     rows
 }
 
-/// Computes a block of a tile, of which `to` is the first element.
+/// Computes the block of a tile that begins at `row` and `column`; `to` is its first element.
 ///
 /// # Safety
-/// As [`tile`], all segments can be read behind all pointers, and the block can be written.
+/// As [`tile`], the segments fit the operands, and the block can be written.
 #[inline(always)]
 unsafe fn block<L: Lanes, const R: usize, const G: usize>(
-    xs: &[*const L::Element; R],
-    ws: &Weights<L::Element, G>,
+    x: Operand<'_, L::Element>,
+    row: usize,
+    weight: Operand<'_, L::Element>,
+    column: usize,
     segments: &Segments,
     to: *mut L::Acc,
 ) {
+    let xs = rows(x, row);
+    let mut ws = [[weight.values.as_ptr(); GROUP]; G];
+    for (g, ws) in ws.iter_mut().enumerate() {
+        *ws = rows(weight, column + GROUP * g);
+    }
     // SAFETY: the promise of the caller.
     let mut sums = unsafe { Sums::<L, R, G>::zero() };
     let (len, whole) = (segments.len(), segments.len() - segments.len() % L::LEN);
-    segments.each(|x0, w0| {
+    for (x0, w0) in segments.starts() {
         let (mut xi, mut wi) = (x0, w0);
         while xi < x0 + whole {
-            // SAFETY: a whole vector lies in the segment, which can be read by the caller's promise.
+            // SAFETY: a whole vector lies in the segment, which the operand holds by the caller's promise.
             unsafe {
-                sums.step::<true>(xs, xi, ws, wi, L::LEN);
+                sums.step::<true>(&xs, xi, &ws, wi, L::LEN);
                 sums.make_room(to);
             }
             (xi, wi) = (xi + L::LEN, wi + L::LEN);
@@ -129,11 +141,11 @@ unsafe fn block<L: Lanes, const R: usize, const G: usize>(
         if whole < len {
             // SAFETY: this is what is left of the segment.
             unsafe {
-                sums.step::<false>(xs, xi, ws, wi, len - whole);
+                sums.step::<false>(&xs, xi, &ws, wi, len - whole);
                 sums.make_room(to);
             }
         }
-    });
+    }
     // SAFETY: the promise of the caller.
     unsafe { sums.store(to) };
 }
@@ -181,7 +193,11 @@ impl<L: Lanes, const R: usize, const G: usize> Sums<L, R, G> {
             for (g, (ws, corrections)) in ws.iter().zip(&mut self.corrections).enumerate() {
                 let load = |w: *const L::Element| {
                     let w = w.wrapping_add(wi);
-                    if WHOLE { L::weight(w) } else { L::weight_first(w, n) }
+                    if WHOLE {
+                        L::weight(w)
+                    } else {
+                        L::weight_first(w, n)
+                    }
                 };
                 let [a, b, c, d] = *ws; // `map` would not be inlined for all types
                 let ws = [load(a), load(b), load(c), load(d)];
@@ -191,9 +207,8 @@ impl<L: Lanes, const R: usize, const G: usize> Sums<L, R, G> {
                 for (sums, x) in self.sums.iter_mut().zip(xs) {
                     let x = x.wrapping_add(xi);
                     let x = if WHOLE { L::x(x) } else { L::x_first(x, n) };
-                    let Some(sums) = sums.get_mut(g) else { continue };
-                    for (sum, &w) in sums.iter_mut().zip(&ws) {
-                        *sum = L::add(*sum, x, w);
+                    if let Some(sums) = sums.get_mut(g) {
+                        *sums = L::add(*sums, x, ws);
                     }
                 }
             }

@@ -4,6 +4,8 @@ mod avx2;
 mod avx512;
 mod float;
 mod lanes;
+#[cfg(test)]
+mod tests;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
