@@ -196,8 +196,8 @@ pub trait Element:
         Self::total(sums)
     }
     /// The sums of products of each row of `x` with each row of `weight`, as many as those have;
-    /// segments of a reduction are added one after the other, in the order of
-    /// [`Element::add_products`].
+    /// segments of a reduction are added one after the other, as by
+    /// [`Element::add_products`]. Zeros where the segments do not fit the operands.
     fn tile<I: Isa>(
         isa: I,
         x: Operand<'_, Self>,

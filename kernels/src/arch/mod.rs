@@ -22,8 +22,11 @@ use tile::{Operand, Segments, Tile};
 /// An instruction set. A value of such a type proves that the processor has it.
 ///
 /// Every method has a plain default; a set overrides those that it does better.
-#[allow(missing_docs)] // `dot_T`, `add_T`: products of two slices of T, as `Element::add_products`
+#[allow(missing_docs)] // `dot_T`, `add_T`, `tile_T`: products of elements of T, as `Element::add_products` and `Element::tile`
 pub trait Isa: Copy {
+    /// Whether it has register tiles that are worth their code.
+    const TILED: bool = false;
+
     #[inline(always)]
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
         scalar::dot_integers(a, b)
@@ -227,6 +230,10 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 /// The instruction set that [`dispatch`] picks, by name.
 #[must_use]
 pub fn name() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if x86_64::Avx512::detect().is_some() {
+        return "avx512";
+    }
     #[cfg(target_arch = "x86_64")]
     if x86_64::Avx2::detect().is_some() {
         return "avx2";

@@ -493,6 +493,8 @@ macro_rules! dot {
 }
 
 impl Isa for Avx2 {
+    const TILED: bool = true;
+
     // With 16 registers, blocks of more than eight sums would spill.
     tile!(tile_f32, f32, f32, Single<LoadF32>, f32, 2);
     tile!(tile_f16, f16, f32, Single<LoadF16>, f16, 2);

@@ -517,6 +517,8 @@ macro_rules! as_avx2 {
 }
 
 impl Isa for Avx512 {
+    const TILED: bool = true;
+
     as_avx2! {
         dot_i8: i8 => i32; dot_u8: u8 => i32; dot_i16: i16 => i64; dot_u16: u16 => i64;
         dot_i32: i32 => i64; dot_u32: u32 => i64;

@@ -72,6 +72,7 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const G: usize>(
 ) {
     const { assert!(ROWS.is_multiple_of(R) && COLUMNS.is_multiple_of(GROUP * G)) };
     if !segments.fit(x, weight) {
+        *tile = [[L::Acc::default(); COLUMNS]; ROWS];
         return;
     }
     let mut column = 0;

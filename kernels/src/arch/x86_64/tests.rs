@@ -234,7 +234,7 @@ fn tiles_agree_on<T: Element>(
     }
 }
 
-/// Segments that do not fit are not read.
+/// Segments that do not fit are not read, and give zeros.
 #[test]
 fn operands_that_are_too_short_are_left_alone() {
     for isa in sets() {
