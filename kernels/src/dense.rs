@@ -2,6 +2,7 @@
 
 use crate::activation::check_slope;
 use crate::arch::scalar::{TILE, add_row};
+use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments};
 use crate::arch::{self, Isa, Kernel};
 use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
@@ -271,6 +272,9 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
         if self.inputs == 0 || self.outputs == 0 {
             return 0;
         }
+        if I::TILED {
+            return self.tiled(isa);
+        }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = self.first;
         let mut slopes = rows_of_mut(self.slope, self.outputs);
@@ -287,6 +291,56 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
                 let slope = slopes.next().unwrap_or_default();
                 self.epilogue.block(sums, element, &mut range, out, slope);
                 element = element.wrapping_add(out.len() as u32);
+            }
+        }
+        range.bits()
+    }
+}
+
+impl<T: Element, O: Output<T>> Rows<'_, T, O> {
+    /// The same in register tiles.
+    #[inline(always)]
+    fn tiled<I: Isa>(self, isa: I) -> u32 {
+        let Self {
+            inputs, outputs, ..
+        } = self;
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
+        let segments = Segments::one(inputs);
+        let batch = self.out.len().checked_div(outputs).unwrap_or(0);
+        let mut tile = [[T::Acc::default(); COLUMNS]; ROWS];
+        // Some rows of the weights stay in the cache while all of `x` passes by.
+        for column in (0..outputs).step_by(COLUMNS) {
+            let weight = Operand {
+                values: self.weight.get(column * inputs..).unwrap_or_default(),
+                step: inputs,
+                rows: COLUMNS.min(outputs - column),
+            };
+            let mut bias = [T::Acc::default(); COLUMNS];
+            let values = self.bias.values.get(column..).unwrap_or_default();
+            for (to, &value) in bias.iter_mut().zip(values) {
+                *to = T::bias(value, self.bias.shift);
+            }
+            for row in (0..batch).step_by(ROWS) {
+                let x = Operand {
+                    values: self.x.get(row * inputs..).unwrap_or_default(),
+                    step: inputs,
+                    rows: ROWS.min(batch - row),
+                };
+                T::tile(isa, x, weight, &segments, &mut tile);
+                for (r, sums) in tile.iter_mut().enumerate().take(x.rows) {
+                    for (sum, &bias) in sums.iter_mut().zip(&bias) {
+                        *sum += bias;
+                    }
+                    let start = (row + r) * outputs + column;
+                    let end = start + weight.rows;
+                    self.epilogue.block(
+                        sums.get_mut(..weight.rows).unwrap_or_default(),
+                        self.first.wrapping_add(start as u32),
+                        &mut range,
+                        self.out.get_mut(start..end).unwrap_or_default(),
+                        self.slope.get_mut(start..end).unwrap_or_default(),
+                    );
+                }
             }
         }
         range.bits()

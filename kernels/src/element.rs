@@ -1,6 +1,7 @@
 //! The twelve element types, and what a kernel needs to know of each.
 
 use crate::arch::Isa;
+use crate::arch::tile::{Operand, Segments, Tile};
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
 use crate::{
@@ -209,6 +210,16 @@ pub trait Element:
         Self::add_products(isa, &mut sums, a, b);
         Self::total(sums)
     }
+    /// The sums of products of each row of `x` with each row of `weight`, as many as those have;
+    /// segments of a reduction are added one after the other, as by
+    /// [`Element::add_products`]. Zeros where the segments do not fit the operands.
+    fn tile<I: Isa>(
+        isa: I,
+        x: Operand<'_, Self>,
+        weight: Operand<'_, Self>,
+        segments: &Segments,
+        tile: &mut Tile<Self::Acc>,
+    );
     /// A pixel of 0 to 255 as `pixel / 256` at exponent [`Element::PIXEL_EXPONENT`]; the 8-bit
     /// types drop the lowest bit.
     fn from_pixel(pixel: u8) -> Self;
@@ -269,7 +280,7 @@ mod private {
 macro_rules! impl_integer {
     ($($t:ident: $dtype:ident, signed $signed:ident, flip $flip:expr, magnitude $m:expr, wide $wide:ident, acc $acc:ident,
        product |$a:ident, $b:ident| $product:expr, bias $bias:ident $shift_bias:ident $sat_bias:ident $bias_cap:expr,
-       head $head:ident, residual $residual:ty, products $products:expr, gradient $gradient:expr, dot $dot:ident;)*) => {$(
+       head $head:ident, residual $residual:ty, products $products:expr, gradient $gradient:expr, dot $dot:ident, tile $tile:ident;)*) => {$(
         impl Element for $t {
             const DTYPE: DType = DType::$dtype;
             const ZERO: Self = $flip;
@@ -323,6 +334,17 @@ macro_rules! impl_integer {
             }
 
             #[inline(always)]
+            fn tile<I: Isa>(
+                isa: I,
+                x: Operand<'_, Self>,
+                weight: Operand<'_, Self>,
+                segments: &Segments,
+                tile: &mut Tile<$acc>,
+            ) {
+                isa.$tile(x, weight, segments, tile);
+            }
+
+            #[inline(always)]
             fn from_pixel(pixel: u8) -> Self {
                 let q = ((i64::from(pixel) << $m) >> 8) as $signed; // below 2^M
                 q as $t ^ $flip
@@ -367,7 +389,7 @@ macro_rules! impl_integer_output {
 }
 
 macro_rules! impl_float {
-    ($($t:ident: $dtype:ident, wide $wide:ident, acc $acc:ident, loss $loss:expr, dot $dot:ident,
+    ($($t:ident: $dtype:ident, wide $wide:ident, acc $acc:ident, loss $loss:expr, dot $dot:ident, tile $tile:ident,
        zero $zero:expr, |$x:ident| widen $widen:expr, |$isa:ident, $x8:ident| widen8 $widen8:expr, |$y:ident| narrow $narrow:expr;)*) => {$(
         impl Element for $t {
             const DTYPE: DType = DType::$dtype;
@@ -424,6 +446,17 @@ macro_rules! impl_float {
             }
 
             #[inline(always)]
+            fn tile<I: Isa>(
+                isa: I,
+                x: Operand<'_, Self>,
+                weight: Operand<'_, Self>,
+                segments: &Segments,
+                tile: &mut Tile<$acc>,
+            ) {
+                isa.$tile(x, weight, segments, tile);
+            }
+
+            #[inline(always)]
             fn from_pixel(pixel: u8) -> Self {
                 <$t as Output<$t>>::store($acc::from(pixel) / 256.0)
             }
@@ -463,21 +496,21 @@ macro_rules! impl_float {
 // 48 bits below 2^62, i64 has 53 and sums 2^14 products of 106 bits below 2^120.
 impl_integer! {
     i8: I8, signed i8, flip 0, magnitude 7, wide i32, acc i32, product |a, b| a * b,
-        bias i16 shift_rne_i32 sat_i32 30, head i16, residual i8, products 1 << 16, gradient 1 << 17, dot dot_i8;
+        bias i16 shift_rne_i32 sat_i32 30, head i16, residual i8, products 1 << 16, gradient 1 << 17, dot dot_i8, tile tile_i8;
     u8: U8, signed i8, flip 0x80, magnitude 7, wide i32, acc i32, product |a, b| a * b,
-        bias i16 shift_rne_i32 sat_i32 30, head u16, residual i8, products 1 << 16, gradient 1 << 17, dot dot_u8;
+        bias i16 shift_rne_i32 sat_i32 30, head u16, residual i8, products 1 << 16, gradient 1 << 17, dot dot_u8, tile tile_u8;
     i16: I16, signed i16, flip 0, magnitude 15, wide i32, acc i64, product |a, b| i64::from(a * b),
-        bias i16 shift_rne_i64 sat_i64 61, head i16, residual (), products usize::MAX, gradient usize::MAX, dot dot_i16;
+        bias i16 shift_rne_i64 sat_i64 61, head i16, residual (), products usize::MAX, gradient usize::MAX, dot dot_i16, tile tile_i16;
     u16: U16, signed i16, flip 0x8000, magnitude 15, wide i32, acc i64, product |a, b| i64::from(a * b),
-        bias i16 shift_rne_i64 sat_i64 61, head u16, residual (), products usize::MAX, gradient usize::MAX, dot dot_u16;
+        bias i16 shift_rne_i64 sat_i64 61, head u16, residual (), products usize::MAX, gradient usize::MAX, dot dot_u16, tile tile_u16;
     i32: I32, signed i32, flip 0, magnitude 24, wide i32, acc i64, product |a, b| i64::from(a) * i64::from(b),
-        bias i32 shift_rne_i64 sat_i64 61, head i32, residual (), products 1 << 14, gradient 1 << 14, dot dot_i32;
+        bias i32 shift_rne_i64 sat_i64 61, head i32, residual (), products 1 << 14, gradient 1 << 14, dot dot_i32, tile tile_i32;
     u32: U32, signed i32, flip 0x8000_0000, magnitude 24, wide i32, acc i64, product |a, b| i64::from(a) * i64::from(b),
-        bias i32 shift_rne_i64 sat_i64 61, head u32, residual (), products 1 << 14, gradient 1 << 14, dot dot_u32;
+        bias i32 shift_rne_i64 sat_i64 61, head u32, residual (), products 1 << 14, gradient 1 << 14, dot dot_u32, tile tile_u32;
     i64: I64, signed i64, flip 0, magnitude 53, wide i64, acc i128, product |a, b| i128::from(a) * i128::from(b),
-        bias i64 shift_rne_i128 sat_i128 125, head i64, residual (), products 1 << 14, gradient 1 << 14, dot dot_i64;
+        bias i64 shift_rne_i128 sat_i128 125, head i64, residual (), products 1 << 14, gradient 1 << 14, dot dot_i64, tile tile_i64;
     u64: U64, signed i64, flip 0x8000_0000_0000_0000, magnitude 53, wide i64, acc i128, product |a, b| i128::from(a) * i128::from(b),
-        bias i64 shift_rne_i128 sat_i128 125, head u64, residual (), products 1 << 14, gradient 1 << 14, dot dot_u64;
+        bias i64 shift_rne_i128 sat_i128 125, head u64, residual (), products 1 << 14, gradient 1 << 14, dot dot_u64, tile tile_u64;
 }
 
 impl_integer_output! {
@@ -494,13 +527,13 @@ impl_integer_output! {
 }
 
 impl_float! {
-    f16: F16, wide f32, acc f32, loss -10, dot add_f16, zero f16::ZERO,
+    f16: F16, wide f32, acc f32, loss -10, dot add_f16, tile tile_f16, zero f16::ZERO,
         |x| widen x.to_f32(), |isa, x| widen8 isa.widen_f16(x), |y| narrow f16::from_f32(y);
-    bf16: Bf16, wide f32, acc f32, loss 0, dot add_bf16, zero bf16::ZERO,
+    bf16: Bf16, wide f32, acc f32, loss 0, dot add_bf16, tile tile_bf16, zero bf16::ZERO,
         |x| widen f32::from_bits(u32::from(x.to_bits()) << 16), |isa, x| widen8 { let _ = isa; x.map(Self::widen) },
         |y| narrow bf16::from_f32(y);
-    f32: F32, wide f32, acc f32, loss 0, dot add_f32, zero 0.0,
+    f32: F32, wide f32, acc f32, loss 0, dot add_f32, tile tile_f32, zero 0.0,
         |x| widen x, |isa, x| widen8 { let _ = isa; *x }, |y| narrow y;
-    f64: F64, wide f64, acc f64, loss 0, dot add_f64, zero 0.0,
+    f64: F64, wide f64, acc f64, loss 0, dot add_f64, tile tile_f64, zero 0.0,
         |x| widen x, |isa, x| widen8 { let _ = isa; *x }, |y| narrow y;
 }

@@ -388,6 +388,32 @@ impl Axis {
         (output * self.stride == start && output < extent).then_some(output)
     }
 
+    /// The kernel's cells of window `output` that lie on the input.
+    #[inline]
+    pub(crate) fn cells(&self, output: usize, extent: usize) -> core::ops::Range<usize> {
+        let is_on = |&k: &usize| self.input(output, k, extent).is_some();
+        let first = (0..self.kernel).find(is_on).unwrap_or(0);
+        let end = (first..self.kernel)
+            .rev()
+            .find(is_on)
+            .map_or(first, |k| k + 1);
+        first..end
+    }
+
+    /// The windows that lie on the input with all cells, among `outputs` windows: the first, and
+    /// one past the last.
+    #[inline]
+    pub(crate) fn inner(&self, extent: usize, outputs: usize) -> (usize, usize) {
+        let first = self.before.div_ceil(self.stride.max(1)).min(outputs);
+        let reach = self.dilation * (self.kernel - 1);
+        // The last cell of window c lies on c · stride + reach - before, which is below `extent`.
+        let end = (extent + self.before)
+            .saturating_sub(reach)
+            .div_ceil(self.stride.max(1))
+            .min(outputs);
+        (first, end.max(first))
+    }
+
     /// The kernel's cells of window `output` that lie on the input, for a kernel that is not
     /// dilated: the first, and one past the last.
     #[inline(always)]

@@ -10,18 +10,23 @@
 #![allow(unsafe_code)]
 
 pub mod scalar;
+pub mod tile;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
 use half::{bf16, f16};
 
 pub use scalar::Scalar;
+use tile::{Operand, Segments, Tile};
 
 /// An instruction set. A value of such a type proves that the processor has it.
 ///
 /// Every method has a plain default; a set overrides those that it does better.
-#[allow(missing_docs)] // `dot_T`, `add_T`: products of two slices of T, as `Element::add_products`
+#[allow(missing_docs)] // `dot_T`, `add_T`, `tile_T`: products of elements of T, as `Element::add_products` and `Element::tile`
 pub trait Isa: Copy {
+    /// Whether it has register tiles that are worth their code.
+    const TILED: bool = false;
+
     #[inline(always)]
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
         scalar::dot_integers(a, b)
@@ -70,6 +75,126 @@ pub trait Isa: Copy {
     fn add_f64(self, sums: &mut [f64; 8], a: &[f64], b: &[f64]) {
         scalar::add_floats(self, sums, a, b);
     }
+    #[inline(always)]
+    fn tile_i8(
+        self,
+        x: Operand<'_, i8>,
+        weight: Operand<'_, i8>,
+        segments: &Segments,
+        tile: &mut Tile<i32>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_u8(
+        self,
+        x: Operand<'_, u8>,
+        weight: Operand<'_, u8>,
+        segments: &Segments,
+        tile: &mut Tile<i32>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_i16(
+        self,
+        x: Operand<'_, i16>,
+        weight: Operand<'_, i16>,
+        segments: &Segments,
+        tile: &mut Tile<i64>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_u16(
+        self,
+        x: Operand<'_, u16>,
+        weight: Operand<'_, u16>,
+        segments: &Segments,
+        tile: &mut Tile<i64>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_i32(
+        self,
+        x: Operand<'_, i32>,
+        weight: Operand<'_, i32>,
+        segments: &Segments,
+        tile: &mut Tile<i64>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_u32(
+        self,
+        x: Operand<'_, u32>,
+        weight: Operand<'_, u32>,
+        segments: &Segments,
+        tile: &mut Tile<i64>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_i64(
+        self,
+        x: Operand<'_, i64>,
+        weight: Operand<'_, i64>,
+        segments: &Segments,
+        tile: &mut Tile<i128>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_u64(
+        self,
+        x: Operand<'_, u64>,
+        weight: Operand<'_, u64>,
+        segments: &Segments,
+        tile: &mut Tile<i128>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_f16(
+        self,
+        x: Operand<'_, f16>,
+        weight: Operand<'_, f16>,
+        segments: &Segments,
+        tile: &mut Tile<f32>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_bf16(
+        self,
+        x: Operand<'_, bf16>,
+        weight: Operand<'_, bf16>,
+        segments: &Segments,
+        tile: &mut Tile<f32>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_f32(
+        self,
+        x: Operand<'_, f32>,
+        weight: Operand<'_, f32>,
+        segments: &Segments,
+        tile: &mut Tile<f32>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
+    #[inline(always)]
+    fn tile_f64(
+        self,
+        x: Operand<'_, f64>,
+        weight: Operand<'_, f64>,
+        segments: &Segments,
+        tile: &mut Tile<f64>,
+    ) {
+        scalar::tile(self, x, weight, segments, tile);
+    }
     /// Eight half-precision numbers, exactly.
     #[inline(always)]
     fn widen_f16(self, x: &[f16; 8]) -> [f32; 8] {
@@ -92,6 +217,10 @@ pub trait Kernel {
 #[inline(always)]
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
+    if let Some(isa) = x86_64::Avx512::detect() {
+        return isa.run(kernel);
+    }
+    #[cfg(target_arch = "x86_64")]
     if let Some(isa) = x86_64::Avx2::detect() {
         return isa.run(kernel);
     }
@@ -101,6 +230,10 @@ pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 /// The instruction set that [`dispatch`] picks, by name.
 #[must_use]
 pub fn name() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if x86_64::Avx512::detect().is_some() {
+        return "avx512";
+    }
     #[cfg(target_arch = "x86_64")]
     if x86_64::Avx2::detect().is_some() {
         return "avx2";

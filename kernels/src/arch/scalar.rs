@@ -1,6 +1,7 @@
 //! Plain code: the fallback on every processor, and what the others are tested against.
 
 use super::Isa;
+use super::tile::{Operand, Segments, Tile};
 use crate::element::Element;
 use core::ops::{Add, Mul};
 
@@ -56,6 +57,32 @@ pub fn add_row<T: Element, I: Isa>(isa: I, sums: &mut [T::Acc; TILE], factor: T:
     } else {
         for (sum, &x) in sums.iter_mut().zip(row) {
             *sum += T::mul(factor, x.widen());
+        }
+    }
+}
+
+/// A tile, one output after the other; what does not fit the operands adds nothing.
+#[inline(always)]
+pub fn tile<T: Element, I: Isa>(
+    isa: I,
+    x: Operand<'_, T>,
+    weight: Operand<'_, T>,
+    segments: &Segments,
+    tile: &mut Tile<T::Acc>,
+) {
+    for (r, sums) in tile.iter_mut().enumerate().take(x.rows) {
+        let x = x.values.get(r * x.step..).unwrap_or_default();
+        for (c, sum) in sums.iter_mut().enumerate().take(weight.rows) {
+            let weight = weight.values.get(c * weight.step..).unwrap_or_default();
+            let mut sums = T::Sums::default();
+            for (x_start, w_start) in segments.starts() {
+                let x = x.get(x_start..x_start + segments.len());
+                let weight = weight.get(w_start..w_start + segments.len());
+                if let (Some(x), Some(weight)) = (x, weight) {
+                    T::add_products(isa, &mut sums, x, weight);
+                }
+            }
+            *sum = T::total(sums);
         }
     }
 }

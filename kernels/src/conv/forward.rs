@@ -118,6 +118,9 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             filter_len,
             ..
         } = self.extents.known::<DEEP>();
+        if I::TILED {
+            return self.tiled(isa);
+        }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * out_columns * filters) as u32;
         let mut at = locate(self.first, out_planes, out_rows);

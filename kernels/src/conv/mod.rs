@@ -4,6 +4,7 @@
 
 mod backward;
 mod forward;
+mod tiled;
 pub mod transpose;
 
 pub use backward::{RowsBack, WeightGradient};

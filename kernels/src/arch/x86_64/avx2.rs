@@ -1,16 +1,19 @@
-//! AVX2: integer dot products by widening multiply-add, half precision by F16C.
+//! AVX2: integers by widening multiply-add, half precision by F16C.
 //!
-//! The float kernels need no intrinsics: their eight partial sums are one register, and the
-//! compiler finds it. There is no fused multiply-add, so that the bits are those of other targets.
+//! Outside of tiles floats need no intrinsics: their eight partial sums are one register, and the
+//! compiler finds it.
 
 use super::detected;
+use super::float::{Load, Single};
+use super::lanes::{self, GROUP, Lanes};
+use crate::arch::tile::{Operand, Segments, Tile};
 use crate::arch::{Isa, Kernel};
 use core::arch::x86_64::*;
-use half::f16;
+use half::{bf16, f16};
 
 /// Proof that this processor has AVX2 and F16C: [`Avx2::detect`] is the only constructor.
 #[derive(Clone, Copy, Debug)]
-pub struct Avx2(());
+pub struct Avx2(pub(super) ());
 
 impl Avx2 {
     /// The proof, if the processor has them.
@@ -123,6 +126,355 @@ fn dot_32(flip: u32, a: &[[u32; 8]], b: &[[u32; 8]]) -> i64 {
     sum_i64(sums)
 }
 
+/// The first `n` of `N` elements at `p`, then `zero`s.
+///
+/// # Safety
+/// They can be read.
+#[inline(always)]
+unsafe fn padded<T: Copy, const N: usize>(p: *const T, n: usize, zero: T) -> [T; N] {
+    let mut all = [zero; N];
+    for (i, to) in all.iter_mut().enumerate().take(n) {
+        // SAFETY: `i < n`.
+        *to = unsafe { p.wrapping_add(i).read() };
+    }
+    all
+}
+
+struct LoadF32;
+
+impl Load for LoadF32 {
+    type Element = f32;
+
+    #[inline(always)]
+    unsafe fn whole(p: *const f32) -> __m256 {
+        // SAFETY: the caller's proof of AVX2, and its promise that eight can be read.
+        unsafe { _mm256_loadu_ps(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn first(p: *const f32, n: usize) -> __m256 {
+        // SAFETY: the caller's proof of AVX2, and its promise that `n < 8` can be read.
+        unsafe {
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes))
+        }
+    }
+}
+
+struct LoadF16;
+
+impl Load for LoadF16 {
+    type Element = f16;
+
+    #[inline(always)]
+    unsafe fn whole(p: *const f16) -> __m256 {
+        // SAFETY: the caller's proof of F16C, and its promise that eight can be read.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn first(p: *const f16, n: usize) -> __m256 {
+        // SAFETY: the caller's proof of F16C, and its promise that `n < 8` can be read.
+        unsafe { Self::whole(padded::<_, 8>(p, n, f16::ZERO).as_ptr()) }
+    }
+}
+
+struct LoadBf16;
+
+impl Load for LoadBf16 {
+    type Element = bf16;
+
+    #[inline(always)]
+    unsafe fn whole(p: *const bf16) -> __m256 {
+        // SAFETY: the caller's proof of AVX2, and its promise that eight can be read.
+        unsafe { widen_bf16(_mm_loadu_si128(p.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn first(p: *const bf16, n: usize) -> __m256 {
+        // SAFETY: the caller's proof of AVX2, and its promise that `n < 8` can be read.
+        unsafe { Self::whole(padded::<_, 8>(p, n, bf16::ZERO).as_ptr()) }
+    }
+}
+
+/// A `bf16` is the upper half of an `f32`.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+pub(super) unsafe fn widen_bf16(x: __m128i) -> __m256 {
+    // SAFETY: the caller's proof of AVX2.
+    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x))) }
+}
+
+/// Writes the four totals of eight lanes each.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+pub(super) unsafe fn total_i32([a, b, c, d]: [__m256i; GROUP], to: &mut [i32; GROUP]) {
+    // SAFETY: the caller's proof of AVX2; `to` has the four that are written.
+    unsafe {
+        let halves = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+        let sums = _mm_add_epi32(
+            _mm256_castsi256_si128(halves),
+            _mm256_extracti128_si256::<1>(halves),
+        );
+        _mm_storeu_si128(to.as_mut_ptr().cast(), sums);
+    }
+}
+
+/// Writes the four totals of four lanes each.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+pub(super) unsafe fn total_i64([a, b, c, d]: [__m256i; GROUP], to: &mut [i64; GROUP]) {
+    // SAFETY: the caller's proof of AVX2; `to` has the four that are written.
+    unsafe {
+        let halves = |p, q| {
+            _mm256_add_epi64(
+                _mm256_permute2x128_si256::<0x20>(p, q),
+                _mm256_permute2x128_si256::<0x31>(p, q),
+            )
+        };
+        let (ac, bd) = (halves(a, c), halves(b, d));
+        let sums = _mm256_add_epi64(_mm256_unpacklo_epi64(ac, bd), _mm256_unpackhi_epi64(ac, bd));
+        _mm256_storeu_si256(to.as_mut_ptr().cast(), sums);
+    }
+}
+
+/// 8-bit elements, of which `FLIP` makes signed ones by XOR: 0 for `i8`, 0x80 for `u8`.
+struct Bytes<const FLIP: u8>;
+
+impl<const FLIP: u8> Lanes for Bytes<FLIP> {
+    type Element = u8;
+    type Acc = i32;
+    type X = __m256i;
+    type Weight = __m256i;
+    type Sum = __m256i;
+    type Correction = ();
+
+    const LEN: usize = 16;
+
+    #[inline(always)]
+    unsafe fn zero() -> (__m256i, ()) {
+        // SAFETY: the caller's proof of AVX2.
+        (unsafe { _mm256_setzero_si256() }, ())
+    }
+
+    #[inline(always)]
+    unsafe fn x(p: *const u8) -> __m256i {
+        // SAFETY: the caller's proof of AVX2, and its promise that 16 can be read.
+        unsafe {
+            let x = _mm_loadu_si128(p.cast());
+            _mm256_cvtepi8_epi16(_mm_xor_si128(x, _mm_set1_epi8(FLIP as i8)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn x_first(p: *const u8, n: usize) -> __m256i {
+        // SAFETY: the caller's proof of AVX2, and its promise that `n < 16` can be read.
+        unsafe { Self::x(padded::<_, 16>(p, n, FLIP).as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(p: *const u8) -> __m256i {
+        // SAFETY: the promise of the caller.
+        unsafe { Self::x(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight_first(p: *const u8, n: usize) -> __m256i {
+        // SAFETY: the promise of the caller.
+        unsafe { Self::x_first(p, n) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(
+        [a, b, c, d]: [__m256i; GROUP],
+        x: __m256i,
+        [p, q, r, s]: [__m256i; GROUP],
+    ) -> [__m256i; GROUP] {
+        // SAFETY: the promise of the caller.
+        unsafe {
+            [
+                Self::one(a, x, p),
+                Self::one(b, x, q),
+                Self::one(c, x, r),
+                Self::one(d, x, s),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn totals(sums: [__m256i; GROUP], _: [(); GROUP], to: &mut [i32; GROUP]) {
+        // SAFETY: the caller's proof of AVX2.
+        unsafe { total_i32(sums, to) }
+    }
+}
+
+impl<const FLIP: u8> Bytes<FLIP> {
+    /// `sum + x · weight`.
+    ///
+    /// # Safety
+    /// As [`Lanes`].
+    #[inline(always)]
+    unsafe fn one(sum: __m256i, x: __m256i, weight: __m256i) -> __m256i {
+        // SAFETY: the caller's proof of AVX2.
+        unsafe { _mm256_add_epi32(sum, _mm256_madd_epi16(x, weight)) }
+    }
+}
+
+/// 16-bit elements, of which `FLIP` makes signed ones by XOR: 0 for `i16`, 0x8000 for `u16`.
+///
+/// A weight is cut in two bytes, `w = 256 · high + low` with `low >= 0`, and two products of each
+/// are added to a 32-bit lane at a time: at most 2^24 in magnitude, of which a lane holds 127.
+struct Words<const FLIP: u16>;
+
+impl<const FLIP: u16> Lanes for Words<FLIP> {
+    type Element = u16;
+    type Acc = i64;
+    type X = __m256i;
+    type Weight = [__m256i; 2];
+    type Sum = [__m256i; 2];
+    type Correction = ();
+
+    const LEN: usize = 16;
+    const ROOM: usize = 127;
+
+    #[inline(always)]
+    unsafe fn zero() -> ([__m256i; 2], ()) {
+        // SAFETY: the caller's proof of AVX2.
+        (unsafe { [_mm256_setzero_si256(); 2] }, ())
+    }
+
+    #[inline(always)]
+    unsafe fn x(p: *const u16) -> __m256i {
+        // SAFETY: the caller's proof of AVX2, and its promise that 16 can be read.
+        unsafe { _mm256_xor_si256(_mm256_loadu_si256(p.cast()), _mm256_set1_epi16(FLIP as i16)) }
+    }
+
+    #[inline(always)]
+    unsafe fn x_first(p: *const u16, n: usize) -> __m256i {
+        // SAFETY: the caller's proof of AVX2, and its promise that `n < 16` can be read.
+        unsafe { Self::x(padded::<_, 16>(p, n, FLIP).as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(p: *const u16) -> [__m256i; 2] {
+        // SAFETY: the promise of the caller.
+        unsafe {
+            let w = Self::x(p);
+            [
+                _mm256_srai_epi16::<8>(w),
+                _mm256_and_si256(w, _mm256_set1_epi16(0xFF)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn weight_first(p: *const u16, n: usize) -> [__m256i; 2] {
+        // SAFETY: the promise of the caller.
+        unsafe { Self::weight(padded::<_, 16>(p, n, FLIP).as_ptr()) }
+    }
+
+    #[inline(always)]
+    unsafe fn add(
+        [a, b, c, d]: [[__m256i; 2]; GROUP],
+        x: __m256i,
+        [p, q, r, s]: [[__m256i; 2]; GROUP],
+    ) -> [[__m256i; 2]; GROUP] {
+        // SAFETY: the promise of the caller.
+        unsafe {
+            [
+                Self::one(a, x, p),
+                Self::one(b, x, q),
+                Self::one(c, x, r),
+                Self::one(d, x, s),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn totals([a, b, c, d]: [[__m256i; 2]; GROUP], _: [(); GROUP], to: &mut [i64; GROUP]) {
+        // SAFETY: the caller's proof of AVX2.
+        unsafe { total_i64([join(a), join(b), join(c), join(d)], to) }
+    }
+}
+
+impl<const FLIP: u16> Words<FLIP> {
+    /// `sum + x · weight`.
+    ///
+    /// # Safety
+    /// As [`Lanes`].
+    #[inline(always)]
+    unsafe fn one([high, low]: [__m256i; 2], x: __m256i, weight: [__m256i; 2]) -> [__m256i; 2] {
+        // SAFETY: the caller's proof of AVX2.
+        unsafe {
+            [
+                _mm256_add_epi32(high, _mm256_madd_epi16(x, weight[0])),
+                _mm256_add_epi32(low, _mm256_madd_epi16(x, weight[1])),
+            ]
+        }
+    }
+}
+
+/// `256 · high + low` in 64 bits, lanes added in pairs.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+unsafe fn join([high, low]: [__m256i; 2]) -> __m256i {
+    // SAFETY: the caller's proof of AVX2.
+    unsafe { _mm256_add_epi64(_mm256_slli_epi64::<8>(widen_i32(high)), widen_i32(low)) }
+}
+
+/// Lanes of 32 bits in 64, added in pairs.
+///
+/// # Safety
+/// AVX2.
+#[inline(always)]
+unsafe fn widen_i32(x: __m256i) -> __m256i {
+    // SAFETY: the caller's proof of AVX2.
+    unsafe {
+        _mm256_add_epi64(
+            _mm256_cvtepi32_epi64(_mm256_castsi256_si128(x)),
+            _mm256_cvtepi32_epi64(_mm256_extracti128_si256::<1>(x)),
+        )
+    }
+}
+
+/// A tile of `$element` by the lanes `$lanes`, which read it as `$bits`, in blocks of `$rows` rows.
+macro_rules! tile {
+    ($name:ident, $element:ty, $acc:ty, $lanes:ty, $bits:ty, $rows:expr) => {
+        #[inline(always)]
+        fn $name(
+            self,
+            x: Operand<'_, $element>,
+            weight: Operand<'_, $element>,
+            segments: &Segments,
+            tile: &mut Tile<$acc>,
+        ) {
+            #[inline(never)]
+            #[target_feature(enable = "avx2,f16c")]
+            fn on(
+                x: Operand<'_, $bits>,
+                weight: Operand<'_, $bits>,
+                segments: &Segments,
+                tile: &mut Tile<$acc>,
+            ) {
+                // SAFETY: this function is compiled for the instructions, and called with their
+                // proof.
+                unsafe { lanes::tile::<$lanes, $rows, 1>(x, weight, segments, tile) }
+            }
+            // SAFETY: `self` proves the instructions; a signed integer and the unsigned one of the
+            // same width have the same size and alignment, and any bits are valid in both.
+            unsafe { on(x.cast(), weight.cast(), segments, tile) }
+        }
+    };
+}
+
 /// The whole chunks of `$a` and `$b` by `$dot`, what is left over by plain code. Signed elements
 /// are handed over as the unsigned ones of the same bits.
 macro_rules! dot {
@@ -141,6 +493,17 @@ macro_rules! dot {
 }
 
 impl Isa for Avx2 {
+    const TILED: bool = true;
+
+    // With 16 registers, blocks of more than eight sums would spill.
+    tile!(tile_f32, f32, f32, Single<LoadF32>, f32, 2);
+    tile!(tile_f16, f16, f32, Single<LoadF16>, f16, 2);
+    tile!(tile_bf16, bf16, f32, Single<LoadBf16>, bf16, 2);
+    tile!(tile_i8, i8, i32, Bytes<0>, u8, 2);
+    tile!(tile_u8, u8, i32, Bytes<0x80>, u8, 2);
+    tile!(tile_i16, i16, i64, Words<0>, u16, 1);
+    tile!(tile_u16, u16, i64, Words<0x8000>, u16, 1);
+
     #[inline(always)]
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
         dot!(a, b, 16, u8, dot_8, 0)
@@ -186,234 +549,5 @@ impl Isa for Avx2 {
         }
         // SAFETY: `self` proves F16C.
         unsafe { widen(x) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use super::Avx2;
-    use crate::arch::scalar::{TILE, add_row};
-    use crate::arch::{Isa, Kernel, Scalar};
-    use crate::element::Element;
-    use crate::rng::mix32;
-    use half::{bf16, f16};
-    use std::vec::Vec;
-
-    /// The proof without the feature `detect`, so that a plain `cargo test` compares, too.
-    fn avx2() -> Option<Avx2> {
-        let has = std::arch::is_x86_feature_detected!("avx2")
-            && std::arch::is_x86_feature_detected!("f16c");
-        if !has {
-            std::eprintln!("skipped: this processor has no AVX2 with F16C");
-        }
-        has.then_some(Avx2(()))
-    }
-
-    struct Dot<'a, T>(&'a [T], &'a [T]);
-
-    impl<T: Element> Kernel for Dot<'_, T> {
-        type Output = T::Acc;
-
-        #[inline(always)]
-        fn run<I: Isa>(self, isa: I) -> T::Acc {
-            T::dot(isa, self.0, self.1)
-        }
-    }
-
-    struct AddRow<'a, T: Element>(T, &'a [T]);
-
-    impl<T: Element> Kernel for AddRow<'_, T> {
-        type Output = [T::Acc; TILE];
-
-        #[inline(always)]
-        fn run<I: Isa>(self, isa: I) -> [T::Acc; TILE] {
-            let mut sums = [T::Acc::default(); TILE];
-            add_row::<T, I>(isa, &mut sums, self.0.widen(), self.1);
-            add_row::<T, I>(isa, &mut sums, self.0.widen(), self.1);
-            sums
-        }
-    }
-
-    struct Widen(f16);
-
-    impl Kernel for Widen {
-        type Output = [f32; 8];
-
-        #[inline(always)]
-        fn run<I: Isa>(self, isa: I) -> [f32; 8] {
-            isa.widen_f16(&[
-                self.0,
-                f16::ONE,
-                self.0,
-                f16::MAX,
-                self.0,
-                self.0,
-                f16::MIN,
-                self.0,
-            ])
-        }
-    }
-
-    /// `word(i)` for all `i` of a slice, or one of the `extremes` for one element in four.
-    fn fill<T: Copy>(n: usize, seed: u32, extremes: &[T], word: impl Fn(u32) -> T) -> Vec<T> {
-        (0..n as u32)
-            .map(|i| {
-                let u = mix32(seed ^ mix32(i));
-                match extremes.get((u >> 8) as usize % (4 * extremes.len())) {
-                    Some(&extreme) => extreme,
-                    None => word(u),
-                }
-            })
-            .collect()
-    }
-
-    const LONGEST: usize = 200;
-    const OFFSETS: usize = 32;
-
-    /// Compares all lengths and alignments; `same` tells whether two sums are equal.
-    fn dots_agree<T: Element>(
-        name: &str,
-        extremes: &[T],
-        word: impl Fn(u32) -> T,
-        same: impl Fn(T::Acc, T::Acc) -> bool,
-    ) {
-        let Some(isa) = avx2() else { return };
-        let n = LONGEST + OFFSETS;
-        let a = fill(n, 1, extremes, &word);
-        let b = fill(n, 2, extremes, &word);
-        for len in (0..=70).chain([95, 96, 97, 127, 128, 129, LONGEST]) {
-            for offset in 0..OFFSETS {
-                let (a, b) = (&a[offset..offset + len], &b[OFFSETS - 1 - offset..][..len]);
-                let (got, want) = (isa.run(Dot(a, b)), Dot(a, b).run(Scalar));
-                assert!(
-                    same(got, want),
-                    "dot_{name}: {len} elements at offset {offset}"
-                );
-            }
-        }
-        for &extreme in extremes {
-            let a = std::vec![extreme; LONGEST];
-            for len in 0..=70 {
-                for other in extremes {
-                    let b = std::vec![*other; LONGEST];
-                    let kernel = || Dot(&a[..len], &b[..len]);
-                    let (got, want) = (isa.run(kernel()), kernel().run(Scalar));
-                    assert!(
-                        same(got, want),
-                        "dot_{name}: {len} times {extreme:?} {other:?}"
-                    );
-                }
-            }
-        }
-        for (len, &factor) in (0..=TILE).zip(a.iter().cycle()) {
-            let row = &b[len..2 * len];
-            let (got, want) = (
-                isa.run(AddRow(factor, row)),
-                AddRow(factor, row).run(Scalar),
-            );
-            let all = got.iter().zip(&want).all(|(&got, &want)| same(got, want));
-            assert!(all, "add_row of {len} {name}");
-        }
-    }
-
-    #[test]
-    fn integers_agree() {
-        // -128 and -2^15 may stand in raw input data.
-        let i8s = [i8::MIN, i8::MAX, -127, -1, 0, 1];
-        dots_agree("i8", &i8s, |u| u as i8, |a, b| a == b);
-        let u8s = i8s.map(|x| x as u8 ^ 0x80);
-        dots_agree("u8", &u8s, |u| u as u8, |a, b| a == b);
-        let i16s = [i16::MIN, i16::MAX, -i16::MAX, -1, 0, 1];
-        dots_agree("i16", &i16s, |u| u as i16, |a, b| a == b);
-        let u16s = i16s.map(|x| x as u16 ^ 0x8000);
-        dots_agree("u16", &u16s, |u| u as u16, |a, b| a == b);
-        // 24 magnitude bits.
-        let i32s = [-(1 << 24), (1 << 24) - 1, -1, 0, 1];
-        dots_agree("i32", &i32s, |u| u as i32 >> 7, |a, b| a == b);
-        let u32s = i32s.map(|x| x as u32 ^ 0x8000_0000);
-        dots_agree(
-            "u32",
-            &u32s,
-            |u| (u as i32 >> 7) as u32 ^ 0x8000_0000,
-            |a, b| a == b,
-        );
-        // 53 magnitude bits.
-        let i64s = [-(1 << 53), (1 << 53) - 1, -1, 0, 1];
-        let wide = |u: u32| (i64::from(u as i32) << 22) + i64::from(mix32(u) >> 11);
-        dots_agree("i64", &i64s, wide, |a, b| a == b);
-        let u64s = i64s.map(|x| x as u64 ^ 1 << 63);
-        dots_agree("u64", &u64s, |u| wide(u) as u64 ^ 1 << 63, |a, b| a == b);
-    }
-
-    #[test]
-    fn floats_agree_bit_by_bit() {
-        // All NaN count as equal: which of two payloads survives is not defined.
-        let same32 = |a: f32, b: f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
-        let same64 = |a: f64, b: f64| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
-        let f16s = [
-            f16::MAX,
-            f16::MIN,
-            f16::MIN_POSITIVE_SUBNORMAL,
-            f16::NEG_ZERO,
-            f16::ONE,
-        ];
-        let half = |u: u32| f16::from_bits(u as u16 & 0xBBFF); // exponents up to 2^-1
-        dots_agree("f16", &f16s, half, same32);
-        let bf16s = [
-            bf16::MIN_POSITIVE_SUBNORMAL,
-            bf16::NEG_ZERO,
-            bf16::ONE,
-            bf16::NEG_ONE,
-        ];
-        let brain = |u: u32| bf16::from_f32(u as i32 as f32);
-        dots_agree("bf16", &bf16s, brain, same32);
-        dots_agree(
-            "bf16 beyond the range",
-            &[bf16::MAX, bf16::MIN, bf16::NAN],
-            brain,
-            same32,
-        );
-        let f32s = [f32::MIN_POSITIVE, -0.0, 1.0, 1e-45, -3e18];
-        let single = |u: u32| u as i32 as f32 / 65_537.0;
-        dots_agree("f32", &f32s, single, same32);
-        dots_agree(
-            "f32 beyond the range",
-            &[f32::MAX, f32::INFINITY, f32::NAN],
-            single,
-            same32,
-        );
-        let f64s = [f64::MIN_POSITIVE, -0.0, 1.0, 5e-324, -1e150];
-        dots_agree("f64", &f64s, |u| f64::from(u as i32) / 65_537.0, same64);
-    }
-
-    #[test]
-    fn every_half_precision_number_is_widened_alike() {
-        let Some(isa) = avx2() else { return };
-        for bits in 0..=u16::MAX {
-            let x = f16::from_bits(bits);
-            let (got, want) = (isa.run(Widen(x)), Widen(x).run(Scalar));
-            for (got, want) in got.iter().zip(&want) {
-                let same = got.to_bits() == want.to_bits() || (got.is_nan() && want.is_nan());
-                assert!(same, "{bits:#06x}: {got} and {want}");
-            }
-        }
-    }
-
-    /// As many products as `dense` admits, all of the largest magnitude.
-    #[test]
-    fn the_longest_sums_agree() {
-        let Some(isa) = avx2() else { return };
-        for (a, b) in [(127i8, 127i8), (-128, 127), (-128, -127)] {
-            let (a, b) = (
-                std::vec![a; i8::MAX_PRODUCTS],
-                std::vec![b; i8::MAX_PRODUCTS],
-            );
-            assert_eq!(isa.run(Dot(&a, &b)), Dot(&a, &b).run(Scalar));
-        }
-        let a = std::vec![-(1i32 << 24); i32::MAX_PRODUCTS];
-        let b = std::vec![(1i32 << 24) - 1; i32::MAX_PRODUCTS];
-        assert_eq!(isa.run(Dot(&a, &b)), Dot(&a, &b).run(Scalar));
     }
 }

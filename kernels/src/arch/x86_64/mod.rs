@@ -1,8 +1,14 @@
 //! x86-64: AVX2 with FMA's and F16C's processors (Haswell and later, Zen).
 
 mod avx2;
+mod avx512;
+mod float;
+mod lanes;
+#[cfg(test)]
+mod tests;
 
 pub use avx2::Avx2;
+pub use avx512::Avx512;
 
 /// Whether the processor has all the named features: asked at run time with the feature `detect`,
 /// else answered by what the build enables.
