@@ -390,7 +390,7 @@ impl Axis {
 
     /// The kernel's cells of window `output` that lie on the input.
     #[inline]
-    pub(crate) fn cells(&self, output: usize, extent: usize) -> core::ops::Range<usize> {
+    pub(crate) fn cells_on(&self, output: usize, extent: usize) -> core::ops::Range<usize> {
         let is_on = |&k: &usize| self.input(output, k, extent).is_some();
         let first = (0..self.kernel).find(is_on).unwrap_or(0);
         let end = (first..self.kernel)

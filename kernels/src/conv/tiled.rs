@@ -64,7 +64,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
         for out in rows_of_mut(out, out_columns * filters) {
             let slope = slopes.next().unwrap_or_default();
             let [image, plane, row] = at;
-            let (p, a) = (planes.cells(plane, depth), rows.cells(row, height));
+            let (p, a) = (planes.cells_on(plane, depth), rows.cells_on(row, height));
             let mut column = 0;
             while column < out_columns {
                 // The windows of the inner pixels lie on the input with all their columns.
@@ -73,7 +73,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                 } else {
                     inner.1 - column
                 };
-                let b = columns.cells(column, width);
+                let b = columns.cells_on(column, width);
                 let cells = b.end - b.start;
                 let (len, cells) = if is_contiguous {
                     (cells * channels, 1)
