@@ -26,11 +26,10 @@ const FORWARD: Store = Store::Shift {
 /// As errors are.
 fn backward() -> Store {
     let words = Words::new(1, stream::error(0), 0);
-    let store = Store::Shift {
+    Store::Shift {
         shift: 8,
         rounding: Rounding::Stochastic(words),
-    };
-    store
+    }
 }
 
 /// Benchmarks `work` as `kernel/type`.

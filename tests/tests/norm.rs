@@ -524,7 +524,7 @@ fn threads_and_twins_give_the_same_bytes() {
             };
             for kind in KINDS {
                 let want = pass(&Serial, shape, kind, [&x, &dy, &gamma], None, stores);
-                assert!(want.y.iter().any(|&y| y > 0) && want.y.iter().all(|&y| y >= 0));
+                assert!(want.y.iter().any(|&y| y > 0) && want.y.iter().any(|&y| y < 0));
                 for threads in [2, 5] {
                     let got = pass(
                         &Threads(threads),

@@ -180,11 +180,6 @@ impl<P: Products, F: Finish<P::Acc, O>, O> Forward<'_, P, F, O> {
             }
             at += len;
         }
-        for (sum, start) in sums.iter_mut().zip(run.x) {
-            if start.is_some() {
-                products.fold(sum);
-            }
-        }
     }
 }
 

@@ -103,7 +103,6 @@ impl<P: Products, F: Finish<P::Acc, O>, O> Kernel for Forward<'_, P, F, O> {
                 }
                 let mut element = first.wrapping_add(o as u32);
                 for (sum, out) in sums.iter_mut().zip(rows_of_mut(out, outputs)) {
-                    products.fold(sum);
                     if let Some(out) = out.get_mut(o) {
                         let acc = products.end(*sum, bias);
                         finish.store(acc, o, element, &mut range, out);

@@ -21,13 +21,6 @@ impl<T, S: Copy> Clone for Floats<'_, T, S> {
 
 impl<T, S: Copy> Copy for Floats<'_, T, S> {}
 
-/// A running sum: the dot products that are done, and the partial sums of the one under way.
-#[derive(Clone, Copy)]
-pub(crate) struct Sum<F> {
-    done: F,
-    lanes: [F; 8],
-}
-
 impl<T, S, F> Products for Floats<'_, T, S>
 where
     T: Element<Wide = F, Acc = F>,
@@ -36,7 +29,7 @@ where
 {
     type X = T;
     type Chunk = [F; CHUNK];
-    type Sum = Sum<F>;
+    type Sum = [F; 8];
     type Part = F;
     type Acc = F;
 
@@ -50,41 +43,29 @@ where
     }
 
     #[inline(always)]
-    fn begin(&self, bias: F) -> Sum<F> {
-        Sum {
-            done: bias,
-            lanes: [F::default(); 8],
-        }
+    fn begin(&self, _: F) -> [F; 8] {
+        [F::default(); 8]
     }
 
     #[inline(always)]
-    fn add<I: Isa>(&self, isa: I, sum: &mut Sum<F>, x: &[T], chunk: &[F; CHUNK]) {
+    fn add<I: Isa>(&self, isa: I, sum: &mut [F; 8], x: &[T], chunk: &[F; CHUNK]) {
         let (x8, x_rest) = x.as_chunks::<8>();
         let (w8, _) = chunk.as_chunks::<8>();
         for (x, w) in x8.iter().zip(w8) {
             let x = T::widen8(isa, x);
-            for ((lane, &x), &w) in sum.lanes.iter_mut().zip(&x).zip(w) {
+            for ((lane, &x), &w) in sum.iter_mut().zip(&x).zip(w) {
                 *lane = *lane + x * w;
             }
         }
         let w_rest = chunk.get(x8.len() * 8..).unwrap_or_default();
-        for ((lane, &x), &w) in sum.lanes.iter_mut().zip(x_rest).zip(w_rest) {
+        for ((lane, &x), &w) in sum.iter_mut().zip(x_rest).zip(w_rest) {
             *lane = *lane + x.widen() * w;
         }
     }
 
     #[inline(always)]
-    fn fold(&self, sum: &mut Sum<F>) {
-        let [s0, s1, s2, s3, s4, s5, s6, s7] = sum.lanes;
-        *sum = Sum {
-            done: sum.done + (((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))),
-            lanes: [F::default(); 8],
-        };
-    }
-
-    #[inline(always)]
-    fn end(&self, sum: Sum<F>, _: F) -> F {
-        sum.done
+    fn end(&self, [s0, s1, s2, s3, s4, s5, s6, s7]: [F; 8], bias: F) -> F {
+        bias + (((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)))
     }
 
     #[inline(always)]

@@ -162,9 +162,6 @@ where
     }
 
     #[inline(always)]
-    fn fold(&self, _: &mut i64) {}
-
-    #[inline(always)]
     fn end(&self, sum: i64, bias: A) -> A {
         bias.plus(A::from_sum(sum, self.drop))
     }

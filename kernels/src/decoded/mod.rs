@@ -44,8 +44,6 @@ pub(crate) trait Products: Copy + Sync {
     fn begin(&self, bias: Self::Acc) -> Self::Sum;
     /// Adds the products of activations with a chunk.
     fn add<I: Isa>(&self, isa: I, sum: &mut Self::Sum, x: &[Self::X], chunk: &Self::Chunk);
-    /// Ends a run of chunks: what a plain kernel computes as one dot product.
-    fn fold(&self, sum: &mut Self::Sum);
     /// The sum and the bias that it began with.
     fn end(&self, sum: Self::Sum, bias: Self::Acc) -> Self::Acc;
     /// Adds the products of one error with a chunk, each to its sum.

@@ -36,14 +36,14 @@ pub struct BinaryCrossEntropy<'a, T: Element> {
 ///
 /// # Example
 /// ```
-/// use selvedge_kernels::{loss::{self, Samples}, requantize::Epilogue};
+/// use selvedge_kernels::{loss::{self, Samples}, requantize::Store};
 /// let samples = Samples {
 ///     outputs: &[0.0f64, 1000.0], exponent: 0,
 ///     target: &[1.0, 1.0], target_exponent: 0,
 ///     features: 2, weights: None,
 /// };
 /// let mut dy = [0.0f64; 2];
-/// let outcome = loss::binary_cross_entropy(samples, Epilogue::EXACT.store, &mut dy)?;
+/// let outcome = loss::binary_cross_entropy(samples, Store::EXACT, &mut dy)?;
 /// assert_eq!((dy, outcome.loss), ([-0.5, 0.0], 2f64.ln()));
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```

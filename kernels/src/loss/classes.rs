@@ -125,11 +125,11 @@ pub struct SoftCrossEntropy<'a, T: Element> {
 ///
 /// # Example
 /// ```
-/// use selvedge_kernels::{loss::{self, Classes, Smoothing, Targets}, requantize::Epilogue};
+/// use selvedge_kernels::{loss::{self, Classes, Smoothing, Targets}, requantize::Store};
 /// let options = Classes { classes: 2, smoothing: Smoothing::new(0.5)?, weights: None };
 /// let mut dy = [0.0f64; 2];
 /// let targets = Targets::Labels(&[1]);
-/// let store = Epilogue::EXACT.store;
+/// let store = Store::EXACT;
 /// loss::soft_cross_entropy(options, &[0.0, 0.0], 0, targets, store, &mut dy)?;
 /// assert_eq!(dy, [0.5 - 0.25, 0.5 - 0.75]);
 /// # Ok::<(), selvedge_kernels::Error>(())

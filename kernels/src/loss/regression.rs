@@ -127,7 +127,7 @@ pub struct Regression<'a, T: Element> {
 ///
 /// # Example
 /// ```
-/// use selvedge_kernels::{loss::{self, Delta, Distance, Samples}, requantize::Epilogue};
+/// use selvedge_kernels::{loss::{self, Delta, Distance, Samples}, requantize::Store};
 /// let samples = Samples {
 ///     outputs: &[0.5f64, -3.0], exponent: 0,
 ///     target: &[0.0, 0.0], target_exponent: 0,
@@ -135,7 +135,7 @@ pub struct Regression<'a, T: Element> {
 /// };
 /// let mut dy = [0.0f64; 2];
 /// let huber = Distance::Huber(Delta::ONE);
-/// let outcome = loss::regression(huber, samples, Epilogue::EXACT.store, &mut dy)?;
+/// let outcome = loss::regression(huber, samples, Store::EXACT, &mut dy)?;
 /// assert_eq!((dy, outcome.loss), ([0.5, -1.0], 0.125 + 2.5));
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```

@@ -218,9 +218,9 @@ pub fn forward<T: Element>(
 ///
 /// # Example
 /// ```
-/// use selvedge_kernels::{requantize::Epilogue, softmax::{self, Errors, Logits, Shape, Temperature}};
+/// use selvedge_kernels::{requantize::Store, softmax::{self, Errors, Logits, Shape, Temperature}};
 /// let logits = Logits::new(&[0.0f64, 0.0], 0).at(Temperature::new(0.5)?);
-/// let errors = Errors { dy: &[1.0, 0.0], store: Epilogue::EXACT.store };
+/// let errors = Errors { dy: &[1.0, 0.0], store: Store::EXACT };
 /// let (mut dx, mut scratch) = ([0.0; 2], [0.0; 2]);
 /// softmax::backward(Shape { rows: 1, classes: 2 }, logits, errors, &mut dx, &mut scratch)?;
 /// assert_eq!(dx, [0.5, -0.5]); // ½ · ½ / T
