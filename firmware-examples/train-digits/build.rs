@@ -28,7 +28,13 @@ fn main() -> io::Result<()> {
         Path::new(&out).join("device.x"),
         "/* no device interrupt is used */\n",
     )?;
+    // Nothing unwinds: tables for it would be flash for nothing.
+    fs::write(
+        Path::new(&out).join("discard.x"),
+        "SECTIONS { /DISCARD/ : { *(.eh_frame .eh_frame.*) } }\n",
+    )?;
     println!("cargo::rustc-link-search={out}");
+    println!("cargo::rustc-link-arg=-Tdiscard.x");
     if env::var_os("CARGO_FEATURE_DEFMT").is_some() {
         println!("cargo::rustc-link-arg=-Tdefmt.x");
     }

@@ -44,8 +44,10 @@ impl Store {
     }
 
     /// Takes the accumulators of consecutive output elements, the first with row-major index
-    /// `element`, to `out`, and adds them to `range`.
-    #[inline(always)]
+    /// `element`, to `out`, and adds them to `range`. One copy on devices, for all kernels; elsewhere
+    /// it takes on the instruction set of its caller.
+    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn block<T: Element, O: Output<T>>(
         self,
         acc: &[T::Acc],
@@ -89,8 +91,9 @@ impl<T: Element> Epilogue<T> {
 
     /// Takes the accumulators of consecutive output elements, the first with row-major index
     /// `element`, to `out`, and adds them to `range`; `slope` gets what the activation keeps, if
-    /// it is not empty.
-    #[inline(always)]
+    /// it is not empty. One copy on devices, as [`Store::block`].
+    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn block<O: Output<T>>(
         &self,
         acc: &mut [T::Acc],

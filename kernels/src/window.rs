@@ -175,6 +175,7 @@ impl<const N: usize> Window<N> {
         }
     }
 
+    #[cfg_attr(target_os = "none", inline(never))] // one copy where size counts
     const fn output(&self, axis: usize, input: usize) -> Result<usize> {
         let span = match self.span(axis, input) {
             Ok(span) => span,
@@ -216,7 +217,8 @@ impl<const N: usize> Window<N> {
 
     /// The axes for the loops of kernels, which know three: those that `N` lacks come first and
     /// have one cell.
-    #[inline(always)]
+    #[cfg_attr(target_os = "none", inline(never))]
+    #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn axes(&self) -> [Axis; 3] {
         let mut axes = [Axis::UNIT; 3];
         for (to, axis) in axes.iter_mut().rev().zip((0..N).rev()) {
@@ -238,7 +240,8 @@ impl<const N: usize> Window<N> {
 }
 
 /// The extents of `N` axes as three: those that `N` lacks come first and are 1.
-#[inline(always)]
+#[cfg_attr(target_os = "none", inline(never))]
+#[cfg_attr(not(target_os = "none"), inline(always))]
 pub(crate) fn three_axes<const N: usize>(extents: [usize; N]) -> [usize; 3] {
     let mut three = [1; 3];
     for (to, &extent) in three.iter_mut().rev().zip(extents.iter().rev()) {
@@ -336,6 +339,14 @@ impl Axis {
     pub(crate) fn input(&self, output: usize, k: usize, extent: usize) -> Option<usize> {
         let cell = (output * self.stride + k * self.dilation).checked_sub(self.before)?;
         (cell < extent).then_some(cell)
+    }
+
+    /// Whether none of `outputs` windows stands on padding alone. A dilated window may miss a small
+    /// input in the middle of its way, too.
+    #[inline(never)]
+    pub(crate) fn is_covered(&self, outputs: usize, extent: usize) -> bool {
+        let on_input = |output| (0..self.kernel).any(|k| self.input(output, k, extent).is_some());
+        (0..outputs).all(on_input)
     }
 
     /// The input cells under window `output`, without padding: those of [`Axis::input`] for all `k`.

@@ -128,8 +128,7 @@ impl<const N: usize> Shape<N> {
     fn covered<const DEEP: bool>(self) -> Result<Extents<Sliding<DEEP>>> {
         let extents = self.extents::<DEEP>()?;
         for (number, cover) in extents.cover.iter().enumerate() {
-            // A dilated window may miss a small input in the middle of its way, too.
-            if (0..cover.outputs).any(|window| cover.cells(window).len == 0) {
+            if !cover.axis.is_covered(cover.outputs, cover.input) {
                 return Err(Error::Window {
                     axis: (number + N).saturating_sub(3) as u8,
                     span: cover.axis.kernel,
