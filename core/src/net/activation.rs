@@ -5,7 +5,10 @@ use crate::tensor::Shape;
 use selvedge_kernels as kernels;
 use selvedge_kernels::Element;
 use selvedge_kernels::element::Output;
+use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::init::Gain;
+use selvedge_kernels::requantize::Store;
+use selvedge_kernels::scale::{Mode, Scale};
 
 /// An activation as a type. Numerical behaviour: [`selvedge_kernels::activation`].
 pub trait Activation: 'static {
@@ -24,6 +27,26 @@ pub trait Activation: 'static {
     /// # Errors
     /// Those of [`selvedge_kernels::activation::backward`].
     fn backward<T: Element>(y: &[Self::Out<T>], slope: &[T], dy: &mut [T]) -> kernels::Result<()>;
+}
+
+/// Runs a kernel that applies `activation` to accumulators of exponent `accumulator`, with the store that
+/// the output's state asks for; returns the output's exponent.
+pub(super) fn requantize<T: Element, O: Output<T> + Element>(
+    activation: kernels::activation::Activation<T>,
+    accumulator: i32,
+    scale: &mut T::Scale,
+    mode: Mode,
+    mut run: impl FnMut(Store) -> kernels::Result<u32>,
+) -> kernels::Result<i32> {
+    let exponent = activation.exponent(accumulator);
+    let rounding = Rounding::NearestEven;
+    if activation.is_bounded() {
+        let fixed = -(O::MAGNITUDE_BITS as i32);
+        let shift = fixed - exponent;
+        run(Store::Shift { shift, rounding })?;
+        return Ok(fixed);
+    }
+    scale.requantize(exponent, O::MAGNITUDE_BITS, mode, rounding, run)
 }
 
 /// The head of a network: no activation, and an output of at least 16 bits.

@@ -17,9 +17,12 @@ use selvedge_kernels::exec::Executor;
 /// [`selvedge_kernels::dense::forward`].
 pub struct Dense<T: Element, const IN: usize, const OUT: usize, A = Identity, R: Optimizer = Plain>
 {
-    inner: Weighted<T, D2<OUT, IN>, R>,
+    inner: Weighted<T, D2<OUT, IN>, D1<OUT>, R>,
     activation: PhantomData<A>,
 }
+
+/// Features of several branches to `OUT` features: a dense layer without an activation.
+pub type Stitch<T, const IN: usize, const OUT: usize, R = Plain> = Dense<T, IN, OUT, Identity, R>;
 
 impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
     Dense<T, IN, OUT, A, R>
@@ -60,9 +63,9 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
     const INFO: Info = Info {
         kind: "dense",
         numbers: 1,
-        parameters: Weighted::<T, D2<OUT, IN>, R>::PARAMETERS,
+        parameters: Weighted::<T, D2<OUT, IN>, D1<OUT>, R>::PARAMETERS,
         macs: OUT * IN,
-        flash_bytes: Weighted::<T, D2<OUT, IN>, R>::FLASH_BYTES,
+        flash_bytes: Weighted::<T, D2<OUT, IN>, D1<OUT>, R>::FLASH_BYTES,
         errors: Errors {
             error: OUT,
             spare: IN,
@@ -76,7 +79,7 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
-        self.inner.init::<A>(seed, number)
+        self.inner.init::<A>(seed, number, IN)
     }
 
     fn forward<'t, E: Executor, const B: usize>(

@@ -67,7 +67,7 @@ macro_rules! net {
                 $crate::net::windows($columns, $kernel, $crate::net!(@or $($stride)?; 1), $crate::net!(@or $($padding)?; 0)),
                 $filters
             ]
-            [$($done)* { $layer: $crate::net::Conv2d<
+            [$($done)* { $layer: $crate::net::Conv<
                 T,
                 $crate::tensor::D3<{ $rows }, { $columns }, { $channels }>,
                 $crate::tensor::D4<{ $filters }, { $kernel }, { $kernel }, { $channels / $crate::net!(@or $($groups)?; 1) }>,
@@ -91,7 +91,7 @@ macro_rules! net {
                 $crate::net::windows($columns, $kernel, $crate::net!(@or $($stride)?; $kernel), $crate::net!(@or $($padding)?; 0)),
                 $channels
             ]
-            [$($done)* { $layer: $crate::net::MaxPool2d<
+            [$($done)* { $layer: $crate::net::MaxPool<
                 T,
                 $crate::tensor::D3<{ $rows }, { $columns }, { $channels }>,
                 $crate::tensor::D3<
@@ -99,7 +99,7 @@ macro_rules! net {
                     { $crate::net::windows($columns, $kernel, $crate::net!(@or $($stride)?; $kernel), $crate::net!(@or $($padding)?; 0)) },
                     { $channels },
                 >,
-                { $kernel },
+                $crate::tensor::D2<{ $kernel }, { $kernel }>,
                 $crate::net::Slide<{ $crate::net!(@or $($stride)?; $kernel) }, { $crate::net!(@or $($padding)?; 0) }>,
             > }]
             $($($rest)*)?);
@@ -111,7 +111,7 @@ macro_rules! net {
     };
     (@layer $net:tt [$($extent:expr),+] [$($done:tt)*] $layer:ident: relu $(, $($rest:tt)*)?) => {
         $crate::net!(@layer $net [$($extent),+] [$($done)* {
-            $layer: $crate::net::ReluLayer<T, $crate::net!(@shape $($extent),+)>
+            $layer: $crate::net::Activate<T, $crate::net!(@shape $($extent),+), $crate::net::Relu>
         }] $($($rest)*)?);
     };
     (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt $layer:ident: dense $($rest:tt)*) => {

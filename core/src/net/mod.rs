@@ -5,6 +5,7 @@
 //! change roles from layer to layer. [`net!`](crate::net!) composes layers by name and computes
 //! shapes; a pair of layers is a layer, too.
 
+mod activate;
 mod activation;
 mod compose;
 mod conv;
@@ -12,25 +13,32 @@ mod cost;
 mod dense;
 mod fits;
 mod flatten;
+mod fork;
+mod function;
+mod geometry;
 mod macros;
 mod param;
-mod pool;
-mod relu;
+pub mod pool;
 mod weighted;
 
+pub use activate::Activate;
 pub use activation::{
     Activation, Gelu, HardSwish, Identity, LeakyRelu, Logits, Relu, Relu6, ScaledRelu, Sigmoid,
     Silu, Softplus, Tanh,
 };
-pub use conv::{Conv2d, Geometry, Slide};
+pub use conv::{Conv, ConvTranspose};
 pub use cost::{Errors, Info, LayerCost};
-pub use dense::Dense;
+pub use dense::{Dense, Stitch};
 pub use fits::{Message, over_budget};
 pub use flatten::Flatten;
+pub use fork::{Concat, Fork, Join, Product, Residual, Skip, Sum};
+pub use function::{Apply, Context, Function};
+pub use geometry::{Geometry, Padding, Same, Sides, Slide};
 pub use macros::windows;
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
-pub use pool::MaxPool2d;
-pub use relu::Relu as ReluLayer;
+pub use pool::{
+    AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool,
+};
 
 use crate::error::Result;
 use crate::tensor::{Shape, Storage};

@@ -1,169 +1,282 @@
-//! Max pooling.
+//! Pooling: the largest element or the mean under windows, of the whole input, or of even parts of it.
 
-use super::conv::gives;
-use super::{
-    Backward, Errors, Geometry, Info, Layer, OutputTape, Pass, Slide, Values, Visitor, part,
-};
-use crate::error::{Result, in_layer};
-use crate::tensor::Shape;
+use super::geometry::{Geometry, Slide, by_axes, extents, gives, named, window};
+use super::{Apply, Context, Function, Values};
+use crate::tensor::{D2, Shape};
 use core::marker::PhantomData;
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::fixed::Rounding;
-use selvedge_kernels::pool::{self, Shape as Extents};
+use selvedge_kernels::pool::{self, Adaptive, Padding};
 use selvedge_kernels::requantize::Store;
-use selvedge_kernels::scale::Scale;
 use selvedge_kernels::window::Window;
-use selvedge_kernels::{Element, Result as KernelResult};
+use selvedge_kernels::{Element, Result};
 
-/// The largest element of each channel under a window of `K` by `K` cells, from images `In`
-/// (`[H, W, C]`) to images `Out` (`[rows, columns, C]`). Numerical behaviour:
+/// The largest element of each channel under a window of `K` cells, from inputs `In`
+/// (`[W, C]`, `[H, W, C]` or `[D, H, W, C]`) to `Out`. Numerical behaviour:
 /// [`selvedge_kernels::pool::max_forward`].
 ///
 /// Shapes that do not belong together do not compile.
-pub struct MaxPool2d<T: Element, In, Out, const K: usize = 2, G = Slide<2, 0>> {
-    /// Of the error below, where windows overlap and errors are added.
-    error_scale: T::Scale,
-    shapes: PhantomData<(In, Out, G)>,
+pub type MaxPool<T, In, Out, K = D2<2, 2>, G = Slide<2>> = Apply<T, Max<In, Out, K, G>>;
+
+/// The mean of each channel under a window of `K` cells; padding counts, as zeros, if `COUNTED`.
+/// Shapes as for [`MaxPool`]. Numerical behaviour: [`selvedge_kernels::pool::average_forward`].
+pub type AveragePool<T, In, Out, K = D2<2, 2>, G = Slide<2>, const COUNTED: bool = true> =
+    Apply<T, Average<In, Out, K, G, COUNTED>>;
+
+/// The largest element of each channel, to `[C]`.
+pub type GlobalMaxPool<T, In> = Apply<T, AdaptiveMax<In, <In as Shape>::Last>>;
+
+/// The mean of each channel, to `[C]`.
+pub type GlobalAveragePool<T, In> = Apply<T, AdaptiveAverage<In, <In as Shape>::Last>>;
+
+/// The largest element of each channel of as many even parts as `Out` has cells: one if `Out` is `[C]`.
+/// Numerical behaviour: [`selvedge_kernels::pool::adaptive_max_forward`].
+pub type AdaptiveMaxPool<T, In, Out> = Apply<T, AdaptiveMax<In, Out>>;
+
+/// The mean of each channel of as many even parts as `Out` has cells: one if `Out` is `[C]`.
+/// Numerical behaviour: [`selvedge_kernels::pool::adaptive_average_forward`].
+pub type AdaptiveAveragePool<T, In, Out> = Apply<T, AdaptiveAverage<In, Out>>;
+
+/// See [`MaxPool`].
+pub struct Max<In, Out, K, G>(PhantomData<(In, Out, K, G)>);
+
+/// See [`AveragePool`].
+pub struct Average<In, Out, K, G, const COUNTED: bool>(PhantomData<(In, Out, K, G)>);
+
+/// See [`AdaptiveMaxPool`].
+pub struct AdaptiveMax<In, Out>(PhantomData<(In, Out)>);
+
+/// See [`AdaptiveAveragePool`].
+pub struct AdaptiveAverage<In, Out>(PhantomData<(In, Out)>);
+
+const fn sliding<In: Shape, K: Shape, G: Geometry, const N: usize>() -> Window<N> {
+    window::<G, N>(extents::<K, N>(0), extents::<In, N>(0))
 }
 
-impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> MaxPool2d<T, In, Out, K, G> {
-    const WINDOW: Window = Window {
-        kernel: [K; 2],
-        stride: G::STRIDE,
-        padding: G::PADDING,
-        dilation: G::DILATION,
-    };
-
-    const CHECKED: () = {
-        assert!(
-            In::RANK == 3 && Out::RANK == 3,
-            "max_pool2d: expected D3 images"
-        );
-        assert!(
-            In::EXTENTS[2] == Out::EXTENTS[2],
-            "max_pool2d: as many output channels as input channels"
-        );
-        assert!(
-            gives::<In, Out>(&Self::WINDOW),
-            "max_pool2d: the output's rows and columns are not those of this window"
-        );
-    };
-
-    const fn extents(batch: usize) -> Extents {
-        let [height, width, channels, _] = In::EXTENTS;
-        Extents {
-            batch,
-            input: [height, width],
-            channels,
-            window: Self::WINDOW,
-        }
+const fn shape<In: Shape, K: Shape, G: Geometry, const N: usize>(batch: usize) -> pool::Shape<N> {
+    pool::Shape {
+        batch,
+        input: extents::<In, N>(0),
+        channels: In::CHANNELS,
+        window: const { sliding::<In, K, G, N>() },
     }
 }
 
-impl<T: Element, In: Shape, Out: Shape, const K: usize, G: Geometry> Layer
-    for MaxPool2d<T, In, Out, K, G>
-{
-    type Elem = T;
-    type Out = T;
+const fn check<In: Shape, Out: Shape, K: Shape, G: Geometry>() {
+    assert!(
+        In::RANK >= 2 && In::RANK <= 4 && Out::RANK == In::RANK && K::RANK + 1 == In::RANK,
+        "pool: expected inputs and outputs of one to three axes and channels, and a kernel of those axes"
+    );
+    assert!(
+        In::CHANNELS == Out::CHANNELS,
+        "pool: as many output channels as input channels"
+    );
+    let gives = by_axes!(In, N => gives::<In, Out, N>(&sliding::<In, K, G, N>()));
+    assert!(
+        gives,
+        "pool: the output's extents are not those of this window"
+    );
+}
+
+impl<In: Shape, Out: Shape, K: Shape, G: Geometry> Function for Max<In, Out, K, G> {
     type Input = In;
     type Output = Out;
-    type Tape<const B: usize> = OutputTape<T, Out, B>;
+    type Scratch<T: Element> = ();
 
-    const BLANK: Self = {
-        let () = Self::CHECKED;
-        Self {
-            error_scale: Scale::UNSET,
-            shapes: PhantomData,
-        }
-    };
+    const KIND: &'static str = named::<In>(["max_pool1d", "max_pool2d", "max_pool3d"]);
+    const RESCALES: bool = false;
+    const CHECKED: () = check::<In, Out, K, G>();
 
-    const INFO: Info = Info {
-        kind: "max_pool2d",
-        numbers: 1,
-        errors: Errors {
-            error: Out::LEN,
-            spare: In::LEN,
-            swaps: true,
-        },
-        ..Info::EMPTY
-    };
-
-    fn init(&mut self, _: u32, _: u32) -> Result<()> {
-        self.error_scale = Scale::UNSET;
-        Ok(())
-    }
-
-    fn forward<'t, E: Executor, const B: usize>(
-        &mut self,
-        pass: &Pass<'_, E>,
-        number: u32,
-        x: Values<'t, T>,
-        tape: &'t mut Self::Tape<B>,
-    ) -> Result<Values<'t, T>> {
-        tape.exponent = x.exponent;
-        pool::max_forward(
-            pass.exec,
-            Self::extents(x.batch),
-            x.data,
-            tape.samples_mut(x.batch),
-        )
-        .map_err(in_layer(number))?;
-        Ok(tape.values(x.batch))
-    }
-
-    fn output<'t, const B: usize>(
-        &self,
-        x: Values<'t, T>,
-        tape: &'t Self::Tape<B>,
-    ) -> Values<'t, T> {
-        tape.values(x.batch)
-    }
-
-    fn backward<'e, E: Executor, const B: usize>(
-        &mut self,
-        pass: &Pass<'_, E>,
-        number: u32,
+    fn forward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        (): &mut (),
         x: Values<'_, T>,
-        tape: &Self::Tape<B>,
-        errors: Backward<'e, T>,
-        is_needed: bool,
-    ) -> Result<Backward<'e, T>> {
-        if !is_needed {
-            return Ok(errors);
-        }
-        let Backward {
-            error,
-            spare,
-            exponent,
-        } = errors;
-        let y = tape.values(x.batch).data;
-        let dy = part(error, x.batch * Out::LEN);
-        let dx = part(spare, x.batch * In::LEN);
-        let mut run = |store| -> KernelResult<u32> {
-            pool::max_backward(
-                pass.exec,
-                Self::extents(x.batch),
-                x.data,
-                y,
-                dy,
-                store,
-                &mut *dx,
-            )
-        };
-        let exponent = if Self::WINDOW.overlaps() {
-            let rounding = Rounding::Stochastic(pass.error_words(number));
-            self.error_scale
-                .requantize(exponent, T::MAGNITUDE_BITS, pass.mode, rounding, run)
-        } else {
-            run(Store::EXACT).map(|_| exponent)
-        };
-        let exponent = exponent.map_err(in_layer(number))?;
-        Ok(Backward {
-            error: spare,
-            spare: error,
-            exponent,
+        out: &mut [T],
+    ) -> Result<i32> {
+        by_axes!(In, N => {
+            pool::max_forward(context.exec, shape::<In, K, G, N>(x.batch), x.data, out)
+        })?;
+        Ok(x.exponent)
+    }
+
+    fn backward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        (): &mut (),
+        x: Values<'_, T>,
+        y: Values<'_, T>,
+        dy: Values<'_, T>,
+        dx: &mut [T],
+    ) -> Result<i32> {
+        let exec = context.exec;
+        by_axes!(In, N => {
+            let shape = shape::<In, K, G, N>(x.batch);
+            let overlaps = shape.window.overlaps();
+            let mut run = |store| pool::max_backward(exec, shape, x.data, y.data, dy.data, store, dx);
+            if overlaps {
+                context.rescale(dy.exponent, run)
+            } else {
+                run(Store::EXACT).map(|_| dy.exponent) // no errors are added
+            }
+        })
+    }
+}
+
+impl<In: Shape, Out: Shape, K: Shape, G: Geometry, const COUNTED: bool>
+    Average<In, Out, K, G, COUNTED>
+{
+    const PADDING: Padding = if COUNTED {
+        Padding::Counted
+    } else {
+        Padding::NotCounted
+    };
+}
+
+impl<In: Shape, Out: Shape, K: Shape, G: Geometry, const COUNTED: bool> Function
+    for Average<In, Out, K, G, COUNTED>
+{
+    type Input = In;
+    type Output = Out;
+    type Scratch<T: Element> = ();
+
+    const KIND: &'static str = named::<In>(["average_pool1d", "average_pool2d", "average_pool3d"]);
+    const RESCALES: bool = true;
+    const CHECKED: () = check::<In, Out, K, G>();
+
+    fn forward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        (): &mut (),
+        x: Values<'_, T>,
+        out: &mut [T],
+    ) -> Result<i32> {
+        let exec = context.exec;
+        by_axes!(In, N => {
+            let shape = shape::<In, K, G, N>(x.batch);
+            let exponent = shape.average_exponent::<T>(Self::PADDING, x.exponent)?;
+            context.rescale(exponent, |store| {
+                pool::average_forward(exec, shape, Self::PADDING, x.data, store, out)
+            })
         })
     }
 
-    fn visit(&self, _: &mut impl Visitor) {}
+    fn backward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        (): &mut (),
+        x: Values<'_, T>,
+        _: Values<'_, T>,
+        dy: Values<'_, T>,
+        dx: &mut [T],
+    ) -> Result<i32> {
+        let exec = context.exec;
+        by_axes!(In, N => {
+            let shape = shape::<In, K, G, N>(x.batch);
+            let exponent = shape.average_exponent::<T>(Self::PADDING, dy.exponent)?;
+            context.rescale(exponent, |store| {
+                pool::average_backward(exec, shape, Self::PADDING, dy.data, store, dx)
+            })
+        })
+    }
+}
+
+const fn check_parts<In: Shape, Out: Shape>() {
+    assert!(
+        In::RANK >= 2 && In::RANK <= 4 && (Out::RANK == In::RANK || Out::RANK == 1),
+        "pool: expected inputs of one to three axes and channels, and outputs of those or channels alone"
+    );
+    assert!(
+        In::CHANNELS == Out::CHANNELS,
+        "pool: as many output channels as input channels"
+    );
+}
+
+const fn parts<In: Shape, Out: Shape, const N: usize>(batch: usize) -> Adaptive<N> {
+    Adaptive {
+        batch,
+        input: extents::<In, N>(0),
+        channels: In::CHANNELS,
+        output: if Out::RANK == 1 {
+            [1; N]
+        } else {
+            extents::<Out, N>(0)
+        },
+    }
+}
+
+impl<In: Shape, Out: Shape> Function for AdaptiveMax<In, Out> {
+    type Input = In;
+    type Output = Out;
+    type Scratch<T: Element> = ();
+
+    const KIND: &'static str = "adaptive_max_pool";
+    const RESCALES: bool = false;
+    const CHECKED: () = check_parts::<In, Out>();
+
+    fn forward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        (): &mut (),
+        x: Values<'_, T>,
+        out: &mut [T],
+    ) -> Result<i32> {
+        by_axes!(In, N => {
+            pool::adaptive_max_forward(context.exec, parts::<In, Out, N>(x.batch), x.data, out)
+        })?;
+        Ok(x.exponent)
+    }
+
+    fn backward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        (): &mut (),
+        x: Values<'_, T>,
+        y: Values<'_, T>,
+        dy: Values<'_, T>,
+        dx: &mut [T],
+    ) -> Result<i32> {
+        let exec = context.exec;
+        by_axes!(In, N => {
+            let shape = parts::<In, Out, N>(x.batch);
+            context.rescale(dy.exponent, |store| {
+                pool::adaptive_max_backward(exec, shape, x.data, y.data, dy.data, store, dx)
+            })
+        })
+    }
+}
+
+impl<In: Shape, Out: Shape> Function for AdaptiveAverage<In, Out> {
+    type Input = In;
+    type Output = Out;
+    type Scratch<T: Element> = ();
+
+    const KIND: &'static str = "adaptive_average_pool";
+    const RESCALES: bool = true;
+    const CHECKED: () = check_parts::<In, Out>();
+
+    fn forward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        (): &mut (),
+        x: Values<'_, T>,
+        out: &mut [T],
+    ) -> Result<i32> {
+        let exec = context.exec;
+        by_axes!(In, N => {
+            let shape = parts::<In, Out, N>(x.batch);
+            context.rescale(shape.average_exponent::<T>(x.exponent)?, |store| {
+                pool::adaptive_average_forward(exec, shape, x.data, store, out)
+            })
+        })
+    }
+
+    fn backward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        (): &mut (),
+        x: Values<'_, T>,
+        _: Values<'_, T>,
+        dy: Values<'_, T>,
+        dx: &mut [T],
+    ) -> Result<i32> {
+        let exec = context.exec;
+        by_axes!(In, N => {
+            let shape = parts::<In, Out, N>(x.batch);
+            context.rescale(shape.average_exponent::<T>(dy.exponent)?, |store| {
+                pool::adaptive_average_backward(exec, shape, dy.data, store, dx)
+            })
+        })
+    }
 }

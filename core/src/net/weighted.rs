@@ -1,6 +1,7 @@
 //! What dense layers and convolutions share: weights, bias, the exponents of output and error, and
 //! the two passes over them. They differ in three products.
 
+use super::activation::requantize;
 use super::{
     ActivatedTape, Activation, Backward, Optimizer, Param, Pass, Slopes, Values, Visitor, part,
 };
@@ -15,7 +16,7 @@ use selvedge_kernels::optim::{Gradient, Parameter, Role};
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::{Mode, Scale};
-use selvedge_kernels::{Element, activation, conv};
+use selvedge_kernels::{Element, activation, conv, conv::transpose};
 
 /// The three products of a layer: with its input, with its error, and of error and input.
 pub(super) trait Products<T: Element>: Copy {
@@ -49,10 +50,10 @@ pub(super) trait Products<T: Element>: Copy {
 }
 
 macro_rules! impl_products {
-    ($family:ident $($n:ident)?) => {
-        impl<T: Element $(, const $n: usize)?> Products<T> for $family::Shape $(<$n>)? {
+    ($family:ident, $shape:ty $(, $n:ident)?; $self:ident => $extents:expr) => {
+        impl<T: Element $(, const $n: usize)?> Products<T> for $shape {
             fn forward<O: Output<T>>(
-                self,
+                $self,
                 exec: &impl Executor,
                 x: &[T],
                 weight: &[T],
@@ -61,44 +62,49 @@ macro_rules! impl_products {
                 out: &mut [O],
                 slope: &mut [T],
             ) -> kernels::Result<u32> {
-                $family::forward(exec, self, x, weight, bias, epilogue, out, slope)
+                $family::forward(exec, $extents, x, weight, bias, epilogue, out, slope)
             }
 
             fn backward_input(
-                self,
+                $self,
                 exec: &impl Executor,
                 dy: &[T],
                 weight: &[T],
                 store: Store,
                 dx: &mut [T],
             ) -> kernels::Result<u32> {
-                $family::backward_input(exec, self, dy, weight, store, dx)
+                $family::backward_input(exec, $extents, dy, weight, store, dx)
             }
 
             fn backward_weight(
-                self,
+                $self,
                 x: &[T],
                 dy: &[T],
                 gradient: &mut Gradient<'_, T, T::Acc>,
             ) -> kernels::Result<()> {
-                $family::backward_weight(self, x, dy, gradient)
+                $family::backward_weight($extents, x, dy, gradient)
             }
         }
     };
 }
 
-impl_products!(dense);
-impl_products!(conv N);
+impl_products!(dense, dense::Shape; self => self);
+impl_products!(conv, conv::Shape<N>, N; self => self);
+impl_products!(transpose, Transposed<N>, N; self => self.0);
 
-/// Weights of shape `W` with a bias for each of the first axis.
-pub(super) struct Weighted<T: Element, W: Shape, R: Optimizer> {
+/// The transpose of a convolution.
+#[derive(Clone, Copy)]
+pub(super) struct Transposed<const N: usize>(pub(super) conv::Shape<N>);
+
+/// Weights of shape `W` with a bias of shape `V`.
+pub(super) struct Weighted<T: Element, W: Shape, V: Shape, R: Optimizer> {
     pub(super) weight: Param<T, W, R>,
-    pub(super) bias: Param<T::Bias, W::First, R>,
+    pub(super) bias: Param<T::Bias, V, R>,
     output_scale: T::Scale,
     error_scale: T::Scale,
 }
 
-impl<T: Element, W: Shape, R: Optimizer> Weighted<T, W, R> {
+impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
     pub(super) const BLANK: Self = Self {
         weight: Param::BLANK,
         bias: Param::BLANK,
@@ -106,16 +112,21 @@ impl<T: Element, W: Shape, R: Optimizer> Weighted<T, W, R> {
         error_scale: Scale::UNSET,
     };
 
-    pub(super) const PARAMETERS: usize = W::LEN + W::First::LEN;
+    pub(super) const PARAMETERS: usize = W::LEN + V::LEN;
 
     /// With the exponent of the activation.
     pub(super) const FLASH_BYTES: usize = Param::<T, W, R>::FLASH_BYTES
-        + Param::<T::Bias, W::First, R>::FLASH_BYTES
+        + Param::<T::Bias, V, R>::FLASH_BYTES
         + if T::DTYPE.is_integer() { 2 } else { 0 };
 
-    pub(super) fn init<A: Activation>(&mut self, seed: u32, number: u32) -> Result<()> {
+    /// Outputs are sums of `fan_in` products.
+    pub(super) fn init<A: Activation>(
+        &mut self,
+        seed: u32,
+        number: u32,
+        fan_in: usize,
+    ) -> Result<()> {
         let words = Words::new(seed, stream::parameter(number, 0), 0);
-        let fan_in = W::LEN.checked_div(W::First::LEN).unwrap_or(0);
         self.weight
             .init(words, A::GAIN, fan_in)
             .map_err(in_layer(number))?;
@@ -241,7 +252,7 @@ impl<T: Element> Parts<'_, T> {
             shift,
         };
         let weight = &*self.weight.value;
-        let mut run = |store| {
+        let run = |store| {
             let epilogue = Epilogue {
                 activation,
                 exponent: acc_exponent,
@@ -249,16 +260,7 @@ impl<T: Element> Parts<'_, T> {
             };
             products.forward(exec, x.data, weight, bias, epilogue, &mut *out, &mut *slope)
         };
-        let exponent = activation.exponent(acc_exponent);
-        let rounding = Rounding::NearestEven;
-        if activation.is_bounded() {
-            let fixed = -(O::MAGNITUDE_BITS as i32);
-            let shift = fixed - exponent;
-            run(Store::Shift { shift, rounding })?;
-            return Ok(fixed);
-        }
-        self.output_scale
-            .requantize(exponent, O::MAGNITUDE_BITS, mode, rounding, run)
+        requantize::<T, O>(activation, acc_exponent, self.output_scale, mode, run)
     }
 
     /// Takes the error to `dx`, where that is asked for, and returns its exponent; updates.

@@ -4,7 +4,7 @@
 
 mod shape;
 
-pub use shape::{D1, D2, D3, D4, Shape, Storage};
+pub use shape::{D1, D2, D3, D4, D5, Shape, Storage};
 
 use core::fmt;
 use selvedge_kernels::{Blank, Element};

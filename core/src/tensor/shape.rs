@@ -47,61 +47,66 @@ impl_storage!(A B C => [[[T; C]; B]; A], [[[T::BLANK; C]; B]; A],
 impl_storage!(A B C D => [[[[T; D]; C]; B]; A], [[[[T::BLANK; D]; C]; B]; A],
     as_flattened as_flattened as_flattened as_flattened;
     as_flattened_mut as_flattened_mut as_flattened_mut as_flattened_mut);
+impl_storage!(A B C D E => [[[[[T; E]; D]; C]; B]; A], [[[[[T::BLANK; E]; D]; C]; B]; A],
+    as_flattened as_flattened as_flattened as_flattened as_flattened;
+    as_flattened_mut as_flattened_mut as_flattened_mut as_flattened_mut as_flattened_mut);
 
-/// A shape: one to four extents, known when the program is compiled.
+/// A shape: one to five extents, known when the program is compiled.
 pub trait Shape: Copy + Send + Sync + 'static {
     /// Number of axes.
     const RANK: usize;
     /// The extents; 1 beyond the rank.
-    const EXTENTS: [usize; 4];
+    const EXTENTS: [usize; 5];
     /// Number of elements.
-    const LEN: usize = Self::EXTENTS[0] * Self::EXTENTS[1] * Self::EXTENTS[2] * Self::EXTENTS[3];
+    const LEN: usize = {
+        let [a, b, c, d, e] = Self::EXTENTS;
+        a * b * c * d * e
+    };
+    /// Extent of the last axis: channels, features.
+    const CHANNELS: usize = Self::EXTENTS[Self::RANK - 1];
     /// A tensor's elements.
     type Array<T: Blank>: Storage<T>;
-    /// The first axis alone: a bias has this shape of its weights.
+    /// The first axis alone.
     type First: Shape;
+    /// The last axis alone: what there is one of for each channel.
+    type Last: Shape;
+}
+
+macro_rules! shapes {
+    ($($(#[$doc:meta])* $name:ident<$first:ident $(, $middle:ident)*; $last:ident>: [$($extent:expr),*], $array:ty;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct $name<const $first: usize $(, const $middle: usize)*, const $last: usize>;
+
+        impl<const $first: usize $(, const $middle: usize)*, const $last: usize> Shape for $name<$first $(, $middle)*, $last> {
+            const RANK: usize = [$first $(, $middle)*, $last].len();
+            const EXTENTS: [usize; 5] = [$($extent),*];
+            type Array<T: Blank> = $array;
+            type First = D1<$first>;
+            type Last = D1<$last>;
+        }
+    )*};
 }
 
 /// A vector of `A` elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct D1<const A: usize>;
 
-/// `A` rows of `B` elements.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct D2<const A: usize, const B: usize>;
-
-/// Three axes: an image of `A` rows, `B` columns and `C` channels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct D3<const A: usize, const B: usize, const C: usize>;
-
-/// Four axes: `A` filters of `B` rows, `C` columns and `D` channels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct D4<const A: usize, const B: usize, const C: usize, const D: usize>;
-
 impl<const A: usize> Shape for D1<A> {
     const RANK: usize = 1;
-    const EXTENTS: [usize; 4] = [A, 1, 1, 1];
+    const EXTENTS: [usize; 5] = [A, 1, 1, 1, 1];
     type Array<T: Blank> = [T; A];
     type First = Self;
+    type Last = Self;
 }
 
-impl<const A: usize, const B: usize> Shape for D2<A, B> {
-    const RANK: usize = 2;
-    const EXTENTS: [usize; 4] = [A, B, 1, 1];
-    type Array<T: Blank> = [[T; B]; A];
-    type First = D1<A>;
-}
-
-impl<const A: usize, const B: usize, const C: usize> Shape for D3<A, B, C> {
-    const RANK: usize = 3;
-    const EXTENTS: [usize; 4] = [A, B, C, 1];
-    type Array<T: Blank> = [[[T; C]; B]; A];
-    type First = D1<A>;
-}
-
-impl<const A: usize, const B: usize, const C: usize, const D: usize> Shape for D4<A, B, C, D> {
-    const RANK: usize = 4;
-    const EXTENTS: [usize; 4] = [A, B, C, D];
-    type Array<T: Blank> = [[[[T; D]; C]; B]; A];
-    type First = D1<A>;
+shapes! {
+    /// `A` rows of `B` elements: a signal of `A` columns and `B` channels.
+    D2<A; B>: [A, B, 1, 1, 1], [[T; B]; A];
+    /// Three axes: an image of `A` rows, `B` columns and `C` channels.
+    D3<A, B; C>: [A, B, C, 1, 1], [[[T; C]; B]; A];
+    /// Four axes: `A` filters of `B` rows, `C` columns and `D` channels; a volume of `A` planes.
+    D4<A, B, C; D>: [A, B, C, D, 1], [[[[T; D]; C]; B]; A];
+    /// Five axes: `A` filters of `B` planes, `C` rows, `D` columns and `E` channels.
+    D5<A, B, C, D; E>: [A, B, C, D, E], [[[[[T; E]; D]; C]; B]; A];
 }

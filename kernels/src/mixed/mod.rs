@@ -20,7 +20,7 @@
 //! |---|---|
 //! | input | [`dense_backward_input`], [`conv_backward_input`] |
 //! | weights | [`dense_backward_weight`], [`conv_backward_weight`], into a [`Gradient`] of `W` |
-//! | bias | [`dense::backward_bias`](crate::dense::backward_bias) of `A` |
+//! | bias | [`dense::backward_bias`] of `A` |
 
 mod weight;
 

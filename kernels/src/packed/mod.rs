@@ -25,7 +25,7 @@
 //! - an `f16`, which float networks read.
 //!
 //! Weights in these formats are frozen: there is a gradient for the input, none for them. Trainable
-//! weights are kept in an [`Element`](crate::Element) type and packed when training is over.
+//! weights are kept in an [`Element`] type and packed when training is over.
 //!
 //! # Numbers
 //! - Floats (`f32`, `f64`, `f16`, `bf16`): `value · scale` is exact in `f32`, up to 15 bits; products

@@ -1,0 +1,551 @@
+//! Two branches on one input, and how their outputs come together: residual connections, gates,
+//! concatenation.
+
+use super::{
+    Backward, Context, Errors, Info, Layer, OutputTape, Pass, Tape, Values, Visitor, part,
+};
+use crate::error::{Result, in_layer};
+use crate::tensor::Shape;
+use core::marker::PhantomData;
+use selvedge_kernels::axes::{Extents, Operand};
+use selvedge_kernels::elementwise::{self, Operation, Side, Term, aligned_exponent};
+use selvedge_kernels::exec::Executor;
+use selvedge_kernels::scale::Scale;
+use selvedge_kernels::{Element, Result as KernelResult, layout};
+
+/// How the outputs of two branches, of shapes `A` and `B`, come together.
+pub trait Join<A: Shape, B: Shape>: 'static {
+    /// Shape of one output sample.
+    type Output: Shape;
+
+    /// What [`Info::kind`] says.
+    const KIND: &'static str;
+    /// Whether the output of integers has an exponent of its own.
+    const RESCALES: bool;
+    /// Refuses shapes that do not belong together, when the program is compiled.
+    const CHECKED: ();
+
+    /// Computes `out` of `a` and `b`, and returns its exponent.
+    ///
+    /// # Errors
+    /// Those of its kernels.
+    fn forward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        a: Values<'_, T>,
+        b: Values<'_, T>,
+        out: &mut [T],
+    ) -> KernelResult<i32>;
+
+    /// Takes the error `dy` of the output to those of `a` and `b`, and returns their exponents.
+    ///
+    /// # Errors
+    /// Those of its kernels.
+    fn backward<T: Element, E: Executor>(
+        contexts: [Context<'_, T, E>; 2],
+        a: Values<'_, T>,
+        b: Values<'_, T>,
+        dy: Values<'_, T>,
+        da: &mut [T],
+        db: &mut [T],
+    ) -> KernelResult<[i32; 2]>;
+}
+
+/// `a + b`, of equal shapes. Numerical behaviour: [`selvedge_kernels::elementwise::sum()`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sum;
+
+/// `a · b`, where axes of extent 1 stretch, and leading axes may be left out: a gate for each channel is
+/// `[C]`. Numerical behaviour: [`selvedge_kernels::elementwise::forward`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Product;
+
+/// The channels of `a` and then those of `b`, in the shape `Out`. Integers get the coarser of both
+/// exponents. Numerical behaviour: [`selvedge_kernels::layout::concat`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Concat<Out>(PhantomData<Out>);
+
+/// Whether two shapes are equal in their first `axes` axes.
+const fn agree<A: Shape, B: Shape>(axes: usize) -> bool {
+    let mut axis = 0;
+    while axis < axes {
+        if A::EXTENTS[axis] != B::EXTENTS[axis] {
+            return false;
+        }
+        axis += 1;
+    }
+    true
+}
+
+impl<A: Shape, B: Shape> Join<A, B> for Sum {
+    type Output = A;
+
+    const KIND: &'static str = "sum";
+    const RESCALES: bool = true;
+    const CHECKED: () = assert!(
+        A::RANK == B::RANK && agree::<A, B>(5),
+        "sum: both branches must have outputs of the same shape"
+    );
+
+    fn forward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        a: Values<'_, T>,
+        b: Values<'_, T>,
+        out: &mut [T],
+    ) -> KernelResult<i32> {
+        add(context, a, b, out)
+    }
+
+    fn backward<T: Element, E: Executor>(
+        _: [Context<'_, T, E>; 2],
+        _: Values<'_, T>,
+        _: Values<'_, T>,
+        dy: Values<'_, T>,
+        da: &mut [T],
+        db: &mut [T],
+    ) -> KernelResult<[i32; 2]> {
+        copy(dy.data, da);
+        copy(dy.data, db);
+        Ok([dy.exponent; 2])
+    }
+}
+
+/// `a + b`, at the exponent that the state of `context` asks for.
+fn add<T: Element, E: Executor>(
+    context: Context<'_, T, E>,
+    a: Values<'_, T>,
+    b: Values<'_, T>,
+    out: &mut [T],
+) -> KernelResult<i32> {
+    let terms = [a, b].map(|Values { data, exponent, .. }| Term {
+        values: data,
+        exponent,
+    });
+    let exec = context.exec;
+    context.rescale(aligned_exponent([a.exponent, b.exponent]), |store| {
+        elementwise::sum(exec, &terms, store, out)
+    })
+}
+
+fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = from;
+    }
+}
+
+/// The samples `values` of shape `S` as an operand of `rank` axes beside the batch.
+fn operand<S: Shape, T>(values: Values<'_, T>, rank: usize) -> KernelResult<Operand<'_, T>> {
+    let mut extents = [1; 6];
+    let own = S::EXTENTS.iter().take(S::RANK);
+    for (to, &extent) in extents.iter_mut().skip(1 + rank - S::RANK).zip(own) {
+        *to = extent;
+    }
+    if let Some(batch) = extents.first_mut() {
+        *batch = values.batch;
+    }
+    Ok(Operand {
+        values: values.data,
+        extents: Extents::new(extents.get(..=rank).unwrap_or_default())?,
+        exponent: values.exponent,
+    })
+}
+
+impl<A: Shape, B: Shape> Join<A, B> for Product {
+    type Output = A;
+
+    const KIND: &'static str = "product";
+    const RESCALES: bool = true;
+    const CHECKED: () = {
+        assert!(
+            B::RANK <= A::RANK,
+            "product: the second branch has more axes than the first"
+        );
+        let mut axis = 0;
+        while axis < B::RANK {
+            let extent = B::EXTENTS[axis];
+            assert!(
+                extent == 1 || extent == A::EXTENTS[A::RANK - B::RANK + axis],
+                "product: the second branch does not stretch to the shape of the first"
+            );
+            axis += 1;
+        }
+    };
+
+    fn forward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        a: Values<'_, T>,
+        b: Values<'_, T>,
+        out: &mut [T],
+    ) -> KernelResult<i32> {
+        let exec = context.exec;
+        let exponent = Operation::Mul.exponent::<T>(a.exponent, b.exponent);
+        let (a, b) = (operand::<A, _>(a, A::RANK)?, operand::<B, _>(b, A::RANK)?);
+        context.rescale(exponent, |store| {
+            elementwise::forward(exec, Operation::Mul, a, b, store, out)
+        })
+    }
+
+    fn backward<T: Element, E: Executor>(
+        [first, second]: [Context<'_, T, E>; 2],
+        a: Values<'_, T>,
+        b: Values<'_, T>,
+        dy: Values<'_, T>,
+        da: &mut [T],
+        db: &mut [T],
+    ) -> KernelResult<[i32; 2]> {
+        let operands = [operand::<A, _>(a, A::RANK)?, operand::<B, _>(b, A::RANK)?];
+        Ok([
+            factor(first, Side::A, operands, dy, da)?,
+            factor(second, Side::B, operands, dy, db)?,
+        ])
+    }
+}
+
+/// The error of one factor of a product.
+fn factor<T: Element, E: Executor>(
+    context: Context<'_, T, E>,
+    side: Side,
+    [a, b]: [Operand<'_, T>; 2],
+    dy: Values<'_, T>,
+    d: &mut [T],
+) -> KernelResult<i32> {
+    let exec = context.exec;
+    // Its own output is not read: the gradient of a factor asks for the other one.
+    let exponent =
+        Operation::Mul.gradient_exponent::<T>(side, a.exponent, b.exponent, 0, dy.exponent);
+    context.rescale(exponent, |store| {
+        elementwise::backward(exec, Operation::Mul, side, a, b, &[], dy.data, store, d)
+    })
+}
+
+impl<A: Shape, B: Shape, Out: Shape> Join<A, B> for Concat<Out> {
+    type Output = Out;
+
+    const KIND: &'static str = "concat";
+    const RESCALES: bool = false;
+    const CHECKED: () = {
+        assert!(
+            A::RANK == B::RANK && Out::RANK == A::RANK,
+            "concat: branches and output must have as many axes"
+        );
+        assert!(
+            agree::<A, B>(A::RANK - 1) && agree::<A, Out>(A::RANK - 1),
+            "concat: branches and output may differ in channels only"
+        );
+        assert!(
+            A::CHANNELS + B::CHANNELS == Out::CHANNELS,
+            "concat: the output must have the channels of both branches"
+        );
+    };
+
+    fn forward<T: Element, E: Executor>(
+        _: Context<'_, T, E>,
+        a: Values<'_, T>,
+        b: Values<'_, T>,
+        out: &mut [T],
+    ) -> KernelResult<i32> {
+        let parts = [operand::<A, _>(a, A::RANK)?, operand::<B, _>(b, A::RANK)?];
+        layout::concat(A::RANK, &parts, out)
+    }
+
+    fn backward<T: Element, E: Executor>(
+        _: [Context<'_, T, E>; 2],
+        _: Values<'_, T>,
+        _: Values<'_, T>,
+        dy: Values<'_, T>,
+        da: &mut [T],
+        db: &mut [T],
+    ) -> KernelResult<[i32; 2]> {
+        let extents = operand::<Out, _>(dy, A::RANK)?.extents;
+        layout::split(extents, A::RANK, dy.data, &mut [da, db])?;
+        Ok([dy.exponent; 2])
+    }
+}
+
+/// Two branches on one input, joined by `J`. Its own number comes before those of the first branch, and
+/// these before those of the second.
+pub struct Fork<First: Layer, Second, J> {
+    first: First,
+    second: Second,
+    output_scale: <First::Elem as Element>::Scale,
+    error_scale: <First::Elem as Element>::Scale,
+    part_scales: [<First::Elem as Element>::Scale; 2],
+    join: PhantomData<J>,
+}
+
+/// `layers(x) + shortcut(x)`: a residual connection. Source: He et al. 2015.
+pub type Residual<L, Shortcut = Skip<<L as Layer>::Elem, <L as Layer>::Input>> =
+    Fork<L, Shortcut, Sum>;
+
+/// What a [`Fork`] keeps: the tapes of its branches, and its output.
+pub struct ForkTape<A, B, O> {
+    first: A,
+    second: B,
+    output: O,
+}
+
+impl<A: Tape, B: Tape, O: Tape> Tape for ForkTape<A, B, O> {
+    const BLANK: Self = Self {
+        first: A::BLANK,
+        second: B::BLANK,
+        output: O::BLANK,
+    };
+}
+
+impl<First: Layer, Second, J> Fork<First, Second, J> {
+    /// The first branch.
+    pub const fn first(&self) -> &First {
+        &self.first
+    }
+
+    /// The second branch.
+    pub const fn second(&self) -> &Second {
+        &self.second
+    }
+}
+
+/// The error buffers of a fork: `[second branch | first branch]`, and a spare one for both.
+struct Plan {
+    second: usize,
+    errors: Errors,
+}
+
+impl Plan {
+    /// `outputs` are those of the fork and of its branches; `input` is 0 if nothing below is trained.
+    const fn of(first: Errors, second: Errors, outputs: [usize; 3], input: usize) -> Self {
+        let [out, first_out, second_out] = outputs;
+        let in_second = most([out, second_out, second.error, input]);
+        let in_first = most([first_out, first.error, input, 0]);
+        Self {
+            second: in_second,
+            errors: Errors {
+                error: in_second + in_first,
+                spare: most([first.spare, second.spare, second_out, input]),
+                // The sum goes where the second branch's error is not.
+                swaps: !second.swaps,
+            },
+        }
+    }
+}
+
+const fn most(lens: [usize; 4]) -> usize {
+    let (mut most, mut rest) = (0, lens.as_slice());
+    while let [len, others @ ..] = rest {
+        most = if *len > most { *len } else { most };
+        rest = others;
+    }
+    most
+}
+
+impl<First, Second, J> Fork<First, Second, J>
+where
+    First: Layer<Out = <First as Layer>::Elem>,
+    Second: Layer<Elem = First::Elem, Out = First::Elem, Input = First::Input>,
+    J: Join<First::Output, Second::Output>,
+{
+    const OUTPUTS: [usize; 3] = [J::Output::LEN, First::Output::LEN, Second::Output::LEN];
+
+    /// The error buffers where something below has parameters.
+    const PLAN: Plan = Plan::of(
+        First::INFO.errors,
+        Second::INFO.errors,
+        Self::OUTPUTS,
+        First::Input::LEN,
+    );
+
+    /// Those where nothing below has.
+    const PLAN_FIRST: Plan = Plan::of(
+        First::INFO.errors_first,
+        Second::INFO.errors_first,
+        Self::OUTPUTS,
+        0,
+    );
+}
+
+impl<First, Second, J> Layer for Fork<First, Second, J>
+where
+    First: Layer<Out = <First as Layer>::Elem>,
+    Second: Layer<Elem = First::Elem, Out = First::Elem, Input = First::Input>,
+    J: Join<First::Output, Second::Output>,
+{
+    type Elem = First::Elem;
+    type Out = First::Elem;
+    type Input = First::Input;
+    type Output = J::Output;
+    type Tape<const B: usize> =
+        ForkTape<First::Tape<B>, Second::Tape<B>, OutputTape<First::Elem, J::Output, B>>;
+
+    const BLANK: Self = {
+        let () = J::CHECKED;
+        Self {
+            first: First::BLANK,
+            second: Second::BLANK,
+            output_scale: Scale::UNSET,
+            error_scale: Scale::UNSET,
+            part_scales: [Scale::UNSET; 2],
+            join: PhantomData,
+        }
+    };
+
+    const INFO: Info = {
+        let (first, second) = (First::INFO, Second::INFO);
+        let exponent = if J::RESCALES && First::Elem::DTYPE.is_integer() {
+            2
+        } else {
+            0
+        };
+        Info {
+            kind: J::KIND,
+            numbers: 1 + first.numbers + second.numbers,
+            parameters: first.parameters + second.parameters,
+            macs: first.macs + second.macs,
+            flash_bytes: first.flash_bytes + second.flash_bytes + exponent,
+            errors: Self::PLAN.errors,
+            errors_first: Self::PLAN_FIRST.errors,
+        }
+    };
+
+    fn init(&mut self, seed: u32, number: u32) -> Result<()> {
+        (self.output_scale, self.error_scale) = (Scale::UNSET, Scale::UNSET);
+        self.part_scales = [Scale::UNSET; 2];
+        self.first.init(seed, number + 1)?;
+        self.second.init(seed, number + 1 + First::INFO.numbers)
+    }
+
+    fn forward<'t, E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'t, Self::Elem>,
+        tape: &'t mut Self::Tape<B>,
+    ) -> Result<Values<'t, Self::Out>> {
+        let ForkTape {
+            first,
+            second,
+            output,
+        } = tape;
+        let a = self.first.forward::<E, B>(pass, number + 1, x, first)?;
+        let after = number + 1 + First::INFO.numbers;
+        let b = self.second.forward::<E, B>(pass, after, x, second)?;
+        let context = Context::forward(pass, number, &mut self.output_scale);
+        output.exponent =
+            J::forward(context, a, b, output.samples_mut(x.batch)).map_err(in_layer(number))?;
+        Ok(output.values(x.batch))
+    }
+
+    fn output<'t, const B: usize>(
+        &self,
+        x: Values<'t, Self::Elem>,
+        tape: &'t Self::Tape<B>,
+    ) -> Values<'t, Self::Out> {
+        tape.output.values(x.batch)
+    }
+
+    fn backward<'e, E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, Self::Elem>,
+        tape: &Self::Tape<B>,
+        errors: Backward<'e, Self::Elem>,
+        is_needed: bool,
+    ) -> Result<Backward<'e, Self::Elem>> {
+        if !is_needed && Self::INFO.parameters == 0 {
+            return Ok(errors);
+        }
+        let batch = x.batch;
+        let plan = if is_needed {
+            Self::PLAN
+        } else {
+            Self::PLAN_FIRST
+        };
+        let Backward {
+            error,
+            spare: whole_spare,
+            exponent,
+        } = errors;
+        let spare = &mut *whole_spare;
+        let room = (batch * plan.second).min(error.len());
+        let (in_second, in_first) = error.split_at_mut_checked(room).unwrap_or_default();
+
+        // The error of the output, to those of both branches.
+        let (a, b) = (
+            self.first.output::<B>(x, &tape.first),
+            self.second.output::<B>(x, &tape.second),
+        );
+        let dy = Values {
+            data: part(&mut *in_second, batch * J::Output::LEN),
+            exponent,
+            batch,
+        };
+        let da = part(&mut *in_first, a.data.len());
+        let db = part(&mut *spare, b.data.len());
+        let [first, second] = &mut self.part_scales;
+        let contexts = [
+            Context::backward_part(pass, number, 0, first),
+            Context::backward_part(pass, number, 1, second),
+        ];
+        let [exponent_a, exponent_b] =
+            J::backward(contexts, a, b, dy, da, db).map_err(in_layer(number))?;
+        copy(db, in_second);
+
+        // Each through its branch. That of the first waits while the second's is on its way.
+        let errors = Backward {
+            error: in_first,
+            spare: &mut *spare,
+            exponent: exponent_a,
+        };
+        let below =
+            self.first
+                .backward::<E, B>(pass, number + 1, x, &tape.first, errors, is_needed)?;
+        let exponent_a = below.exponent;
+        let (first, spare) = if is_needed && First::INFO.errors.swaps {
+            copy(part(below.error, batch * First::Input::LEN), below.spare);
+            (below.spare, below.error)
+        } else {
+            (below.error, below.spare)
+        };
+        let errors = Backward {
+            error: in_second,
+            spare,
+            exponent: exponent_b,
+        };
+        let after = number + 1 + First::INFO.numbers;
+        let below =
+            self.second
+                .backward::<E, B>(pass, after, x, &tape.second, errors, is_needed)?;
+        if !is_needed {
+            return Ok(Backward {
+                error,
+                spare: whole_spare,
+                exponent,
+            });
+        }
+        let len = batch * First::Input::LEN;
+        let [a, b] =
+            [(first, exponent_a), (below.error, below.exponent)].map(|(error, exponent)| Values {
+                data: &*part(error, len),
+                exponent,
+                batch,
+            });
+        let context = Context::backward(pass, number, &mut self.error_scale);
+        let exponent = add(context, a, b, part(below.spare, len)).map_err(in_layer(number))?;
+        let (error, spare) = if plan.errors.swaps {
+            (whole_spare, error)
+        } else {
+            (error, whole_spare)
+        };
+        Ok(Backward {
+            error,
+            spare,
+            exponent,
+        })
+    }
+
+    fn visit(&self, visitor: &mut impl Visitor) {
+        self.first.visit(visitor);
+        self.second.visit(visitor);
+    }
+}
+
+/// Passes its input on: the shortcut of a residual connection. It moves nothing and keeps nothing.
+pub type Skip<T, S> = super::Flatten<T, S, S>;
