@@ -27,7 +27,7 @@
 //! ```
 //!
 //! Source: soft k-means (MacKay 2003, §22.2); the metrics and modes are Loom's, with its metric
-//! heeded and without its second update; integers: `docs/numerics.md`, clusters.
+//! heeded and without its second update; integers: `docs/numerics.md` §16.
 
 mod float;
 mod integer;
@@ -293,7 +293,7 @@ impl<D: Blank, S: Blank> Blank for Member<D, S> {
 /// [`Error::Accumulator`] for more than 2^14 features or clusters or 2^15 rows of integers. `out`
 /// is then untouched.
 ///
-/// Source: loom-parity §4.15.
+/// Source: the module's words; integers: `docs/numerics.md` §16.
 pub fn members<T: Element>(
     exec: &impl Executor,
     shape: Shape,
@@ -323,7 +323,7 @@ pub fn members<T: Element>(
 /// | `members` | `[N, K]` | |
 /// | `out` | `[N, K]` or `[N, D]` | overwritten, or untouched by [`Store::Measure`] |
 ///
-/// Returns the bit length of the largest activated accumulator (0 for floats), at
+/// Returns the bit length of the largest accumulator (0 for floats), at
 /// [`Clusters::output_exponent`].
 ///
 /// # Errors

@@ -135,7 +135,7 @@ pub struct SoftCrossEntropy<'a, T: Element> {
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 ///
-/// Source: Szegedy et al. 2016 (smoothing); the integers: `docs/numerics.md` §6.
+/// Source: Szegedy et al. 2016 (smoothing); the integers: `docs/numerics.md` §19.
 pub fn soft_cross_entropy<T: Element>(
     options: Classes<'_, T::Head>,
     logits: &[T::Head],

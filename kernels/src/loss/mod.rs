@@ -9,7 +9,7 @@
 //!
 //! All are sums over samples and features, squared errors halved, so that the gradient of `½(z - y)²`
 //! is `z - y`. A mean over `n` terms is the sum over `n`, and what others call MSE twice that: either
-//! factor belongs to the learning rate.
+//! factor belongs to the learning rate. The integers: `docs/numerics.md` §6 and §19.
 
 mod binary;
 mod classes;

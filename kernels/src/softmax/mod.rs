@@ -37,7 +37,7 @@
 //! probability 0. (Masked logits take no part, whatever they are.)
 //!
 //! Source: Martins & Astudillo 2016 (sparsemax), Peters et al. 2019 (entmax), Jang et al. 2017
-//! (Gumbel), Grave et al. 2017 (adaptive), Yang et al. 2018 (mixture); the integers: `docs/numerics.md`.
+//! (Gumbel), Grave et al. 2017 (adaptive), Yang et al. 2018 (mixture); the integers: `docs/numerics.md` §18.
 
 pub mod adaptive;
 pub mod entmax;
@@ -190,7 +190,7 @@ pub fn scratch_len(shape: Shape) -> Result<usize> {
 /// [`Error::Length`] if a slice does not fit `shape`, [`Error::Zero`] for an empty axis,
 /// [`Error::Overflow`], [`Error::Accumulator`] for more than 32,767 classes; `out` is then untouched.
 ///
-/// Source: the definition; integers: `docs/numerics.md` §6.
+/// Source: the definition; integers: `docs/numerics.md` §6 and §18.
 pub fn forward<T: Element>(
     shape: Shape,
     logits: Logits<'_, T>,
