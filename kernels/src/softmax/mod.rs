@@ -23,8 +23,8 @@
 //! # Numbers
 //! **Integers**: logits are cut to 15 bits (`shift_rne(q, M - 15)` for the wider types), numerators
 //! `2^x` come from a table, probabilities are Q15, stored as `sat(shift_rne(p, 15 - M), M)` at the
-//! exponent `-M`. So a probability is exact to 2^-14 in the wider types and 8-bit types saturate at
-//! 127/128. **Floats**: in the accumulator's type, with the largest logit subtracted (which cancels in
+//! exponent `-M`. So a probability `p` of `N` is within `(2 + N·p) · 2^-15` in the wider types and 8-bit
+//! types saturate at 127/128. **Floats**: in the accumulator's type, with the largest logit subtracted (which cancels in
 //! the quotient and keeps `exp` in range).
 //!
 //! A backward pass computes the probabilities again from the logits, so nothing but the logits is kept
@@ -182,8 +182,9 @@ pub fn scratch_len(shape: Shape) -> Result<usize> {
 /// | `out` | `[R, N]` | overwritten; integers at the exponent `-M` |
 /// | `scratch` | [`scratch_len`] | |
 ///
-/// Integers: within 2^-14 and half a unit of the output, temperature included; at `T = 1` the
-/// probabilities of [`loss::cross_entropy`](crate::loss::cross_entropy) to the byte. Floats: a handful of ULP. NaN: the
+/// Integers: within `(2 + N·p) · 2^-15` and half a unit of the output; a temperature's ratio adds about
+/// `2^-14 · p · |z - Σ p z| / T`. At `T = 1` the probabilities of
+/// [`loss::cross_entropy`](crate::loss::cross_entropy) to the byte. Floats: a handful of ULP. NaN: the
 /// module's words.
 ///
 /// # Errors
