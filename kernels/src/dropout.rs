@@ -3,7 +3,7 @@
 //! it is the same in every element type.
 //!
 //! Source: Srivastava et al. 2014, "Dropout" (inverted, as everyone builds it); integers:
-//! integer-training §9 and `docs/numerics.md`, dropout.
+//! `docs/numerics.md` §17.
 
 use crate::arch::{self, Isa, Kernel};
 use crate::element::Element;

@@ -134,7 +134,7 @@ pub const fn isqrt_u128(n: u128) -> u128 {
 pub struct InverseRoot {
     /// Above 2^15 and at most 2^16; 0 for the root of 0.
     pub mantissa: i32,
-    /// `j` in `docs/numerics.md`: -49 to 14.
+    /// `j` in `docs/numerics.md` §15: -49 to 14.
     pub places: i32,
 }
 

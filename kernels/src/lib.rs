@@ -19,17 +19,26 @@
 //! | module | what |
 //! |---|---|
 //! | [`element`] | the types, and what a kernel needs to know of each |
-//! | [`fixed`], [`lut`], [`rng`] | integer arithmetic: rounding shifts, tables, addressed random words |
+//! | [`fixed`], [`lut`], [`rng`] | integer arithmetic: rounding shifts and reciprocals, tables, addressed random words |
 //! | [`scale`], [`requantize`] | exponents as state; from an accumulator to a stored element |
-//! | [`dense`], [`conv`], [`pool`], [`activation`], [`loss`] | kernel families, forward and backward |
-//! | [`softmax`] | the ten variants, forward and backward |
-//! | [`norm`], [`batch_norm`], [`cluster`], [`dropout`] | normalisation, k-means, dropout |
-//! | [`elementwise`], [`reduce`], [`select`], [`layout`] | arithmetic with broadcasting, sums and maxima over axes, the largest, moving elements |
+//! | [`dense`], [`conv`], [`conv::transpose`] | layers with weights |
+//! | [`packed`], [`mixed`], [`affine`] | the same with weights in other forms: 1 to 8 bits in blocks, 8 bits under 16, TensorFlow Lite's |
+//! | [`activation`] | what layers apply to their accumulators, and layers of their own |
+//! | [`pool`] | maxima and means: sliding windows, adaptive, global |
+//! | [`norm`], [`batch_norm`] | LayerNorm and RMSNorm; BatchNorm, also folded |
+//! | [`softmax`], [`loss`] | ten maps to probabilities; what a network is held against |
+//! | [`cluster`], [`dropout`] | soft k-means; random masks |
+//! | [`elementwise`], [`reduce`] | arithmetic with broadcasting, sums of branches; sums, means and extremes over axes |
+//! | [`select`], [`layout`] | the largest and where they are; moving elements |
 //! | [`resize`], [`sample`] | images at other sizes, images at computed positions |
-//! | [`packed`], [`mixed`], [`affine`] | dense and convolution with weights in other forms |
 //! | [`optim`], [`init`] | updates and initialisation |
-//! | [`axes`] | extents of up to six axes |
-//! | [`window`], [`exec`], [`arch`] | windows over images, who runs tasks, instruction sets |
+//! | [`axes`], [`window`] | extents of up to six axes; windows over one to three |
+//! | [`exec`], [`arch`] | who runs tasks, instruction sets |
+//!
+//! Families have forward and backward passes, but for what is frozen: packed weights have the input's
+//! gradient, affine layers none. Private, for several families: `decoded` (layers over weights that are
+//! decoded as they are read), `long` and `short` (integers wider or narrower than their type),
+//! `real` (floats), `split` (rows).
 //!
 //! # Conventions
 //! Layouts are row-major, last axis fastest: images `[N, H, W, C]`, filters `[O, rows, columns, I]`,

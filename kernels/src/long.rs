@@ -7,7 +7,7 @@ use crate::requantize::Store;
 /// A division by a number of elements, by the reciprocal in 16 bits or more: `sum · f / 2^k` with
 /// `k = 15 + bit_len(n - 1)` and `f = round(2^k / n)`, between 2^15 and 2^16.
 ///
-/// The quotient is off by at most 2^-16 of itself. Source: `docs/numerics.md`, average pooling.
+/// The quotient is off by at most 2^-16 of itself. Source: `docs/numerics.md` §12.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mean {
     n: u32,

@@ -175,7 +175,7 @@ fn spread(shape: Shape<'_>) -> Result<Walk<1>> {
 /// # Errors
 /// As [`sum`]; [`Error::Accumulator`](crate::Error::Accumulator) for more than 2^22 terms in 32 bits.
 ///
-/// Source: `docs/numerics.md`, average pooling.
+/// Source: `docs/numerics.md` §13.
 pub fn mean<T: Element>(
     exec: &impl Executor,
     shape: Shape<'_>,

@@ -1,7 +1,7 @@
 //! Images at other sizes: the nearest pixel, or a bilinear mixture of four; and the gradients.
 //!
 //! Positions are quotients of integers and computed as such, in floats too, so that no rounding of a
-//! scale can pick another pixel.
+//! scale can pick another pixel. The integers: `docs/numerics.md` §14.
 
 use crate::arch::scalar::TILE;
 use crate::element::Element;

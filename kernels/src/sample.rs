@@ -2,7 +2,7 @@
 //! gradients with respect to the image and to the positions.
 //!
 //! A position is a row and a column in pixels: (0, 0) is the centre of the first pixel, and the
-//! image reaches to `(H - 1, W - 1)`.
+//! image reaches to `(H - 1, W - 1)`. The integers: `docs/numerics.md` §14.
 
 use crate::element::Element;
 use crate::error::{Arg, Result};

@@ -1,4 +1,5 @@
-//! Integer elements in at most 15 bits, for statistics whose sums would leave 64 bits otherwise.
+//! Integer elements in at most 15 bits, for statistics whose sums would leave 64 bits otherwise
+//! (`docs/numerics.md` §15).
 
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, shift_rne_i32, shift_rne_i64};

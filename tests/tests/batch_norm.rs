@@ -251,7 +251,7 @@ fn root(v: i128) -> (i32, i128) {
     (j, (1i128 << 30) / isqrt_u128(normal as u128) as i128)
 }
 
-/// The rule of `docs/numerics.md` on big integers. Returns accumulators of `y` and `dx`, and sums.
+/// The rule of `docs/numerics.md` §15 on big integers. Returns accumulators of `y` and `dx`, and sums.
 fn model(
     shape: Shape,
     m: i32,

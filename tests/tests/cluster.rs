@@ -247,7 +247,7 @@ fn pytorch_agrees() {
     replays_torch::<bf16>(tolerance::TORCH_F32, 1.0 / 256.0);
 }
 
-/// The rule of `docs/numerics.md` on big integers: members.
+/// The rule of `docs/numerics.md` §16 on big integers: members.
 fn model(
     shape: Shape,
     m: i32,

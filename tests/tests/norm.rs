@@ -228,7 +228,7 @@ fn every_float_type_is_the_definition() {
     floats_are_the_definition::<bf16>();
 }
 
-/// The rule of integer-training §9 on big integers: accumulators of the output, of the input's
+/// The rule of `docs/numerics.md` §15 on big integers: accumulators of the output, of the input's
 /// gradient, and the gain's gradient. `M` is the only thing that it knows of the type.
 struct Model {
     y: Vec<i128>,

@@ -23,7 +23,7 @@
 //!
 //! The sums of products are those of all integer layers here; only the epilogue differs from the
 //! shared-exponent scheme. A depthwise convolution is one with as many groups as channels. These
-//! layers run; they do not train.
+//! layers run; they do not train. The arithmetic in short: `docs/numerics.md` §20.
 //!
 //! Source: Jacob et al. 2018, "Quantization and training of neural networks for efficient
 //! integer-arithmetic-only inference"; the rounding of `tensorflow/lite/kernels/internal/common.h`.

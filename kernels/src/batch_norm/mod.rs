@@ -29,7 +29,7 @@
 //! ```
 //!
 //! Source: Ioffe and Szegedy 2015, "Batch Normalization"; which variance is biased is PyTorch's
-//! choice; integers: `docs/numerics.md`, normalisation.
+//! choice; integers: `docs/numerics.md` §15.
 
 mod float;
 mod integer;
@@ -150,7 +150,7 @@ pub fn statistics<T: Element>(
 /// | `affine` | `[C]`, `[C]` | gains and biases |
 /// | `out` | `[N, C]` | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
 ///
-/// Returns the bit length of the largest activated accumulator (0 for floats), at the exponent of
+/// Returns the bit length of the largest accumulator (0 for floats), at the exponent of
 /// `gamma` plus [`NORMAL_EXPONENT`](crate::norm::Kernels::NORMAL_EXPONENT). Numerics are those of
 /// [`norm::forward`](crate::norm::forward).
 ///
@@ -205,7 +205,7 @@ pub fn forward<T: Element>(
 /// [`Error::Value`] for a momentum above 1, [`Error::Few`] for less than two rows,
 /// [`Error::Length`]; `running` is then untouched.
 ///
-/// Source: the definition; integers: `docs/numerics.md`.
+/// Source: the definition; integers: `docs/numerics.md` §15.
 pub fn update_running<T: Element>(
     rows: usize,
     x_exponent: i32,
@@ -415,7 +415,7 @@ pub fn transform<T: Element>(
 /// | `transform` | `[C]` | what [`transform`] gave |
 /// | `out` | `[N, C]` | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
 ///
-/// Returns the bit length of the largest activated accumulator (0 for floats), at the exponent of
+/// Returns the bit length of the largest accumulator (0 for floats), at the exponent of
 /// `gamma` plus [`Kernels::TRANSFORM_EXPONENT`]. Integers: off by one unit of it, and by what the
 /// transform is. One row is enough.
 ///

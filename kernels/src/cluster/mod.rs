@@ -27,7 +27,7 @@
 //! ```
 //!
 //! Source: soft k-means (MacKay 2003, §22.2); the metrics and modes are Loom's, with its metric
-//! heeded and without its second update; integers: `docs/numerics.md`, clusters.
+//! heeded and without its second update; integers: `docs/numerics.md` §16.
 
 mod float;
 mod integer;
@@ -284,8 +284,8 @@ impl<D: Blank, S: Blank> Blank for Member<D, S> {
 /// | `out` | `[N, K]` | overwritten |
 ///
 /// Integers: elements cut to 15 bits and brought to one exponent, exact distances (cosine: within
-/// 2^-12), `2^-t` by table and one division a row; a share is off by at most 2^-14 beside what the
-/// distances are. Floats: in the accumulator's type, the smallest distance subtracted first. A row
+/// 2^-12), `2^-t` by table and one division a row; a share `p` is off by at most `(2 + K·p) · 2^-15`
+/// beside what the distances are. Floats: in the accumulator's type, the smallest distance subtracted first. A row
 /// with NaN gives NaN.
 ///
 /// # Errors
@@ -293,7 +293,7 @@ impl<D: Blank, S: Blank> Blank for Member<D, S> {
 /// [`Error::Accumulator`] for more than 2^14 features or clusters or 2^15 rows of integers. `out`
 /// is then untouched.
 ///
-/// Source: loom-parity §4.15.
+/// Source: the module's words; integers: `docs/numerics.md` §16.
 pub fn members<T: Element>(
     exec: &impl Executor,
     shape: Shape,
@@ -323,7 +323,7 @@ pub fn members<T: Element>(
 /// | `members` | `[N, K]` | |
 /// | `out` | `[N, K]` or `[N, D]` | overwritten, or untouched by [`Store::Measure`] |
 ///
-/// Returns the bit length of the largest activated accumulator (0 for floats), at
+/// Returns the bit length of the largest accumulator (0 for floats), at
 /// [`Clusters::output_exponent`].
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Division by reciprocal.
+//! Division by reciprocal (`docs/numerics.md` §13).
 //!
 //! `r = round(2^(n+P) / |b|)` with `n = bit_len |b|` lies between 2^P and 2^(P+1), so a product with
 //! it keeps the dividend's bits; `P = max(15, M)` makes its own error, 2^-(P+1) of the quotient,

@@ -2,7 +2,7 @@
 //! gradients.
 //!
 //! Integer operands have exponents of their own. Sums and comparisons bring both to
-//! [`aligned_exponent`]; products and quotients need no alignment. Each result goes through an
+//! [`aligned_exponent`]; products and quotients need no alignment. Each result goes through a
 //! store at the exponent that [`Operation::exponent`] tells.
 
 mod backward;
@@ -74,7 +74,7 @@ impl Operation {
 /// The exponent at which tensors of different exponents are added: the smallest, but not more than
 /// 15 below the largest. 0 for no tensors.
 ///
-/// What is finer than that is rounded to nearest even. Source: `docs/numerics.md`, sums of tensors.
+/// What is finer than that is rounded to nearest even. Source: `docs/numerics.md` §13.
 #[must_use]
 pub fn aligned_exponent(exponents: impl IntoIterator<Item = i32>) -> i32 {
     let mut range: Option<(i32, i32)> = None;
@@ -117,7 +117,7 @@ pub fn aligned_exponent(exponents: impl IntoIterator<Item = i32>) -> i32 {
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 ///
-/// Source: the definitions; alignment is `docs/numerics.md`, sums of tensors.
+/// Source: the definitions; alignment is `docs/numerics.md` §13.
 pub fn forward<T: Element>(
     exec: &impl Executor,
     operation: Operation,

@@ -54,7 +54,7 @@ pub struct Term<'a, T> {
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 ///
-/// Source: `docs/numerics.md`, sums of tensors.
+/// Source: `docs/numerics.md` §13.
 pub fn sum<T: Element>(
     exec: &impl Executor,
     terms: &[Term<'_, T>],
@@ -90,7 +90,7 @@ pub fn sum<T: Element>(
 /// # Errors
 /// Those of [`sum`].
 ///
-/// Source: `docs/numerics.md`, average pooling.
+/// Source: `docs/numerics.md` §13.
 pub fn average<T: Element>(
     exec: &impl Executor,
     terms: &[Term<'_, T>],

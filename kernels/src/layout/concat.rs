@@ -65,7 +65,7 @@ pub fn concat_extents<T>(axis: usize, parts: &[Operand<'_, T>]) -> Result<Extent
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 ///
-/// Source: `docs/numerics.md`, concatenation.
+/// Source: `docs/numerics.md` §13.
 pub fn concat<T: Element>(axis: usize, parts: &[Operand<'_, T>], out: &mut [T]) -> Result<i32> {
     let extents = concat_extents(axis, parts)?;
     for part in parts {

@@ -115,9 +115,9 @@ pub struct SoftCrossEntropy<'a, T: Element> {
 /// | `dy` | `[N, C]` | overwritten, or untouched by [`Store::Measure`] |
 ///
 /// Accumulators are at [`Classes::gradient_exponent`]. A distribution need not sum to 1. Integers:
-/// probabilities, ε and targets in Q15, products in Q30, so a gradient is within 2^-13 of the true
-/// one. Floats: as [`cross_entropy`](super::cross_entropy), to which this is equal without options.
-/// A row with NaN gives NaN.
+/// probabilities, ε and targets in Q15, products in Q30, so a gradient is within the error of a
+/// probability (that of [`cross_entropy`](super::cross_entropy)) and 2^-14 of the true one. Floats: as
+/// there, to which this is equal without options. A row with NaN gives NaN.
 ///
 /// # Errors
 /// [`Error::Label`], [`Error::Length`], [`Error::Zero`], [`Error::Overflow`], [`Error::Accumulator`]
@@ -135,7 +135,7 @@ pub struct SoftCrossEntropy<'a, T: Element> {
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 ///
-/// Source: Szegedy et al. 2016 (smoothing); the integers: `docs/numerics.md` §6.
+/// Source: Szegedy et al. 2016 (smoothing); the integers: `docs/numerics.md` §19.
 pub fn soft_cross_entropy<T: Element>(
     options: Classes<'_, T::Head>,
     logits: &[T::Head],

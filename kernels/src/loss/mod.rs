@@ -9,7 +9,7 @@
 //!
 //! All are sums over samples and features, squared errors halved, so that the gradient of `½(z - y)²`
 //! is `z - y`. A mean over `n` terms is the sum over `n`, and what others call MSE twice that: either
-//! factor belongs to the learning rate.
+//! factor belongs to the learning rate. The integers: `docs/numerics.md` §6 and §19.
 
 mod binary;
 mod classes;
@@ -161,8 +161,8 @@ fn weights_exponent<H: Element>(weights: Option<SampleWeights<'_, H>>) -> i32 {
 /// | `labels` | `[N]` | 0 to C - 1 |
 /// | `dy` | `[N, C]` | overwritten, or untouched by [`Store::Measure`] |
 ///
-/// Integers: `2^x` by table and one division per class, Q15; a probability is off by at most
-/// 2^-14. Floats: in the accumulator's type, with the largest logit subtracted (which cancels in
+/// Integers: `2^x` by table and one division per class, Q15; a probability `p` is off by at most
+/// `(2 + C·p) · 2^-15`, as the numerators of many unlikely classes are each rounded down. Floats: in the accumulator's type, with the largest logit subtracted (which cancels in
 /// the quotient and keeps `exp` in range). A row with NaN gives NaN.
 ///
 /// # Errors

@@ -55,7 +55,7 @@ const MAX_PRODUCTS: usize = 1 << 31;
 /// # Errors
 /// Those of [`dense::forward`]; `out` is then untouched.
 ///
-/// Source: the definition; the epilogue is `docs/numerics.md` §4.
+/// Source: the definition; the numbers are those of `docs/numerics.md` §4 and §20.
 pub fn dense_forward<A: Activation<W>, W: Element>(
     exec: &impl Executor,
     shape: dense::Shape,
@@ -193,7 +193,7 @@ where
 /// # Errors
 /// Those of [`conv::forward`]; `out` is then untouched.
 ///
-/// Source: the definition; the epilogue is `docs/numerics.md` §4.
+/// Source: the definition; the numbers are those of `docs/numerics.md` §4 and §20.
 pub fn conv_forward<A: Activation<W>, W: Element>(
     exec: &impl Executor,
     shape: conv::Shape,

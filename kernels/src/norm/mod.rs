@@ -21,7 +21,7 @@
 //! A residual that is added first is a layer of its own.
 //!
 //! Source: Ba et al. 2016, "Layer Normalization"; Zhang and Sennrich 2019, "Root Mean Square Layer
-//! Normalization"; integers: `docs/numerics.md`, normalisation.
+//! Normalization"; integers: `docs/numerics.md` §15.
 
 mod float;
 mod integer;
@@ -135,7 +135,7 @@ pub fn ones<T: Element>(gamma: &mut [T]) -> i16 {
 /// of more than 65,536 features; [`Error::Value`] if `epsilon` is negative or no number. `out` is
 /// then untouched.
 ///
-/// Source: the definition; integers: integer-training §9.
+/// Source: the definition; integers: `docs/numerics.md` §15.
 pub fn statistics<T: Element>(
     exec: &impl Executor,
     shape: Shape,
@@ -171,7 +171,7 @@ pub fn statistics<T: Element>(
 /// | `affine` | `[F]`, `[F]` | gains and biases |
 /// | `out` | `[N, F]` | overwritten, or untouched by [`Store::Measure`](crate::requantize::Store) |
 ///
-/// Returns the bit length of the largest activated accumulator (0 for floats), whose exponent is
+/// Returns the bit length of the largest accumulator (0 for floats), whose exponent is
 /// that of `gamma` plus [`Kernels::NORMAL_EXPONENT`]: that of the input cancels. Integers: `x̂` in
 /// Q12, saturated at 8, off by at most 2^-13 and a relative 2^-14. Floats: a few roundings of the
 /// accumulator's type beside those of the two sums. NaN propagates within its row.

@@ -28,7 +28,7 @@ use half::{bf16, f16};
 /// # Errors
 /// Those of [`conv::forward`](crate::conv::forward); `out` is then untouched.
 ///
-/// Source: the definition; the epilogue is `docs/numerics.md` §4.
+/// Source: the definition; the numbers are those of `docs/numerics.md` §4 and §20.
 pub fn forward<T: dense::Input<S>, S: Scale, O: dense::Output<T, S>>(
     exec: &impl Executor,
     shape: Shape,

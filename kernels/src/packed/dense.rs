@@ -44,7 +44,7 @@ use half::{bf16, f16};
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 ///
-/// Source: the definition; the epilogue is `docs/numerics.md` §4.
+/// Source: the definition; the numbers are those of `docs/numerics.md` §4 and §20.
 pub fn forward<T: Input<S>, S: Scale, O: Output<T, S>>(
     exec: &impl Executor,
     shape: Shape,

@@ -37,7 +37,7 @@
 //!   block's exponent lies above the tensor's smallest; so the whole sum is exact in 64 bits, in units of
 //!   `2^`[`Weights::unit`]. Only where such a sum might not fit the accumulator of the type (30 bits
 //!   for 8-bit elements) is it shifted right, to nearest even, by a number of places that depends
-//!   on shapes and exponents alone.
+//!   on shapes and exponents alone (`docs/numerics.md` §20).
 
 pub mod conv;
 pub mod dense;

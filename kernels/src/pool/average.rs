@@ -49,7 +49,7 @@ use core::ops::Range;
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 ///
-/// Source: the definition; integers: `docs/numerics.md`, average pooling.
+/// Source: the definition; integers: `docs/numerics.md` §12.
 pub fn average_forward<T: Element, const N: usize>(
     exec: &impl Executor,
     shape: Shape<N>,

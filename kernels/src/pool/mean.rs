@@ -2,7 +2,7 @@
 //!
 //! All windows of a layer share one exponent, so all reciprocals have the places of the largest
 //! window's: `k = 15 + bit_len(n - 1)`, and a window of `c <= n` cells has the factor `(2^k + c/2) / c`.
-//! For windows of one size that is section 9 of the recipe.
+//! Source: `docs/numerics.md` §12.
 
 use super::Extents;
 use super::cover::Cover;

@@ -256,7 +256,7 @@ pub fn backward<T: Element>(
 /// |---|---|---|
 /// | `logits.x` | `[R, N + tails]` | |
 /// | `targets` | `[R]` | items |
-/// | `out` | `[R]` | overwritten; Q16 for integers, within 2^-13 |
+/// | `out` | `[R]` | overwritten; Q16 for integers, within `(N + 8) · 2^-15` for each softmax of `N` logits |
 /// | `scratch` | [`scratch_len`] | |
 ///
 /// # Errors

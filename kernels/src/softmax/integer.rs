@@ -1,6 +1,6 @@
 //! Rows of integers: numerators by table, probabilities in Q15, thresholds by bisection, no float.
 //!
-//! Source: `docs/numerics.md`, softmax family.
+//! Source: `docs/numerics.md` §18.
 
 use super::number::{Number, private::Sealed};
 use super::temperature::{Alpha, Kind, Ratio, Temperature};

@@ -41,7 +41,7 @@ impl Rule for Mask<'_> {
 }
 
 /// Masked softmax, forward: the softmax of the elements that `allowed` marks; the others are exactly 0,
-/// whatever their logits, NaN included.
+/// whatever their logits, NaN included. Where an allowed one makes the row NaN, all of it is.
 ///
 /// | argument | shape | |
 /// |---|---|---|

@@ -23,8 +23,8 @@
 //! # Numbers
 //! **Integers**: logits are cut to 15 bits (`shift_rne(q, M - 15)` for the wider types), numerators
 //! `2^x` come from a table, probabilities are Q15, stored as `sat(shift_rne(p, 15 - M), M)` at the
-//! exponent `-M`. So a probability is exact to 2^-14 in the wider types and 8-bit types saturate at
-//! 127/128. **Floats**: in the accumulator's type, with the largest logit subtracted (which cancels in
+//! exponent `-M`. So a probability `p` of `N` is within `(2 + N·p) · 2^-15` in the wider types and 8-bit
+//! types saturate at 127/128. **Floats**: in the accumulator's type, with the largest logit subtracted (which cancels in
 //! the quotient and keeps `exp` in range).
 //!
 //! A backward pass computes the probabilities again from the logits, so nothing but the logits is kept
@@ -37,7 +37,7 @@
 //! probability 0. (Masked logits take no part, whatever they are.)
 //!
 //! Source: Martins & Astudillo 2016 (sparsemax), Peters et al. 2019 (entmax), Jang et al. 2017
-//! (Gumbel), Grave et al. 2017 (adaptive), Yang et al. 2018 (mixture); the integers: `docs/numerics.md`.
+//! (Gumbel), Grave et al. 2017 (adaptive), Yang et al. 2018 (mixture); the integers: `docs/numerics.md` §18.
 
 pub mod adaptive;
 pub mod entmax;
@@ -182,15 +182,16 @@ pub fn scratch_len(shape: Shape) -> Result<usize> {
 /// | `out` | `[R, N]` | overwritten; integers at the exponent `-M` |
 /// | `scratch` | [`scratch_len`] | |
 ///
-/// Integers: within 2^-14 and half a unit of the output, temperature included; at `T = 1` the
-/// probabilities of [`loss::cross_entropy`](crate::loss::cross_entropy) to the byte. Floats: a handful of ULP. NaN: the
+/// Integers: within `(2 + N·p) · 2^-15` and half a unit of the output; a temperature's ratio adds about
+/// `2^-14 · p · |z - Σ p z| / T`. At `T = 1` the probabilities of
+/// [`loss::cross_entropy`](crate::loss::cross_entropy) to the byte. Floats: a handful of ULP. NaN: the
 /// module's words.
 ///
 /// # Errors
 /// [`Error::Length`] if a slice does not fit `shape`, [`Error::Zero`] for an empty axis,
 /// [`Error::Overflow`], [`Error::Accumulator`] for more than 32,767 classes; `out` is then untouched.
 ///
-/// Source: the definition; integers: `docs/numerics.md` §6.
+/// Source: the definition; integers: `docs/numerics.md` §6 and §18.
 pub fn forward<T: Element>(
     shape: Shape,
     logits: Logits<'_, T>,

@@ -109,7 +109,8 @@ pub struct Backward<'a, T: Kernels> {
 /// | `out` | `[R, leaves]` | overwritten; integers at the exponent `-M` |
 /// | `scratch` | [`scratch_len`] | |
 ///
-/// Integers: conditionals in Q15, a product rounded at each level: within `L · 2^-14` for `L` levels.
+/// Integers: conditionals in Q15, a product rounded at each level: the errors of the
+/// conditionals and `2^-16` a level.
 ///
 /// # Errors
 /// [`Error::Length`], [`Error::Zero`] for no rows, [`Error::Overflow`]; `out` is then untouched.
