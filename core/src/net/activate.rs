@@ -104,7 +104,7 @@ impl<T: Element, S: Shape, A: Activation> Layer for Activate<T, S, A> {
         _: &Pass<'_, E>,
         number: u32,
         x: Values<'_, T>,
-        tape: &Self::Tape<B>,
+        tape: &mut Self::Tape<B>,
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {

@@ -55,7 +55,7 @@ where
         pass: &Pass<'_, E>,
         number: u32,
         x: Values<'_, Self::Elem>,
-        tape: &Self::Tape<B>,
+        tape: &mut Self::Tape<B>,
         errors: Backward<'e, Self::Elem>,
         is_needed: bool,
     ) -> Result<Backward<'e, Self::Elem>> {
@@ -65,7 +65,7 @@ where
             pass,
             number + First::INFO.numbers,
             between,
-            &tape.1,
+            &mut tape.1,
             errors,
             is_needed_between,
         )?;
@@ -73,7 +73,7 @@ where
             return Ok(errors);
         }
         self.0
-            .backward::<E, B>(pass, number, x, &tape.0, errors, is_needed)
+            .backward::<E, B>(pass, number, x, &mut tape.0, errors, is_needed)
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {

@@ -171,7 +171,7 @@ macro_rules! impl_layer {
                 pass: &Pass<'_, E>,
                 number: u32,
                 x: Values<'_, T>,
-                tape: &Self::Tape<B>,
+                tape: &mut Self::Tape<B>,
                 errors: Backward<'e, T>,
                 is_needed: bool,
             ) -> Result<Backward<'e, T>> {

@@ -106,7 +106,7 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
         pass: &Pass<'_, E>,
         number: u32,
         x: Values<'_, T>,
-        tape: &Self::Tape<B>,
+        tape: &mut Self::Tape<B>,
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {

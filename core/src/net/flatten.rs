@@ -65,7 +65,7 @@ impl<T: Element, In: Shape, Out: Shape> Layer for Flatten<T, In, Out> {
         _: &Pass<'_, E>,
         _: u32,
         _: Values<'_, T>,
-        (): &(),
+        (): &mut (),
         errors: Backward<'e, T>,
         _: bool,
     ) -> Result<Backward<'e, T>> {

@@ -445,7 +445,7 @@ where
         pass: &Pass<'_, E>,
         number: u32,
         x: Values<'_, Self::Elem>,
-        tape: &Self::Tape<B>,
+        tape: &mut Self::Tape<B>,
         errors: Backward<'e, Self::Elem>,
         is_needed: bool,
     ) -> Result<Backward<'e, Self::Elem>> {
@@ -496,7 +496,7 @@ where
         };
         let below =
             self.first
-                .backward::<E, B>(pass, number + 1, x, &tape.first, errors, is_needed)?;
+                .backward::<E, B>(pass, number + 1, x, &mut tape.first, errors, is_needed)?;
         let exponent_a = below.exponent;
         let (first, spare) = if is_needed && First::INFO.errors.swaps {
             copy(part(below.error, batch * First::Input::LEN), below.spare);
@@ -512,7 +512,7 @@ where
         let after = number + 1 + First::INFO.numbers;
         let below =
             self.second
-                .backward::<E, B>(pass, after, x, &tape.second, errors, is_needed)?;
+                .backward::<E, B>(pass, after, x, &mut tape.second, errors, is_needed)?;
         if !is_needed {
             return Ok(Backward {
                 error,

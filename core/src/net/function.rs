@@ -210,7 +210,7 @@ impl<T: Element, F: Function> Layer for Apply<T, F> {
         pass: &Pass<'_, E>,
         number: u32,
         x: Values<'_, T>,
-        tape: &Self::Tape<B>,
+        tape: &mut Self::Tape<B>,
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {

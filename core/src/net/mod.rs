@@ -7,6 +7,8 @@
 
 mod activate;
 mod activation;
+mod batch_norm;
+mod cluster;
 mod compose;
 mod conv;
 mod cost;
@@ -17,6 +19,7 @@ mod fork;
 mod function;
 mod geometry;
 mod macros;
+mod norm;
 mod param;
 pub mod pool;
 mod weighted;
@@ -26,6 +29,8 @@ pub use activation::{
     Activation, Gelu, HardSwish, Identity, LeakyRelu, Logits, Relu, Relu6, ScaledRelu, Sigmoid,
     Silu, Softplus, Tanh,
 };
+pub use batch_norm::{BatchNorm, BatchNormTape};
+pub use cluster::{Clustering, Euclidean, Gives, KMeans, KMeansTape, Means, Shares};
 pub use conv::{Conv, ConvTranspose};
 pub use cost::{Errors, Info, LayerCost};
 pub use dense::{Dense, Stitch};
@@ -35,6 +40,7 @@ pub use fork::{Concat, Fork, Join, Product, Residual, Skip, Sum};
 pub use function::{Apply, Context, Function};
 pub use geometry::{Geometry, Padding, Same, Sides, Slide};
 pub use macros::windows;
+pub use norm::{Deviation, LayerNorm, MeanSquare, Norm, NormTape, Normal, RmsNorm};
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
 pub use pool::{
     AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool,
@@ -256,7 +262,7 @@ pub trait Layer: Sized {
         pass: &Pass<'_, E>,
         number: u32,
         x: Values<'_, Self::Elem>,
-        tape: &Self::Tape<B>,
+        tape: &mut Self::Tape<B>,
         errors: Backward<'e, Self::Elem>,
         is_needed: bool,
     ) -> Result<Backward<'e, Self::Elem>>;

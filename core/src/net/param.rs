@@ -1,11 +1,12 @@
 //! A parameter tensor with what training keeps beside it.
 
+use super::Visitor;
 use crate::tensor::{Shape, Tensor};
 use selvedge_kernels::element::Residual;
 use selvedge_kernels::init::{Gain, uniform};
 use selvedge_kernels::optim::{Parameter, Role};
 use selvedge_kernels::rng::Words;
-use selvedge_kernels::{Element, Result};
+use selvedge_kernels::{Element, Result, norm};
 
 /// Which state an optimizer keeps for each parameter.
 pub trait Optimizer: 'static {
@@ -115,6 +116,18 @@ impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
         self.value.set_zero();
         self.velocity = Velocities::BLANK;
         self.exponent = if T::DTYPE.is_integer() { exponent } else { 0 };
+    }
+
+    /// Ones, in place, and no velocity: how gains begin.
+    pub fn set_one(&mut self) {
+        self.exponent = norm::ones(self.value.elements_mut());
+        T::Residual::bytes_mut(self.residual.elements_mut()).fill(0);
+        self.velocity = Velocities::BLANK;
+    }
+
+    /// Shows it to `visitor`.
+    pub fn visit(&self, visitor: &mut impl Visitor) {
+        visitor.parameter(self.elements(), self.residual(), self.exponent);
     }
 
     /// The tensor with its state, for an update.

@@ -209,16 +209,8 @@ impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
     }
 
     pub(super) fn visit(&self, visitor: &mut impl Visitor) {
-        visitor.parameter(
-            self.weight.elements(),
-            self.weight.residual(),
-            self.weight.exponent(),
-        );
-        visitor.parameter(
-            self.bias.elements(),
-            self.bias.residual(),
-            self.bias.exponent(),
-        );
+        self.weight.visit(visitor);
+        self.bias.visit(visitor);
     }
 }
 

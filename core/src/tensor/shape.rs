@@ -70,10 +70,12 @@ pub trait Shape: Copy + Send + Sync + 'static {
     type First: Shape;
     /// The last axis alone: what there is one of for each channel.
     type Last: Shape;
+    /// All axes but the last; one element if there is none.
+    type Leading: Shape;
 }
 
 macro_rules! shapes {
-    ($($(#[$doc:meta])* $name:ident<$first:ident $(, $middle:ident)*; $last:ident>: [$($extent:expr),*], $array:ty;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident<$first:ident $(, $middle:ident)*; $last:ident>: [$($extent:expr),*], $array:ty, $leading:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct $name<const $first: usize $(, const $middle: usize)*, const $last: usize>;
@@ -84,6 +86,7 @@ macro_rules! shapes {
             type Array<T: Blank> = $array;
             type First = D1<$first>;
             type Last = D1<$last>;
+            type Leading = $leading<$first $(, $middle)*>;
         }
     )*};
 }
@@ -98,15 +101,16 @@ impl<const A: usize> Shape for D1<A> {
     type Array<T: Blank> = [T; A];
     type First = Self;
     type Last = Self;
+    type Leading = D1<1>;
 }
 
 shapes! {
     /// `A` rows of `B` elements: a signal of `A` columns and `B` channels.
-    D2<A; B>: [A, B, 1, 1, 1], [[T; B]; A];
+    D2<A; B>: [A, B, 1, 1, 1], [[T; B]; A], D1;
     /// Three axes: an image of `A` rows, `B` columns and `C` channels.
-    D3<A, B; C>: [A, B, C, 1, 1], [[[T; C]; B]; A];
+    D3<A, B; C>: [A, B, C, 1, 1], [[[T; C]; B]; A], D2;
     /// Four axes: `A` filters of `B` rows, `C` columns and `D` channels; a volume of `A` planes.
-    D4<A, B, C; D>: [A, B, C, D, 1], [[[[T; D]; C]; B]; A];
+    D4<A, B, C; D>: [A, B, C, D, 1], [[[[T; D]; C]; B]; A], D3;
     /// Five axes: `A` filters of `B` planes, `C` rows, `D` columns and `E` channels.
-    D5<A, B, C, D; E>: [A, B, C, D, E], [[[[[T; E]; D]; C]; B]; A];
+    D5<A, B, C, D; E>: [A, B, C, D, E], [[[[[T; E]; D]; C]; B]; A], D4;
 }

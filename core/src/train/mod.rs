@@ -161,7 +161,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         };
         self.network
             .layers_mut()
-            .backward::<_, B>(&pass, 0, x, &self.tape, errors, false)?;
+            .backward::<_, B>(&pass, 0, x, &mut self.tape, errors, false)?;
         self.step = self.step.wrapping_add(1);
         Ok(loss)
     }

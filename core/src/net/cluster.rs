@@ -1,0 +1,307 @@
+//! A layer of soft k-means: how near a row is to each of several centres, which are learned.
+
+use super::{
+    Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SlopeTape,
+    Slopes, Tape, Values, Visitor, part,
+};
+use crate::error::{Result, in_layer};
+use crate::tensor::{Shape, Tensor};
+use core::marker::PhantomData;
+use selvedge_kernels::cluster::{self, Clusters, Metric, Mode, Saved, Temperature};
+use selvedge_kernels::exec::Executor;
+use selvedge_kernels::fixed::Rounding;
+use selvedge_kernels::init::Gain;
+use selvedge_kernels::optim::{Gradient, Role};
+use selvedge_kernels::rng::{Words, stream};
+use selvedge_kernels::scale::Scale;
+use selvedge_kernels::{Element, Result as KernelResult};
+
+/// What a k-means layer gives, as a type.
+pub trait Gives: 'static {
+    /// The same for kernels.
+    const MODE: Mode;
+    /// Of inputs `In` and shares `P`, the shape of the output.
+    type Output<In: Shape, P: Shape>: Shape;
+}
+
+/// The share of each cluster.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shares;
+
+/// The mean of the centres, by shares.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Means;
+
+impl Gives for Shares {
+    const MODE: Mode = Mode::Probabilities;
+    type Output<In: Shape, P: Shape> = P;
+}
+
+impl Gives for Means {
+    const MODE: Mode = Mode::Features;
+    type Output<In: Shape, P: Shape> = In;
+}
+
+/// How rows are compared with centres, as a type.
+pub trait Clustering: 'static {
+    /// Which distance.
+    const METRIC: Metric = Metric::Euclidean;
+    /// How soft the assignment is.
+    const TEMPERATURE: Temperature = Temperature::ONE;
+}
+
+/// By the Euclidean distance, at temperature 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Euclidean;
+
+impl Clustering for Euclidean {}
+
+/// Soft k-means of each row (the last axis, `D`) of `In` with centres `C` (`[K, D]`): shares `P`, of the
+/// shape of `In` with `K` in place of `D`, or the means of centres by these shares, as `O` says. Centres start
+/// uniform, with variance 1. Numerical behaviour: [`selvedge_kernels::cluster`].
+///
+/// Shapes that do not belong together do not compile.
+pub struct KMeans<T: Element, In, C: Shape, P, O = Shares, M = Euclidean, R: Optimizer = Plain> {
+    centres: Param<T, C, R>,
+    /// The centres before an update, whose gradient reads them.
+    before: Tensor<T, C>,
+    output_scale: T::Scale,
+    score_scale: T::Scale,
+    error_scale: T::Scale,
+    shapes: PhantomData<(In, P, O, M)>,
+}
+
+/// The output of a k-means layer, and distances, shares and scores of all rows.
+pub struct KMeansTape<T: Element, Out: Shape, P: Shape, const B: usize> {
+    output: OutputTape<T, Out, B>,
+    members: SlopeTape<T::Member, P, B>,
+    scores: SlopeTape<T::Score, P, B>,
+}
+
+impl<T: Element, Out: Shape, P: Shape, const B: usize> Tape for KMeansTape<T, Out, P, B> {
+    const BLANK: Self = Self {
+        output: Tape::BLANK,
+        members: Tape::BLANK,
+        scores: Tape::BLANK,
+    };
+}
+
+impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Optimizer>
+    KMeans<T, In, C, P, O, M, R>
+{
+    /// The centres, `[K, D]`.
+    pub const fn centres(&self) -> &Param<T, C, R> {
+        &self.centres
+    }
+
+    const CHECKED: () = {
+        assert!(
+            C::RANK == 2 && C::CHANNELS == In::CHANNELS,
+            "k_means: centres must be rows as long as those of the input"
+        );
+        assert!(
+            P::CHANNELS == C::EXTENTS[0] && P::Leading::LEN == In::Leading::LEN,
+            "k_means: a share for each row and each centre"
+        );
+    };
+
+    const fn extents(batch: usize) -> cluster::Shape {
+        cluster::Shape {
+            rows: batch * In::Leading::LEN,
+            features: In::CHANNELS,
+            clusters: P::CHANNELS,
+        }
+    }
+
+    fn clusters(&self, x_exponent: i32) -> Clusters<'_, T> {
+        Clusters {
+            metric: M::METRIC,
+            temperature: M::TEMPERATURE,
+            centres: self.centres.elements(),
+            exponent: i32::from(self.centres.exponent()),
+            x_exponent,
+        }
+    }
+
+    /// Takes the error to `dx`, where that is asked for, and returns its exponent; updates.
+    #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, in parts
+    fn differentiate<E: Executor>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, T>,
+        members: &[T::Member],
+        scores: &mut [T::Score],
+        dy: Values<'_, T>,
+        dx: Option<&mut [T]>,
+    ) -> KernelResult<i32> {
+        let shape = Self::extents(x.batch);
+        self.before
+            .elements_mut()
+            .copy_from_slice(self.centres.elements());
+        let (mut score_scale, mut error_scale) = (self.score_scale, self.error_scale);
+        let clusters = self.clusters(x.exponent);
+        let errors = cluster::Errors {
+            mode: O::MODE,
+            dy: dy.data,
+            members,
+        };
+        let exponent = clusters.score_exponent(shape, O::MODE, dy.exponent);
+        let (bits, nearest) = (T::MAGNITUDE_BITS.min(15), Rounding::NearestEven);
+        let score = score_scale.requantize(exponent, bits, pass.mode, nearest, |store| {
+            cluster::scores(pass.exec, shape, clusters, errors, store, scores)
+        })?;
+        let saved = Saved {
+            x: x.data,
+            members,
+            scores,
+        };
+        let mut below = dy.exponent;
+        if let Some(dx) = dx {
+            let context = Context::<T, E>::backward(pass, number, &mut error_scale);
+            below = context.rescale(clusters.input_exponent(score), |store| {
+                cluster::backward_input(pass.exec, shape, clusters, saved, store, dx)
+            })?;
+        }
+        let clusters = Clusters {
+            centres: self.before.elements(),
+            ..clusters
+        };
+        let exponent = clusters.gradient_exponent(O::MODE, score, dy.exponent);
+        let words = pass.update_words(number, 0);
+        let centres = self.centres.parameter(Role::Bias);
+        let mut gradient = Gradient::Apply(centres.update(&pass.sgd, exponent, words)?);
+        let exponents = [score, dy.exponent];
+        cluster::backward_centres(shape, clusters, saved, errors, exponents, &mut gradient)?;
+        gradient.finish();
+        (self.score_scale, self.error_scale) = (score_scale, error_scale);
+        Ok(below)
+    }
+}
+
+impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Optimizer> Layer
+    for KMeans<T, In, C, P, O, M, R>
+{
+    type Elem = T;
+    type Out = T;
+    type Input = In;
+    type Output = O::Output<In, P>;
+    type Tape<const B: usize> = KMeansTape<T, O::Output<In, P>, P, B>;
+
+    const BLANK: Self = {
+        let () = Self::CHECKED;
+        Self {
+            centres: Param::BLANK,
+            before: Tensor::BLANK,
+            output_scale: Scale::UNSET,
+            score_scale: Scale::UNSET,
+            error_scale: Scale::UNSET,
+            shapes: PhantomData,
+        }
+    };
+
+    const INFO: Info = Info {
+        kind: "k_means",
+        numbers: 1,
+        parameters: C::LEN,
+        macs: In::Leading::LEN * C::LEN,
+        flash_bytes: Param::<T, C, R>::FLASH_BYTES + if T::DTYPE.is_integer() { 2 } else { 0 },
+        errors: Errors {
+            error: O::Output::<In, P>::LEN,
+            spare: In::LEN,
+            swaps: true,
+        },
+        errors_first: Errors {
+            error: O::Output::<In, P>::LEN,
+            spare: 0,
+            swaps: false,
+        },
+    };
+
+    fn init(&mut self, seed: u32, number: u32) -> Result<()> {
+        let words = Words::new(seed, stream::parameter(number, 0), 0);
+        self.centres
+            .init(words, Gain::LeCun, 1)
+            .map_err(in_layer(number))?;
+        (self.output_scale, self.score_scale) = (Scale::UNSET, Scale::UNSET);
+        self.error_scale = Scale::UNSET;
+        Ok(())
+    }
+
+    fn forward<'t, E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'t, T>,
+        tape: &'t mut Self::Tape<B>,
+    ) -> Result<Values<'t, T>> {
+        let shape = Self::extents(x.batch);
+        let mut scale = self.output_scale;
+        let clusters = self.clusters(x.exponent);
+        let members = tape.members.samples_mut(x.batch);
+        cluster::members(pass.exec, shape, clusters, x.data, members).map_err(in_layer(number))?;
+        let members = &*members;
+        let out = tape.output.samples_mut(x.batch);
+        let context = Context::<T, E>::forward(pass, number, &mut scale);
+        tape.output.exponent = context
+            .rescale(clusters.output_exponent(O::MODE), |store| {
+                cluster::forward(pass.exec, shape, clusters, O::MODE, members, store, out)
+            })
+            .map_err(in_layer(number))?;
+        self.output_scale = scale;
+        Ok(tape.output.values(x.batch))
+    }
+
+    fn output<'t, const B: usize>(
+        &self,
+        x: Values<'t, T>,
+        tape: &'t Self::Tape<B>,
+    ) -> Values<'t, T> {
+        tape.output.values(x.batch)
+    }
+
+    fn backward<'e, E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, T>,
+        tape: &mut Self::Tape<B>,
+        errors: Backward<'e, T>,
+        is_needed: bool,
+    ) -> Result<Backward<'e, T>> {
+        let Backward {
+            error,
+            spare,
+            exponent,
+        } = errors;
+        let dy = Values {
+            data: &*part(error, x.batch * O::Output::<In, P>::LEN),
+            exponent,
+            batch: x.batch,
+        };
+        let dx = if is_needed {
+            Some(part(spare, x.batch * In::LEN))
+        } else {
+            None
+        };
+        let (members, scores) = (&tape.members, &mut tape.scores);
+        let (members, scores) = (members.samples(x.batch), scores.samples_mut(x.batch));
+        let exponent = self
+            .differentiate(pass, number, x, members, scores, dy, dx)
+            .map_err(in_layer(number))?;
+        let (error, spare) = if is_needed {
+            (spare, error)
+        } else {
+            (error, spare)
+        };
+        Ok(Backward {
+            error,
+            spare,
+            exponent,
+        })
+    }
+
+    fn visit(&self, visitor: &mut impl Visitor) {
+        self.centres.visit(visitor);
+    }
+}
