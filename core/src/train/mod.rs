@@ -10,20 +10,28 @@ use crate::net::{Layer, Network, Pass, Room, Tape, Values, part};
 use crate::tensor::{Shape, Storage};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
-use selvedge_kernels::loss::{Kernels as Loss, cross_entropy};
+use selvedge_kernels::loss::{
+    Distance, Kernels as Loss, Outcome, Samples as LossSamples, binary_cross_entropy,
+    cross_entropy, regression,
+};
 use selvedge_kernels::optim::Sgd;
+use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::{Mode, Scale};
-use selvedge_kernels::{Element, Error as KernelError};
+use selvedge_kernels::{Arg, Element, Error as KernelError, Result as KernelResult};
 
 /// Elements of the network's input.
 type InputArray<N> =
     <<<N as Network>::Layers as Layer>::Input as Shape>::Array<<N as Network>::Elem>;
 
-/// A classifier with all the memory that its training takes, for batches of up to `B` samples:
+/// Elements of the network's output.
+type Head<N> = <<N as Network>::Elem as Element>::Head;
+
+/// A network with all the memory that its training takes, for batches of up to `B` samples:
 /// parameters with the optimizer's state, input, tape and errors.
 ///
-/// Its loss is softmax cross-entropy. Input elements stand for fractions: integers for
+/// Its loss is that of the step: softmax cross-entropy ([`Trainer::step`]), a distance
+/// ([`Trainer::step_towards`]) or binary cross-entropy ([`Trainer::step_binary`]). Input elements stand for fractions: integers for
 /// `(q - z) · 2^-M`, within -1 and 1 ([`Element::from_pixel`] makes them). Put it into a static, or
 /// onto the heap; it is initialised and trained in place. See the crate's front page for an example.
 pub struct Trainer<N: Network, const B: usize> {
@@ -58,7 +66,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     /// Elements of an input sample.
     pub const INPUT_LEN: usize = <<N::Layers as Layer>::Input as Shape>::LEN;
 
-    /// Number of classes.
+    /// Elements of an output sample: the number of classes.
     pub const CLASSES: usize = <<N::Layers as Layer>::Output as Shape>::LEN;
 
     /// Starts over: random weights in place, nothing learned, nothing seen. The same seed gives the
@@ -114,6 +122,77 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         sgd: &Sgd,
     ) -> Result<<N::Elem as Loss>::LossSum> {
         check_labels(labels, Self::CLASSES)?;
+        let exponent = |_| N::Elem::LOSS_EXPONENT;
+        self.descend(exec, labels.len(), sgd, exponent, |y, store, dy| {
+            cross_entropy::<N::Elem>(Self::CLASSES, y.data, y.exponent, labels, store, dy)
+        })
+    }
+
+    /// One training step that brings the output nearer to `targets`, those of the first samples of the
+    /// input: regression, autoencoders. Returns the sum of the distances, before the step.
+    ///
+    /// `targets` is `[samples, CLASSES]`; of an integer type an element stands for
+    /// `(q - z) · 2^exponent`, else `exponent` is 0. The mean over samples and elements belongs to
+    /// `sgd`'s rate.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] unless there are targets for 1 to `B` samples, [`Error::Loss`] for a part of a
+    /// sample, [`Error::Layer`] for momentum in a network that keeps no velocities. Nothing has changed
+    /// then, exponents adapted to the batch aside.
+    pub fn step_towards(
+        &mut self,
+        exec: &impl Executor,
+        targets: &[Head<N>],
+        exponent: i32,
+        distance: Distance,
+        sgd: &Sgd,
+    ) -> Result<<N::Elem as Loss>::LossSum> {
+        let batch = samples_of(targets.len(), Self::CLASSES)?;
+        let gradient = |y| distance.gradient_exponent::<Head<N>>(y, None);
+        self.descend(exec, batch, sgd, gradient, |y, store, dy| {
+            regression(
+                distance,
+                samples(y, targets, exponent, Self::CLASSES),
+                store,
+                dy,
+            )
+        })
+    }
+
+    /// One training step on outputs that are true or false each by itself, by binary cross-entropy:
+    /// outputs are logits, `targets` are probabilities from 0 to 1. Otherwise as
+    /// [`Trainer::step_towards`].
+    ///
+    /// # Errors
+    /// As [`Trainer::step_towards`].
+    pub fn step_binary(
+        &mut self,
+        exec: &impl Executor,
+        targets: &[Head<N>],
+        exponent: i32,
+        sgd: &Sgd,
+    ) -> Result<<N::Elem as Loss>::LossSum> {
+        let batch = samples_of(targets.len(), Self::CLASSES)?;
+        let gradient = |_| N::Elem::LOSS_EXPONENT;
+        self.descend(exec, batch, sgd, gradient, |y, store, dy| {
+            binary_cross_entropy(samples(y, targets, exponent, Self::CLASSES), store, dy)
+        })
+    }
+
+    /// A training step by a loss, whose gradient has accumulators of the exponent that `exponent` gives for
+    /// that of the output.
+    fn descend(
+        &mut self,
+        exec: &impl Executor,
+        batch: usize,
+        sgd: &Sgd,
+        exponent: impl FnOnce(i32) -> i32,
+        mut gradient: impl FnMut(
+            Values<'_, Head<N>>,
+            Store,
+            &mut [N::Elem],
+        ) -> KernelResult<Outcome<<N::Elem as Loss>::LossSum>>,
+    ) -> Result<<N::Elem as Loss>::LossSum> {
         let pass = Pass {
             exec,
             mode: Mode::Train,
@@ -121,8 +200,8 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             step: self.step,
             sgd: *sgd,
         };
-        let x = input::<N, B>(&self.input, labels.len())?;
-        let logits = self
+        let x = input::<N, B>(&self.input, batch)?;
+        let y = self
             .network
             .layers_mut()
             .forward::<_, B>(&pass, 0, x, &mut self.tape)?;
@@ -130,27 +209,19 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         let [error, spare] = self.errors.pair();
         let words = Words::new(self.seed, stream::LOSS, self.step);
         let mut loss = Default::default();
-        let gradient = |store| {
-            let dy = part(&mut *error, logits.data.len());
-            let outcome = cross_entropy::<N::Elem>(
-                Self::CLASSES,
-                logits.data,
-                logits.exponent,
-                labels,
-                store,
-                dy,
-            )?;
+        let run = |store| {
+            let outcome = gradient(y, store, part(&mut *error, y.data.len()))?;
             loss = outcome.loss;
             Ok(outcome.range)
         };
         let exponent = self
             .loss_scale
             .requantize(
-                N::Elem::LOSS_EXPONENT,
+                exponent(y.exponent),
                 N::Elem::MAGNITUDE_BITS,
                 Mode::Train,
                 Rounding::Stochastic(words),
-                gradient,
+                run,
             )
             .map_err(Error::Loss)?;
 
@@ -166,12 +237,12 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         Ok(loss)
     }
 
-    /// The most likely classes of the first `classes.len()` samples of the input; of equal ones the
-    /// first. Samples do not influence each other, and nothing is learned.
+    /// The output for the first `batch` samples of the input, `[batch, CLASSES]` with its exponent. Samples
+    /// do not influence each other, and nothing is learned.
     ///
     /// # Errors
-    /// [`Error::Batch`] unless there are 1 to `B` places.
-    pub fn classify(&mut self, exec: &impl Executor, classes: &mut [u16]) -> Result<()> {
+    /// [`Error::Batch`] unless `batch` is 1 to `B`.
+    pub fn predict(&mut self, exec: &impl Executor, batch: usize) -> Result<Values<'_, Head<N>>> {
         let sgd = Sgd::new(selvedge_kernels::optim::Rate {
             mantissa: 0,
             exponent: 0,
@@ -183,11 +254,19 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             step: self.step,
             sgd,
         };
-        let x = input::<N, B>(&self.input, classes.len())?;
-        let logits = self
-            .network
+        let x = input::<N, B>(&self.input, batch)?;
+        self.network
             .layers_mut()
-            .forward::<_, B>(&pass, 0, x, &mut self.tape)?;
+            .forward::<_, B>(&pass, 0, x, &mut self.tape)
+    }
+
+    /// The most likely classes of the first `classes.len()` samples of the input; of equal ones the
+    /// first. Samples do not influence each other, and nothing is learned.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] unless there are 1 to `B` places.
+    pub fn classify(&mut self, exec: &impl Executor, classes: &mut [u16]) -> Result<()> {
+        let logits = self.predict(exec, classes.len())?;
         for (class, row) in classes
             .iter_mut()
             .zip(logits.data.chunks_exact(Self::CLASSES.max(1)))
@@ -195,6 +274,36 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             *class = arg_max(row);
         }
         Ok(())
+    }
+}
+
+/// How many samples have `got` elements of output.
+fn samples_of(got: usize, classes: usize) -> Result<usize> {
+    let samples = got.checked_div(classes).unwrap_or(0);
+    if samples * classes == got {
+        return Ok(samples);
+    }
+    Err(Error::Loss(KernelError::Length {
+        arg: Arg::Target,
+        expected: samples * classes,
+        got,
+    }))
+}
+
+/// Outputs with what they should be.
+fn samples<'a, H>(
+    y: Values<'a, H>,
+    target: &'a [H],
+    target_exponent: i32,
+    features: usize,
+) -> LossSamples<'a, H> {
+    LossSamples {
+        outputs: y.data,
+        exponent: y.exponent,
+        target,
+        target_exponent,
+        features,
+        weights: None,
     }
 }
 
