@@ -1,6 +1,7 @@
 //! How a window moves over one to three axes, as a type.
 
 use crate::tensor::Shape;
+use core::marker::PhantomData;
 use selvedge_kernels::window::Window;
 
 /// `$body` with the constant `$n`, the number of spatial axes of `$shape`: its rank without
@@ -28,8 +29,6 @@ pub(super) use by_axes;
 /// Cells beside the input that a window may stand on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding {
-    /// None: windows stay on the input.
-    Valid,
     /// As many as give `ceil(input / stride)` windows; see [`Window::same`].
     Same,
     /// `[before, after]` of planes, rows and columns.
@@ -37,7 +36,18 @@ pub enum Padding {
 }
 
 /// How a window moves. Axes are planes, rows and columns; a signal has columns alone, an image rows
-/// and columns.
+/// and columns. [`Step`] does for most; padding of another number on each side is a type of its own:
+/// ```
+/// use selvedge_core::net::{Geometry, Padding};
+///
+/// /// Looks back: three columns before the first.
+/// struct Causal;
+///
+/// impl Geometry for Causal {
+///     const STRIDE: [usize; 3] = [1; 3];
+///     const PADDING: Padding = Padding::Explicit([[0, 0], [0, 0], [3, 0]]);
+/// }
+/// ```
 pub trait Geometry: 'static {
     /// Step between windows.
     const STRIDE: [usize; 3];
@@ -47,51 +57,49 @@ pub trait Geometry: 'static {
     const DILATION: [usize; 3] = [1; 3];
 }
 
-/// The same stride, dilation and number of padded cells along all axes and on both sides.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Slide<const STRIDE: usize = 1, const PADDING: usize = 0, const DILATION: usize = 1>;
+/// Cells beside the input, as a type.
+pub trait Pads: 'static {
+    /// The same as a value.
+    const PADDING: Padding;
+}
 
-impl<const STRIDE: usize, const PADDING: usize, const DILATION: usize> Geometry
-    for Slide<STRIDE, PADDING, DILATION>
+/// `CELLS` before and after, along all axes; 0 is the padding "valid".
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pad<const CELLS: usize = 0>;
+
+impl<const CELLS: usize> Pads for Pad<CELLS> {
+    const PADDING: Padding = Padding::Explicit([[CELLS; 2]; 3]);
+}
+
+/// As many as give `ceil(input / stride)` windows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PadSame;
+
+impl Pads for PadSame {
+    const PADDING: Padding = Padding::Same;
+}
+
+/// A step of `DOWN` rows (and planes) and `ACROSS` columns.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Step<const DOWN: usize, const ACROSS: usize, P = Pad, const DILATION: usize = 1>(
+    PhantomData<P>,
+);
+
+impl<const DOWN: usize, const ACROSS: usize, P: Pads, const DILATION: usize> Geometry
+    for Step<DOWN, ACROSS, P, DILATION>
 {
-    const STRIDE: [usize; 3] = [STRIDE; 3];
-    const PADDING: Padding = Padding::Explicit([[PADDING; 2]; 3]);
+    const STRIDE: [usize; 3] = [DOWN, DOWN, ACROSS];
+    const PADDING: Padding = P::PADDING;
     const DILATION: [usize; 3] = [DILATION; 3];
 }
+
+/// The same stride, dilation and number of padded cells along all axes and on both sides.
+pub type Slide<const STRIDE: usize = 1, const PADDING: usize = 0, const DILATION: usize = 1> =
+    Step<STRIDE, STRIDE, Pad<PADDING>, DILATION>;
 
 /// The same stride and dilation along all axes, padded to `ceil(input / stride)` windows.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Same<const STRIDE: usize = 1, const DILATION: usize = 1>;
-
-impl<const STRIDE: usize, const DILATION: usize> Geometry for Same<STRIDE, DILATION> {
-    const STRIDE: [usize; 3] = [STRIDE; 3];
-    const PADDING: Padding = Padding::Same;
-    const DILATION: [usize; 3] = [DILATION; 3];
-}
-
-/// A stride and padded cells of their own for rows and columns: `TOP` and `BOTTOM`, `LEFT` and `RIGHT`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sides<
-    const DOWN: usize,
-    const ACROSS: usize,
-    const TOP: usize,
-    const BOTTOM: usize,
-    const LEFT: usize,
-    const RIGHT: usize,
->;
-
-impl<
-    const DOWN: usize,
-    const ACROSS: usize,
-    const TOP: usize,
-    const BOTTOM: usize,
-    const LEFT: usize,
-    const RIGHT: usize,
-> Geometry for Sides<DOWN, ACROSS, TOP, BOTTOM, LEFT, RIGHT>
-{
-    const STRIDE: [usize; 3] = [1, DOWN, ACROSS];
-    const PADDING: Padding = Padding::Explicit([[0; 2], [TOP, BOTTOM], [LEFT, RIGHT]]);
-}
+pub type Same<const STRIDE: usize = 1, const DILATION: usize = 1> =
+    Step<STRIDE, STRIDE, PadSame, DILATION>;
 
 /// The first `N` extents of `S` from axis `from` on.
 pub(super) const fn extents<S: Shape, const N: usize>(from: usize) -> [usize; N] {
@@ -154,4 +162,54 @@ pub(super) const fn gives<In: Shape, Out: Shape, const N: usize>(window: &Window
 /// The name of a layer over one, two or three axes.
 pub(super) const fn named<In: Shape>(names: [&'static str; 3]) -> &'static str {
     by_axes!(In, N => names[N - 1])
+}
+
+/// How many windows of `kernel` cells stand on an axis of `extent` cells, `stride` apart; `padding` is that of
+/// the last axis. Source: [`selvedge_kernels::window`].
+///
+/// # Panics
+/// If none does; in a constant, that fails the build.
+#[must_use]
+pub const fn windows(
+    extent: usize,
+    kernel: usize,
+    stride: usize,
+    padding: Padding,
+    dilation: usize,
+) -> usize {
+    assert!(stride > 0, "net!: a stride is zero");
+    let [before, after] = match padding {
+        Padding::Same => return extent.div_ceil(stride),
+        Padding::Explicit([.., last]) => last,
+    };
+    let extent = extent + before + after;
+    assert!(
+        kernel > 0 && (kernel - 1) * dilation < extent,
+        "net!: a window does not fit into its padded input"
+    );
+    (extent - (kernel - 1) * dilation - 1) / stride + 1
+}
+
+/// How many cells the transpose of such a convolution gives for `extent` cells.
+///
+/// # Panics
+/// If there are none; in a constant, that fails the build.
+#[must_use]
+pub const fn spread(
+    extent: usize,
+    kernel: usize,
+    stride: usize,
+    padding: Padding,
+    dilation: usize,
+) -> usize {
+    let [before, after] = match padding {
+        Padding::Same => return extent * stride,
+        Padding::Explicit([.., last]) => last,
+    };
+    let reach = (extent - 1) * stride + (kernel - 1) * dilation + 1;
+    assert!(
+        reach > before + after,
+        "net!: the padding leaves nothing of a transposed convolution"
+    );
+    reach - before - after
 }

@@ -8,7 +8,7 @@
 /// net! {
 ///     /// 8×8 images of one channel, ten classes.
 ///     pub struct Digits: [8, 8, 1] {
-///         edges: conv2d(8, kernel = 3, padding = 1, activation = relu),
+///         edges: conv2d(8, kernel = 3, padding = same, activation = relu),
 ///         halve: max_pool(2),
 ///         flat: flatten,
 ///         head: dense(10),
@@ -21,100 +21,283 @@
 /// [`Network`](crate::net::Network), has a method of each layer's name that returns the layer, and
 /// `costs::<BATCH>()`, what each layer costs.
 ///
-/// The input is an image `[rows, columns, channels]` or a row of `[features]`. Extents are constant
+/// The input is a row of `[features]`, a signal `[columns, channels]`, an image
+/// `[rows, columns, channels]` or a volume `[planes, rows, columns, channels]`. Extents are constant
 /// expressions. Options stand in this order, and may be left out where they have a default:
 ///
-/// | layer | options | from | to |
-/// |---|---|---|---|
-/// | `conv2d(filters` | `, kernel = k, stride = 1, padding = 0, groups = 1, activation = …)` | image | image |
-/// | `max_pool(k` | `, stride = k, padding = 0)` | image | image |
-/// | `flatten` | | image | features |
-/// | `dense(features` | `, activation = …)` | features | features |
-/// | `relu` | | any | the same |
+/// | layer | from | to |
+/// |---|---|---|
+/// | `conv2d(filters, kernel = k, stride = 1, padding = 0, dilation = 1, groups = 1, activation = …)` | image | image |
+/// | `depthwise(kernel = k, stride = 1, padding = 0, dilation = 1, activation = …)` | image | image |
+/// | `conv_transpose2d(filters, kernel = k, stride = 1, padding = 0, dilation = 1, activation = …)` | image | image |
+/// | `conv1d(filters, kernel = k, stride = 1, padding = 0, dilation = 1, groups = 1, activation = …)` | signal | signal |
+/// | `max_pool(k, stride = k, padding = 0)`, `average_pool(k, …)` | image | image |
+/// | `global_max_pool`, `global_average_pool` | signal, image, volume | features |
+/// | `flatten` | any | features |
+/// | `dense(features, activation = …)` | features | features |
+/// | `batch_norm`, `layer_norm`, `rms_norm` | any | the same |
+/// | `activation(…)`, `relu` | any | the same |
+/// | `residual { layers }`, `residual { layers } shortcut { layers }` | any | that of its layers |
+/// | `sum { layers } { layers }`, `product { … } { … }`, `concat { … } { … }` | any | |
+/// | `layer(Type => [extents])` | any | as given |
 ///
-/// `activation = relu` reads the accumulator of its layer, the layer `relu` reads stored values. A
-/// `dense` or `conv2d` in the last line without an activation is the head: its output has at least
-/// 16 bits. Layers are numbered in the order of the lines.
+/// A kernel or stride is one token (a number, a constant, an expression in parentheses), or
+/// `[rows, columns]`; a padding is a number of cells, `valid` or `same`. Activations are `relu`,
+/// `masked_relu`, `lifted_relu`, `relu6`, `scaled_relu`, `leaky_relu`, `leaky_relu(thousandths)`,
+/// `sigmoid`, `tanh`, `softplus`, `gelu`, `silu`, `hard_swish`. As an option they read the accumulator of
+/// their layer, as a layer stored values. Braces hold layers as the whole network does; empty ones pass
+/// their input on. `layer` takes any [`Layer`](crate::net::Layer); of `T` and `R` its type may speak.
+///
+/// A `dense` or `conv2d` in the last line without an activation is the head: its output has at least
+/// 16 bits. Layers are numbered in the order of the lines. A line takes up to three steps of the compiler's
+/// recursion: a network of more than about 40 needs `#![recursion_limit = "512"]`.
 #[macro_export]
 macro_rules! net {
     ($(#[$attribute:meta])* $vis:vis struct $name:ident: [$($extent:expr),+ $(,)?] { $($layers:tt)+ }) => {
         $crate::net!(@layer [$(#[$attribute])* $vis $name] [$($extent),+] [] $($layers)+);
     };
 
-    // The head.
-    (@layer $net:tt $shape:tt $done:tt $layer:ident: dense($features:expr) $(,)?) => {
-        $crate::net!(@layer $net $shape $done $layer: dense($features, activation = logits));
+    // The head: the last line of the network itself, whose state stands in brackets.
+    (@layer [$($net:tt)*] $shape:tt $done:tt $layer:ident: dense($features:expr) $(,)?) => {
+        $crate::net!(@layer [$($net)*] $shape $done $layer: dense($features, activation = logits));
     };
-    (@layer $net:tt $shape:tt $done:tt $layer:ident: conv2d($filters:expr, kernel = $kernel:expr
-        $(, stride = $stride:expr)? $(, padding = $padding:expr)? $(, groups = $groups:expr)?) $(,)?) => {
-        $crate::net!(@layer $net $shape $done $layer: conv2d($filters, kernel = $kernel
-            $(, stride = $stride)? $(, padding = $padding)? $(, groups = $groups)?, activation = logits));
+    (@layer [$($net:tt)*] $shape:tt $done:tt $layer:ident: conv2d($filters:expr, kernel = $kernel:tt
+        $(, stride = $stride:tt)? $(, padding = $padding:tt)? $(, dilation = $dilation:expr)?
+        $(, groups = $groups:expr)?) $(,)?) => {
+        $crate::net!(@layer [$($net)*] $shape $done $layer: conv2d($filters, kernel = $kernel
+            $(, stride = $stride)? $(, padding = $padding)? $(, dilation = $dilation)?
+            $(, groups = $groups)?, activation = logits));
     };
 
-    (@layer $net:tt [$inputs:expr] [$($done:tt)*]
-        $layer:ident: dense($features:expr $(, activation = $activation:ident)?) $(, $($rest:tt)*)?) => {
-        $crate::net!(@layer $net [$features] [$($done)* { $layer: $crate::net::Dense<
-            T, { $inputs }, { $features }, $crate::net!(@activation $($activation)?), R,
-        > }] $($($rest)*)?);
+    // A layer of type `$kind`, with an output of these extents.
+    (@then $net:tt [$($done:tt)*] $layer:ident [$($extent:expr),+] { $kind:ty } $($rest:tt)*) => {
+        $crate::net!(@layer $net [$($extent),+] [$($done)* { $layer: $kind }] $($rest)*);
     };
-    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] [$($done:tt)*]
-        $layer:ident: conv2d($filters:expr, kernel = $kernel:expr $(, stride = $stride:expr)?
-            $(, padding = $padding:expr)? $(, groups = $groups:expr)? $(, activation = $activation:ident)?)
+
+    (@layer $net:tt [$inputs:expr] $done:tt
+        $layer:ident: dense($features:expr $(, activation = $($activation:tt)+)?) $(, $($rest:tt)*)?) => {
+        $crate::net!(@then $net $done $layer [$features] { $crate::net::Dense<
+            T, { $inputs }, { $features }, $crate::__net_option!(activation [$($($activation)+)?]), R,
+        > } $($($rest)*)?);
+    };
+
+    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt
+        $layer:ident: conv2d($filters:expr, kernel = $kernel:tt $(, stride = $stride:tt)?
+            $(, padding = $padding:tt)? $(, dilation = $dilation:expr)? $(, groups = $groups:expr)?
+            $(, activation = $($activation:tt)+)?)
         $(, $($rest:tt)*)?) => {
-        $crate::net!(@layer $net
+        $crate::net!(@conv2d windows Conv $net [$rows, $columns, $channels] $done $layer
+            [$filters] [{ $filters }, { $channels / $crate::__net_option!(or [$($groups)?] 1) }]
+            [$kernel] [$($stride)?] [$($padding)?] [$crate::__net_option!(or [$($dilation)?] 1)]
+            [$($($activation)+)?] $($($rest)*)?);
+    };
+    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt
+        $layer:ident: depthwise(kernel = $kernel:tt $(, stride = $stride:tt)?
+            $(, padding = $padding:tt)? $(, dilation = $dilation:expr)? $(, activation = $($activation:tt)+)?)
+        $(, $($rest:tt)*)?) => {
+        $crate::net!(@conv2d windows Conv $net [$rows, $columns, $channels] $done $layer
+            [$channels] [{ $channels }, 1]
+            [$kernel] [$($stride)?] [$($padding)?] [$crate::__net_option!(or [$($dilation)?] 1)]
+            [$($($activation)+)?] $($($rest)*)?);
+    };
+    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt
+        $layer:ident: conv_transpose2d($filters:expr, kernel = $kernel:tt $(, stride = $stride:tt)?
+            $(, padding = $padding:tt)? $(, dilation = $dilation:expr)? $(, activation = $($activation:tt)+)?)
+        $(, $($rest:tt)*)?) => {
+        $crate::net!(@conv2d spread ConvTranspose $net [$rows, $columns, $channels] $done $layer
+            [$filters] [{ $channels }, { $filters }]
+            [$kernel] [$($stride)?] [$($padding)?] [$crate::__net_option!(or [$($dilation)?] 1)]
+            [$($($activation)+)?] $($($rest)*)?);
+    };
+    (@conv2d $extents:ident $kind:ident $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt $layer:ident
+        [$filters:expr] [$first:tt, $last:tt] [$kernel:tt] $stride:tt $padding:tt [$dilation:expr]
+        $activation:tt $($rest:tt)*) => {
+        $crate::net!(@then $net $done $layer
             [
-                $crate::net::windows($rows, $kernel, $crate::net!(@or $($stride)?; 1), $crate::net!(@or $($padding)?; 0)),
-                $crate::net::windows($columns, $kernel, $crate::net!(@or $($stride)?; 1), $crate::net!(@or $($padding)?; 0)),
+                $crate::net::$extents($rows, $crate::__net_option!(down [$kernel] 1),
+                    $crate::__net_option!(down $stride 1), $crate::__net_option!(padding $padding), $dilation),
+                $crate::net::$extents($columns, $crate::__net_option!(across [$kernel] 1),
+                    $crate::__net_option!(across $stride 1), $crate::__net_option!(padding $padding), $dilation),
                 $filters
             ]
-            [$($done)* { $layer: $crate::net::Conv<
+            { $crate::net::$kind<
                 T,
                 $crate::tensor::D3<{ $rows }, { $columns }, { $channels }>,
-                $crate::tensor::D4<{ $filters }, { $kernel }, { $kernel }, { $channels / $crate::net!(@or $($groups)?; 1) }>,
+                $crate::tensor::D4<$first, { $crate::__net_option!(down [$kernel] 1) },
+                    { $crate::__net_option!(across [$kernel] 1) }, $last>,
                 $crate::tensor::D3<
-                    { $crate::net::windows($rows, $kernel, $crate::net!(@or $($stride)?; 1), $crate::net!(@or $($padding)?; 0)) },
-                    { $crate::net::windows($columns, $kernel, $crate::net!(@or $($stride)?; 1), $crate::net!(@or $($padding)?; 0)) },
+                    { $crate::net::$extents($rows, $crate::__net_option!(down [$kernel] 1),
+                        $crate::__net_option!(down $stride 1), $crate::__net_option!(padding $padding), $dilation) },
+                    { $crate::net::$extents($columns, $crate::__net_option!(across [$kernel] 1),
+                        $crate::__net_option!(across $stride 1), $crate::__net_option!(padding $padding), $dilation) },
                     { $filters },
                 >,
-                $crate::net::Slide<{ $crate::net!(@or $($stride)?; 1) }, { $crate::net!(@or $($padding)?; 0) }>,
-                $crate::net!(@activation $($activation)?),
+                $crate::net::Step<
+                    { $crate::__net_option!(down $stride 1) },
+                    { $crate::__net_option!(across $stride 1) },
+                    $crate::__net_option!(pads $padding),
+                    { $dilation },
+                >,
+                $crate::__net_option!(activation $activation),
                 R,
-            > }]
+            > }
+            $($rest)*);
+    };
+    (@layer $net:tt [$columns:expr, $channels:expr] $done:tt
+        $layer:ident: conv1d($filters:expr, kernel = $kernel:expr $(, stride = $stride:expr)?
+            $(, padding = $padding:tt)? $(, dilation = $dilation:expr)? $(, groups = $groups:expr)?
+            $(, activation = $($activation:tt)+)?)
+        $(, $($rest:tt)*)?) => {
+        $crate::net!(@then $net $done $layer
+            [
+                $crate::net::windows($columns, $kernel, $crate::__net_option!(or [$($stride)?] 1),
+                    $crate::__net_option!(padding [$($padding)?]), $crate::__net_option!(or [$($dilation)?] 1)),
+                $filters
+            ]
+            { $crate::net::Conv<
+                T,
+                $crate::tensor::D2<{ $columns }, { $channels }>,
+                $crate::tensor::D3<{ $filters }, { $kernel }, { $channels / $crate::__net_option!(or [$($groups)?] 1) }>,
+                $crate::tensor::D2<
+                    { $crate::net::windows($columns, $kernel, $crate::__net_option!(or [$($stride)?] 1),
+                        $crate::__net_option!(padding [$($padding)?]), $crate::__net_option!(or [$($dilation)?] 1)) },
+                    { $filters },
+                >,
+                $crate::net::Step<
+                    1,
+                    { $crate::__net_option!(or [$($stride)?] 1) },
+                    $crate::__net_option!(pads [$($padding)?]),
+                    { $crate::__net_option!(or [$($dilation)?] 1) },
+                >,
+                $crate::__net_option!(activation [$($($activation)+)?]),
+                R,
+            > }
             $($($rest)*)?);
     };
-    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] [$($done:tt)*]
-        $layer:ident: max_pool($kernel:expr $(, stride = $stride:expr)? $(, padding = $padding:expr)?)
+
+    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt
+        $layer:ident: max_pool($kernel:tt $(, stride = $stride:tt)? $(, padding = $padding:tt)?)
         $(, $($rest:tt)*)?) => {
-        $crate::net!(@layer $net
+        $crate::net!(@pool2d MaxPool $net [$rows, $columns, $channels] $done $layer
+            $kernel [$($stride)?] [$($padding)?] $($($rest)*)?);
+    };
+    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt
+        $layer:ident: average_pool($kernel:tt $(, stride = $stride:tt)? $(, padding = $padding:tt)?)
+        $(, $($rest:tt)*)?) => {
+        $crate::net!(@pool2d AveragePool $net [$rows, $columns, $channels] $done $layer
+            $kernel [$($stride)?] [$($padding)?] $($($rest)*)?);
+    };
+    (@pool2d $kind:ident $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt $layer:ident
+        $kernel:tt $stride:tt $padding:tt $($rest:tt)*) => {
+        $crate::net!(@then $net $done $layer
             [
-                $crate::net::windows($rows, $kernel, $crate::net!(@or $($stride)?; $kernel), $crate::net!(@or $($padding)?; 0)),
-                $crate::net::windows($columns, $kernel, $crate::net!(@or $($stride)?; $kernel), $crate::net!(@or $($padding)?; 0)),
+                $crate::net::windows($rows, $crate::__net_option!(down [$kernel] 1),
+                    $crate::__net_option!(down $stride $kernel), $crate::__net_option!(padding $padding), 1),
+                $crate::net::windows($columns, $crate::__net_option!(across [$kernel] 1),
+                    $crate::__net_option!(across $stride $kernel), $crate::__net_option!(padding $padding), 1),
                 $channels
             ]
-            [$($done)* { $layer: $crate::net::MaxPool<
+            { $crate::net::$kind<
                 T,
                 $crate::tensor::D3<{ $rows }, { $columns }, { $channels }>,
                 $crate::tensor::D3<
-                    { $crate::net::windows($rows, $kernel, $crate::net!(@or $($stride)?; $kernel), $crate::net!(@or $($padding)?; 0)) },
-                    { $crate::net::windows($columns, $kernel, $crate::net!(@or $($stride)?; $kernel), $crate::net!(@or $($padding)?; 0)) },
+                    { $crate::net::windows($rows, $crate::__net_option!(down [$kernel] 1),
+                        $crate::__net_option!(down $stride $kernel), $crate::__net_option!(padding $padding), 1) },
+                    { $crate::net::windows($columns, $crate::__net_option!(across [$kernel] 1),
+                        $crate::__net_option!(across $stride $kernel), $crate::__net_option!(padding $padding), 1) },
                     { $channels },
                 >,
-                $crate::tensor::D2<{ $kernel }, { $kernel }>,
-                $crate::net::Slide<{ $crate::net!(@or $($stride)?; $kernel) }, { $crate::net!(@or $($padding)?; 0) }>,
-            > }]
-            $($($rest)*)?);
+                $crate::tensor::D2<{ $crate::__net_option!(down [$kernel] 1) }, { $crate::__net_option!(across [$kernel] 1) }>,
+                $crate::net::Step<
+                    { $crate::__net_option!(down $stride $kernel) },
+                    { $crate::__net_option!(across $stride $kernel) },
+                    $crate::__net_option!(pads $padding),
+                >,
+            > }
+            $($rest)*);
     };
-    (@layer $net:tt [$($extent:expr),+] [$($done:tt)*] $layer:ident: flatten $(, $($rest:tt)*)?) => {
-        $crate::net!(@layer $net [1 $(* $extent)+] [$($done)* { $layer: $crate::net::Flatten<
-            T, $crate::net!(@shape $($extent),+), $crate::tensor::D1<{ 1 $(* $extent)+ }>,
-        > }] $($($rest)*)?);
+    (@layer $net:tt [$first:expr, $($others:expr),+] $done:tt $layer:ident: global_max_pool $(, $($rest:tt)*)?) => {
+        $crate::net!(@global GlobalMaxPool $net [$first, $($others),+] [$first, $($others),+] $done $layer $($($rest)*)?);
     };
-    (@layer $net:tt [$($extent:expr),+] [$($done:tt)*] $layer:ident: relu $(, $($rest:tt)*)?) => {
-        $crate::net!(@layer $net [$($extent),+] [$($done)* {
-            $layer: $crate::net::Activate<T, $crate::net!(@shape $($extent),+), $crate::net::Relu>
-        }] $($($rest)*)?);
+    (@layer $net:tt [$first:expr, $($others:expr),+] $done:tt $layer:ident: global_average_pool $(, $($rest:tt)*)?) => {
+        $crate::net!(@global GlobalAveragePool $net [$first, $($others),+] [$first, $($others),+] $done $layer $($($rest)*)?);
     };
-    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt $layer:ident: dense $($rest:tt)*) => {
+    (@global $kind:ident $net:tt $input:tt [$channels:expr] $done:tt $layer:ident $($rest:tt)*) => {
+        $crate::net!(@then $net $done $layer [$channels] { $crate::net::$kind<T, $crate::net!(@shape $input)> } $($rest)*);
+    };
+    (@global $kind:ident $net:tt $input:tt [$axis:expr, $($others:expr),+] $done:tt $layer:ident $($rest:tt)*) => {
+        $crate::net!(@global $kind $net $input [$($others),+] $done $layer $($rest)*);
+    };
+    (@shape [$($extent:expr),+]) => { $crate::__net_option!(shape $($extent),+) };
+
+    (@layer $net:tt [$($extent:expr),+] $done:tt $layer:ident: flatten $(, $($rest:tt)*)?) => {
+        $crate::net!(@then $net $done $layer [1 $(* $extent)+] { $crate::net::Flatten<
+            T, $crate::__net_option!(shape $($extent),+), $crate::tensor::D1<{ 1 $(* $extent)+ }>,
+        > } $($($rest)*)?);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: batch_norm $(, $($rest:tt)*)?) => {
+        $crate::net!(@then $net $done $layer $shape { $crate::net::BatchNorm<T, $crate::net!(@shape $shape), R> } $($($rest)*)?);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: layer_norm $(, $($rest:tt)*)?) => {
+        $crate::net!(@then $net $done $layer $shape { $crate::net::LayerNorm<T, $crate::net!(@shape $shape), R> } $($($rest)*)?);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: rms_norm $(, $($rest:tt)*)?) => {
+        $crate::net!(@then $net $done $layer $shape { $crate::net::RmsNorm<T, $crate::net!(@shape $shape), R> } $($($rest)*)?);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: relu $(, $($rest:tt)*)?) => {
+        $crate::net!(@layer $net $shape $done $layer: activation(relu) $(, $($rest)*)?);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: activation($($activation:tt)+) $(, $($rest:tt)*)?) => {
+        $crate::net!(@then $net $done $layer $shape { $crate::net::Activate<
+            T, $crate::net!(@shape $shape), $crate::__net_option!(activation [$($activation)+]),
+        > } $($($rest)*)?);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: layer($kind:ty => $out:tt) $(, $($rest:tt)*)?) => {
+        $crate::net!(@then $net $done $layer $out { $kind } $($($rest)*)?);
+    };
+
+    // Branches: the first one's layers, then the second's, then what joins them.
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: residual { $($first:tt)* } shortcut { $($second:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::net!(@layer { first sum $net $shape $done $layer { $($second)* } { $($($rest)*)? } } $shape [] $($first)*);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: residual { $($first:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::net!(@layer { first sum $net $shape $done $layer {} { $($($rest)*)? } } $shape [] $($first)*);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: $join:ident { $($first:tt)* } { $($second:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::net!(@layer { first $join $net $shape $done $layer { $($second)* } { $($($rest)*)? } } $shape [] $($first)*);
+    };
+    (@layer { first $join:ident $net:tt $input:tt $done:tt $layer:ident { $($second:tt)* } $rest:tt } $out:tt $first:tt) => {
+        $crate::net!(@layer { second $join $net $input $done $layer $first $out $rest } $input [] $($second)*);
+    };
+    (@layer { second sum $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] $out:tt { $($rest:tt)* } } $other:tt [$($second:tt)*]) => {
+        $crate::net!(@then $net $done $layer $out { $crate::net::Fork<
+            $crate::__net_option!(chain $input $($first)*), $crate::__net_option!(chain $input $($second)*), $crate::net::Sum,
+        > } $($rest)*);
+    };
+    (@layer { second product $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] $out:tt { $($rest:tt)* } } $other:tt [$($second:tt)*]) => {
+        $crate::net!(@then $net $done $layer $out { $crate::net::Fork<
+            $crate::__net_option!(chain $input $($first)*), $crate::__net_option!(chain $input $($second)*), $crate::net::Product,
+        > } $($rest)*);
+    };
+    (@layer { second concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$a:expr] { $($rest:tt)* } } [$b:expr] [$($second:tt)*]) => {
+        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$a + $b] $($rest)*);
+    };
+    (@layer { second concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$x:expr, $a:expr] { $($rest:tt)* } }
+        [$x2:expr, $b:expr] [$($second:tt)*]) => {
+        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$x, $a + $b] $($rest)*);
+    };
+    (@layer { second concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$y:expr, $x:expr, $a:expr] { $($rest:tt)* } }
+        [$y2:expr, $x2:expr, $b:expr] [$($second:tt)*]) => {
+        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$y, $x, $a + $b] $($rest)*);
+    };
+    (@concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$($second:tt)*] $out:tt $($rest:tt)*) => {
+        $crate::net!(@then $net $done $layer $out { $crate::net::Fork<
+            $crate::__net_option!(chain $input $($first)*), $crate::__net_option!(chain $input $($second)*),
+            $crate::net::Concat<$crate::net!(@shape $out)>,
+        > } $($rest)*);
+    };
+
+    (@layer $net:tt [$first:expr, $($others:expr),+] $done:tt $layer:ident: dense $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
             "net!: `", ::core::stringify!($layer), ": dense` takes features, not an image: put `flat: flatten` before it"
         ));
@@ -125,8 +308,8 @@ macro_rules! net {
             "` takes an image `[rows, columns, channels]`, not features, or is no layer of `net!`"
         ));
     };
-    (@layer $net:tt $shape:tt [$($done:tt)*]) => {
-        $crate::net!(@network $net $($done)*);
+    (@layer [$($net:tt)*] $shape:tt [$($done:tt)+]) => {
+        $crate::net!(@network [$($net)*] $($done)+);
     };
     (@layer $net:tt $shape:tt $done:tt $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
@@ -138,7 +321,7 @@ macro_rules! net {
     (@network [$(#[$attribute:meta])* $vis:vis $name:ident] $({ $layer:ident: $kind:ty })+) => {
         $(#[$attribute])*
         $vis struct $name<T: $crate::Element, R: $crate::net::Optimizer = $crate::net::Plain> {
-            layers: $crate::net!(@pairs $({ $kind })+),
+            layers: $crate::__net_option!(chain [0] $({ $layer: $kind })+),
         }
 
         #[allow(dead_code)] // a program need not look at each layer
@@ -154,7 +337,7 @@ macro_rules! net {
 
         impl<T: $crate::Element, R: $crate::net::Optimizer> $crate::net::Network for $name<T, R> {
             type Elem = T;
-            type Layers = $crate::net!(@pairs $({ $kind })+);
+            type Layers = $crate::__net_option!(chain [0] $({ $layer: $kind })+);
             // The lengths are the same for all element types.
             type Errors<const BATCH: usize> = $crate::net::ErrorBuffers<
                 T,
@@ -179,9 +362,6 @@ macro_rules! net {
         }
     };
 
-    (@pairs { $last:ty }) => { $last };
-    (@pairs { $first:ty } $($rest:tt)+) => { ($first, $crate::net!(@pairs $($rest)+)) };
-
     (@accessors [$($path:tt)+] { $layer:ident: $kind:ty }) => {
         /// The last layer.
         pub const fn $layer(&self) -> &$kind {
@@ -195,30 +375,4 @@ macro_rules! net {
         }
         $crate::net!(@accessors [$($path)+.1] $($rest)+);
     };
-
-    (@activation) => { $crate::net::Identity };
-    (@activation relu) => { $crate::net::Relu };
-    (@activation logits) => { $crate::net::Logits };
-    (@activation $other:ident) => {
-        ::core::compile_error!(::core::concat!("net!: no activation `", ::core::stringify!($other), "`; there is `relu`"))
-    };
-    (@or $given:expr; $default:expr) => { $given };
-    (@or; $default:expr) => { $default };
-    (@shape $a:expr) => { $crate::tensor::D1<{ $a }> };
-    (@shape $a:expr, $b:expr, $c:expr) => { $crate::tensor::D3<{ $a }, { $b }, { $c }> };
-}
-
-/// How many windows of `kernel` cells stand on an axis of `extent` cells with `padding` on both
-/// sides, `stride` apart. Source: [`selvedge_kernels::window`].
-///
-/// # Panics
-/// If none does; in a constant, that fails the build.
-#[must_use]
-pub const fn windows(extent: usize, kernel: usize, stride: usize, padding: usize) -> usize {
-    assert!(stride > 0, "net!: a stride is zero");
-    assert!(
-        kernel > 0 && kernel <= extent + 2 * padding,
-        "net!: a window does not fit into its padded input"
-    );
-    (extent + 2 * padding - kernel) / stride + 1
 }

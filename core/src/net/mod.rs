@@ -20,6 +20,7 @@ mod function;
 mod geometry;
 mod macros;
 mod norm;
+mod options;
 mod param;
 pub mod pool;
 mod weighted;
@@ -38,8 +39,7 @@ pub use fits::{Message, over_budget};
 pub use flatten::Flatten;
 pub use fork::{Concat, Fork, Join, Product, Residual, Skip, Sum};
 pub use function::{Apply, Context, Function};
-pub use geometry::{Geometry, Padding, Same, Sides, Slide};
-pub use macros::windows;
+pub use geometry::{Geometry, Pad, PadSame, Padding, Pads, Same, Slide, Step, spread, windows};
 pub use norm::{Deviation, LayerNorm, MeanSquare, Norm, NormTape, Normal, RmsNorm};
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
 pub use pool::{

@@ -1,0 +1,60 @@
+//! What stands in the lines of `net!`: options with their defaults, names of activations, shapes.
+
+/// A part of [`net!`](crate::net!).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __net_option {
+    // A number for both axes, or one for each.
+    (down [[$down:expr, $across:expr]] $default:tt) => { $down };
+    (down [$both:tt] $default:tt) => { $both };
+    (down [] [$down:expr, $across:expr]) => { $down };
+    (down [] $default:tt) => { $default };
+    (across [[$down:expr, $across:expr]] $default:tt) => { $across };
+    (across [$both:tt] $default:tt) => { $both };
+    (across [] [$down:expr, $across:expr]) => { $across };
+    (across [] $default:tt) => { $default };
+
+    (or [] $default:expr) => { $default };
+    (or [$given:expr] $default:expr) => { $given };
+
+    (pads []) => { $crate::net::Pad<0> };
+    (pads [valid]) => { $crate::net::Pad<0> };
+    (pads [same]) => { $crate::net::PadSame };
+    (pads [$cells:tt]) => { $crate::net::Pad<{ $cells }> };
+
+    (padding $padding:tt) => { <$crate::__net_option!(pads $padding) as $crate::net::Pads>::PADDING };
+
+    (shape $a:expr) => { $crate::tensor::D1<{ $a }> };
+    (shape $a:expr, $b:expr) => { $crate::tensor::D2<{ $a }, { $b }> };
+    (shape $a:expr, $b:expr, $c:expr) => { $crate::tensor::D3<{ $a }, { $b }, { $c }> };
+    (shape $a:expr, $b:expr, $c:expr, $d:expr) => { $crate::tensor::D4<{ $a }, { $b }, { $c }, { $d }> };
+
+    (activation []) => { $crate::net::Identity };
+    (activation [identity]) => { $crate::net::Identity };
+    (activation [relu]) => { $crate::net::Relu };
+    (activation [relu6]) => { $crate::net::Relu6 };
+    (activation [scaled_relu]) => { $crate::net::ScaledRelu };
+    (activation [leaky_relu]) => { $crate::net::LeakyRelu };
+    (activation [leaky_relu($thousandths:expr)]) => { $crate::net::LeakyRelu<{ $thousandths }> };
+    (activation [sigmoid]) => { $crate::net::Sigmoid };
+    (activation [tanh]) => { $crate::net::Tanh };
+    (activation [softplus]) => { $crate::net::Softplus };
+    (activation [gelu]) => { $crate::net::Gelu };
+    (activation [silu]) => { $crate::net::Silu };
+    (activation [hard_swish]) => { $crate::net::HardSwish };
+    (activation [logits]) => { $crate::net::Logits };
+    (activation [$($other:tt)+]) => {
+        ::core::compile_error!(::core::concat!(
+            "net!: no activation `", ::core::stringify!($($other)+),
+            "`; there are identity, relu, masked_relu, lifted_relu, relu6, scaled_relu, leaky_relu, ",
+            "leaky_relu(thousandths), sigmoid, tanh, softplus, gelu, silu, hard_swish"
+        ))
+    };
+
+    // Layers one after the other: none passes its input on.
+    (chain [$($extent:expr),+]) => { $crate::net::Skip<T, $crate::__net_option!(shape $($extent),+)> };
+    (chain [$($extent:expr),+] { $layer:ident: $kind:ty }) => { $kind };
+    (chain $input:tt { $layer:ident: $kind:ty } $($rest:tt)+) => {
+        ($kind, $crate::__net_option!(chain $input $($rest)+))
+    };
+}
