@@ -19,8 +19,8 @@ mod relu;
 mod weighted;
 
 pub use activation::{
-    Activation, Gelu, HardSwish, Identity, LeakyRelu, Logits, Relu, Relu6, ScaledRelu, Sigmoid,
-    Silu, Softplus, Tanh,
+    Activation, Gelu, HardSwish, Identity, LeakyRelu, LiftedRelu, Logits, MaskedRelu, Relu, Relu6,
+    ScaledRelu, Sigmoid, Silu, Softplus, Tanh,
 };
 pub use conv::{Conv2d, Geometry, Slide};
 pub use cost::{Errors, Info, LayerCost};
