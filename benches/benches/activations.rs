@@ -22,6 +22,7 @@ fn activations<T: Element>(c: &mut Criterion) {
         ("identity", Activation::Identity),
         ("relu", Activation::Relu),
         ("masked relu", Activation::MASKED_RELU),
+        ("lifted relu", Activation::LIFTED_RELU),
         ("scaled relu", Activation::SCALED_RELU),
         ("leaky relu", Activation::leaky_relu(100)),
         ("relu6", Activation::RELU6),

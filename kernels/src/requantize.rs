@@ -102,11 +102,19 @@ impl<T: Element> Epilogue<T> {
         out: &mut [O],
         slope: &mut [T],
     ) {
+        let mut store = self.store;
         match self.activation {
             Activation::Identity => {}
             Activation::Relu => acc.iter_mut().for_each(|acc| *acc = acc.relu()),
-            Activation::Function(function) => function.forward(self.exponent, acc, slope),
+            Activation::Function(function) => {
+                function.forward(self.exponent, acc, slope);
+                if let Some(round) = function.round {
+                    let (rest, largest) = round(store, acc, element);
+                    store = rest;
+                    *range = range.or(largest.magnitude());
+                }
+            }
         }
-        self.store.block::<T, O>(acc, element, range, out);
+        store.block::<T, O>(acc, element, range, out);
     }
 }

@@ -10,6 +10,7 @@ pub enum Curve {
     Identity,
     Relu,
     MaskedRelu,
+    LiftedRelu,
     ScaledRelu,
     LeakyRelu,
     Relu6,
@@ -23,10 +24,11 @@ pub enum Curve {
 
 impl Curve {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Identity,
         Self::Relu,
         Self::MaskedRelu,
+        Self::LiftedRelu,
         Self::ScaledRelu,
         Self::LeakyRelu,
         Self::Relu6,
@@ -45,6 +47,7 @@ impl Curve {
             Self::Identity => Activation::Identity,
             Self::Relu => Activation::Relu,
             Self::MaskedRelu => Activation::MASKED_RELU,
+            Self::LiftedRelu => Activation::LIFTED_RELU,
             Self::ScaledRelu => Activation::SCALED_RELU,
             Self::LeakyRelu => Activation::leaky_relu(100),
             Self::Relu6 => Activation::RELU6,
@@ -62,7 +65,7 @@ impl Curve {
     pub fn value(self, x: f64) -> f64 {
         match self {
             Self::Identity => x,
-            Self::Relu | Self::MaskedRelu => x.max(0.0),
+            Self::Relu | Self::MaskedRelu | Self::LiftedRelu => x.max(0.0),
             Self::ScaledRelu => 1.1 * x.max(0.0),
             Self::LeakyRelu => x.max(0.0) + 0.1 * x.min(0.0),
             Self::Relu6 => x.clamp(0.0, 6.0),
@@ -81,7 +84,7 @@ impl Curve {
         let positive = f64::from(u8::from(x > 0.0));
         match self {
             Self::Identity => 1.0,
-            Self::Relu | Self::MaskedRelu => positive,
+            Self::Relu | Self::MaskedRelu | Self::LiftedRelu => positive,
             Self::ScaledRelu => 1.1 * positive,
             Self::LeakyRelu if x < 0.0 => 0.1,
             Self::LeakyRelu => 1.0,
@@ -101,7 +104,11 @@ impl Curve {
     #[must_use]
     pub const fn kinks(self) -> &'static [f64] {
         match self {
-            Self::Relu | Self::MaskedRelu | Self::ScaledRelu | Self::LeakyRelu => &[0.0],
+            Self::Relu
+            | Self::MaskedRelu
+            | Self::LiftedRelu
+            | Self::ScaledRelu
+            | Self::LeakyRelu => &[0.0],
             Self::Relu6 => &[0.0, 6.0],
             Self::HardSwish => &[-3.0, 3.0],
             _ => &[],

@@ -132,6 +132,7 @@ pub enum Combine {
 #[allow(missing_docs)] // the reference's names
 pub enum Act {
     Relu,
+    Lifted,
     /// With the slope 26/256.
     Leaky,
     Tanh,
@@ -225,10 +226,15 @@ pub fn run(name: &str) -> Run {
 /// The names of all recorded runs over the kernels, sorted.
 #[must_use]
 pub fn names() -> Vec<String> {
-    let mut names: Vec<_> = std::fs::read_dir(folder())
-        .expect("tests/golden")
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter_map(|file| file.strip_suffix(".json").map(str::to_owned))
+    let in_folder = |under: &'static str| {
+        std::fs::read_dir(folder().join(under))
+            .expect("tests/golden")
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter_map(move |file| Some(format!("{under}{}", file.strip_suffix(".json")?)))
+    };
+    let mut names: Vec<_> = ["", "depthwise/"]
+        .into_iter()
+        .flat_map(in_folder)
         .filter(|name| !["primitives", "digits"].contains(&name.as_str()))
         .collect();
     names.sort();

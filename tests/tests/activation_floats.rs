@@ -151,6 +151,7 @@ fn limits_are_documented<T: Element>() {
         (Curve::Identity, [inf, -inf, 0.0], [1.0, 1.0, 1.0]),
         (Curve::Relu, [inf, 0.0, 0.0], [1.0, 0.0, 0.0]),
         (Curve::MaskedRelu, [inf, 0.0, 0.0], [1.0, 0.0, 0.0]),
+        (Curve::LiftedRelu, [inf, 0.0, 0.0], [1.0, 0.0, 0.0]),
         (Curve::ScaledRelu, [inf, 0.0, 0.0], [1.1, 0.0, 0.0]),
         (Curve::LeakyRelu, [inf, -inf, 0.0], [1.0, 0.1, 1.0]),
         (Curve::Relu6, [6.0, 0.0, 0.0], [0.0, 0.0, 0.0]),
@@ -177,7 +178,11 @@ fn limits_are_documented<T: Element>() {
         );
         // What an error does that meets NaN.
         match curve {
-            Curve::Relu | Curve::MaskedRelu | Curve::ScaledRelu | Curve::Relu6 => {
+            Curve::Relu
+            | Curve::MaskedRelu
+            | Curve::LiftedRelu
+            | Curve::ScaledRelu
+            | Curve::Relu6 => {
                 assert_eq!(got[6], 0.0, "{place}: slope at NaN");
             }
             Curve::Identity | Curve::LeakyRelu => assert_eq!(got[6], 1.0, "{place}: slope at NaN"),
@@ -267,6 +272,7 @@ fn is_pytorchs<T: Precision>() {
     let names = [
         ("relu", Curve::Relu),
         ("relu", Curve::MaskedRelu),
+        ("relu", Curve::LiftedRelu),
         ("scaled_relu", Curve::ScaledRelu),
         ("leaky_relu", Curve::LeakyRelu),
         ("relu6", Curve::Relu6),

@@ -102,6 +102,16 @@ activations! {
     Identity;
     /// `max(x, 0)`.
     Relu;
+    /// `max(x, 0)`, with a flag per output for the backward pass: whether the accumulator was positive. In
+    /// integers, values that are rounded to 0 then pass their error on. For deep stacks of depthwise
+    /// layers without normalisation in 8 bits whose outputs shall be those of [`Relu`] to the
+    /// byte; costs a tape of flags. [`LiftedRelu`] does without.
+    MaskedRelu;
+    /// `max(x, 0)`, but what is positive stays positive: integers that would be rounded to 0 become 1, so that
+    /// they pass their error on. For deep stacks of depthwise layers without normalisation in 8 bits,
+    /// where channels that round to 0 as a whole would never be trained again. Keeps nothing for the
+    /// backward pass. Floats: as [`Relu`]. A network trained with it runs with it.
+    LiftedRelu;
     /// `min(max(x, 0), 6)`.
     Relu6;
     /// `1.1 · max(x, 0)`.
@@ -123,6 +133,8 @@ activations! {
 impl_activation! {
     Identity: gain LeCun, slopes (), kernels::activation::Activation::Identity;
     Relu: gain He, slopes (), kernels::activation::Activation::Relu;
+    MaskedRelu: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::MASKED_RELU;
+    LiftedRelu: gain He, slopes (), kernels::activation::Activation::LIFTED_RELU;
     Relu6: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::RELU6;
     ScaledRelu: gain He, slopes (), kernels::activation::Activation::SCALED_RELU;
     LeakyRelu<const THOUSANDTHS: u16>: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::leaky_relu(THOUSANDTHS);

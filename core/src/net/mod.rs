@@ -27,8 +27,8 @@ mod weighted;
 
 pub use activate::Activate;
 pub use activation::{
-    Activation, Gelu, HardSwish, Identity, LeakyRelu, Logits, Relu, Relu6, ScaledRelu, Sigmoid,
-    Silu, Softplus, Tanh,
+    Activation, Gelu, HardSwish, Identity, LeakyRelu, LiftedRelu, Logits, MaskedRelu, Relu, Relu6,
+    ScaledRelu, Sigmoid, Silu, Softplus, Tanh,
 };
 pub use batch_norm::{BatchNorm, BatchNormTape};
 pub use cluster::{Clustering, Euclidean, Gives, KMeans, KMeansTape, Means, Shares};

@@ -3,6 +3,7 @@
 use super::{Kernels, apply, map, through};
 use crate::element::{Element, Output};
 use crate::fixed::Accumulator;
+use crate::requantize::Store;
 use half::{bf16, f16};
 
 /// What a float type needs for its activations.
@@ -95,6 +96,10 @@ macro_rules! impl_float {
                 apply::<Self>(acc, slope, |x| (x.relu(), Self::flag(x > 0.0)));
             }
 
+            fn lifted_relu(_: i32, _: i32, acc: &mut [$acc], _: &mut [Self]) {
+                map(acc, Accumulator::relu);
+            }
+
             fn relu6(_: i32, _: i32, acc: &mut [$acc], slope: &mut [Self]) {
                 apply::<Self>(acc, slope, |x| (x.clamp(0.0, 6.0), Self::flag(0.0 < x && x < 6.0)));
             }
@@ -126,6 +131,14 @@ macro_rules! impl_float {
 
             fn mask_backward(_: i32, _: &[Self], slope: &[Self], dy: &mut [Self]) {
                 through(slope, dy, |d, flag| if flag == Self::ZERO { Self::ZERO } else { d });
+            }
+
+            fn round_lifted(store: Store, _: &mut [$acc], _: u32) -> (Store, $acc) {
+                (store, 0.0)
+            }
+
+            fn lifted_relu_backward(_: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {
+                through(y, dy, |d, y| if y.widen() > 0.0 { d } else { Self::ZERO });
             }
 
             fn scaled_relu_backward(thousandths: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {

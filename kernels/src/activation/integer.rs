@@ -4,6 +4,7 @@ use super::{Kernels, apply, map, through};
 use crate::element::{Element, Output};
 use crate::fixed::{self, Accumulator, shift_rne_i32};
 use crate::lut;
+use crate::requantize::Store;
 
 /// An accumulator of a type.
 type Acc<T> = <T as Element>::Acc;
@@ -170,6 +171,10 @@ macro_rules! impl_integer_kernels {
                 apply::<Self>(acc, slope, |x| (x.relu(), Self::flag(x > 0)));
             }
 
+            fn lifted_relu(_: i32, _: i32, acc: &mut [Acc<$t>], _: &mut [Self]) {
+                map(acc, Accumulator::relu);
+            }
+
             fn relu6(_: i32, exponent: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
                 let six = Self::six(exponent);
                 apply::<Self>(acc, slope, |x| (x.relu().min(six), Self::flag(0 < x && x < six)));
@@ -208,6 +213,27 @@ macro_rules! impl_integer_kernels {
 
             fn mask_backward(_: i32, _: &[Self], slope: &[Self], dy: &mut [Self]) {
                 through(slope, dy, |d, flag| if flag == Self::ZERO { Self::ZERO } else { d });
+            }
+
+            fn round_lifted(store: Store, acc: &mut [Acc<$t>], element: u32) -> (Store, Acc<$t>) {
+                let Store::Shift { shift, rounding } = store else {
+                    return (store, 0);
+                };
+                // To the left, what is positive stays so, but where the places end, all becomes 0.
+                if shift <= 0 && Acc::<$t>::from(1).shift(shift, rounding, element) > 0 {
+                    return (store, 0);
+                }
+                let (mut element, mut largest) = (element, 0);
+                for acc in acc {
+                    largest = largest.max(*acc);
+                    *acc = acc.shift(shift, rounding, element).max((*acc > 0).into());
+                    element = element.wrapping_add(1);
+                }
+                (Store::EXACT, largest) // none has grown: the range is that of the largest
+            }
+
+            fn lifted_relu_backward(_: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {
+                through(y, dy, |d, y| if y.widen() > 0 { d } else { Self::ZERO });
             }
 
             fn scaled_relu_backward(parts: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {

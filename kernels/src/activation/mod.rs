@@ -45,7 +45,13 @@ pub struct Function<T: Element> {
     exponent: Option<i32>,
     is_bounded: bool,
     keeps_slope: bool,
+    /// Rounds accumulators where a [`Store`] alone does not say how.
+    pub(crate) round: Option<Round<T>>,
 }
+
+/// Takes accumulators, of which the first has the row-major index given, to the exponent of the output.
+/// Returns what is left to do, and the largest accumulator there was; 0 if it did nothing.
+type Round<T> = fn(Store, &mut [<T as Element>::Acc], u32) -> (Store, <T as Element>::Acc);
 
 impl<T: Element> Function<T> {
     /// Applies it to accumulators of exponent `exponent`; `slope` is empty or as long.
@@ -88,6 +94,30 @@ impl<T: Element> Activation<T> {
     /// positive, not the stored output: small values that are rounded to 0 then pass their error on.
     pub const MASKED_RELU: Self = Self::Function(Self::masked(T::masked_relu));
 
+    /// [`Activation::Relu`], but what is positive stays positive when it is stored: integers that would
+    /// be rounded to 0 become 1. The stored output then tells the backward pass what a mask
+    /// would, and nothing is kept. Such a value is wrong by less than a step, instead of by half a
+    /// step at most; the range is that of the accumulators. Floats: as ReLU.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_kernels::{activation::{self, Activation}, fixed::Rounding, requantize::Store};
+    /// let store = Store::Shift { shift: 4, rounding: Rounding::NearestEven };
+    /// let mut y = [0i8; 4];
+    /// activation::forward(Activation::LIFTED_RELU, 0, &[-9, 0, 3, 33], store, &mut y, &mut [])?;
+    /// assert_eq!(y, [0, 0, 1, 2]);
+    /// # Ok::<(), selvedge_kernels::Error>(())
+    /// ```
+    pub const LIFTED_RELU: Self = Self::Function(Function {
+        forward: T::lifted_relu,
+        backward: T::lifted_relu_backward,
+        factor: 0,
+        exponent: None,
+        is_bounded: false,
+        keeps_slope: false,
+        round: Some(T::round_lifted),
+    });
+
     /// `min(max(x, 0), 6)`. Its derivative at 0 and 6 is 0.
     pub const RELU6: Self = Self::Function(Self::masked(T::relu6));
 
@@ -100,6 +130,7 @@ impl<T: Element> Activation<T> {
         exponent: None,
         is_bounded: false,
         keeps_slope: false,
+        round: None,
     });
 
     /// `x` where it is not negative, else `x · thousandths / 1000`; more than 1000 count as 1000.
@@ -126,6 +157,7 @@ impl<T: Element> Activation<T> {
             exponent: None,
             is_bounded: false,
             keeps_slope: true,
+            round: None,
         })
     }
 
@@ -141,6 +173,7 @@ impl<T: Element> Activation<T> {
             exponent: Some(exponent),
             is_bounded,
             keeps_slope: !is_bounded,
+            round: None,
         }
     }
 
@@ -162,6 +195,7 @@ impl<T: Element> Activation<T> {
             exponent: None,
             is_bounded: false,
             keeps_slope: true,
+            round: None,
         }
     }
 
@@ -259,7 +293,7 @@ const BLOCK: usize = 16;
 /// | `dy` | the same | overwritten |
 ///
 /// Integers: rounded to nearest even, saturated to the magnitude bits. Where the input was NaN, no error
-/// passes through ReLU, masked, scaled and ReLU6, all of it through leaky ReLU, and NaN through the smooth
+/// passes through ReLU, masked, lifted, scaled and ReLU6, all of it through leaky ReLU, and NaN through the smooth
 /// ones.
 ///
 /// # Errors
@@ -368,6 +402,9 @@ pub trait Kernels: Sized {
     fn masked_relu(_: i32, _: i32, acc: &mut [Self::Acc], slope: &mut [Self])
     where
         Self: Element;
+    fn lifted_relu(_: i32, _: i32, acc: &mut [Self::Acc], slope: &mut [Self])
+    where
+        Self: Element;
     fn relu6(_: i32, exponent: i32, acc: &mut [Self::Acc], slope: &mut [Self])
     where
         Self: Element;
@@ -387,6 +424,12 @@ pub trait Kernels: Sized {
     where
         Self: Element;
     fn mask_backward(_: i32, y: &[Self], slope: &[Self], dy: &mut [Self])
+    where
+        Self: Element;
+    fn round_lifted(store: Store, acc: &mut [Self::Acc], element: u32) -> (Store, Self::Acc)
+    where
+        Self: Element;
+    fn lifted_relu_backward(_: i32, y: &[Self], slope: &[Self], dy: &mut [Self])
     where
         Self: Element;
     fn scaled_relu_backward(factor: i32, y: &[Self], slope: &[Self], dy: &mut [Self])

@@ -286,6 +286,7 @@ fn activation_of<T: Element>(act: Option<Act>) -> Activation<T> {
     match act {
         None => Activation::Identity,
         Some(Act::Relu) => Activation::Relu,
+        Some(Act::Lifted) => Activation::LIFTED_RELU,
         Some(Act::Leaky) => Activation::leaky_relu(100),
         Some(Act::Tanh) => Activation::TANH,
         Some(Act::Sigmoid) => Activation::SIGMOID,
@@ -397,7 +398,7 @@ impl<T: Element> Weighted<T> {
             parameter(0),
         );
         let gain = match act {
-            Some(Act::Relu | Act::Leaky | Act::Gelu | Act::Silu) => Gain::He,
+            Some(Act::Relu | Act::Lifted | Act::Leaky | Act::Gelu | Act::Silu) => Gain::He,
             None if place.is_head => Gain::He,
             _ => Gain::LeCun,
         };
