@@ -1,6 +1,6 @@
 //! Activations as types: what a layer with weights applies to its accumulators.
 
-use super::{SlopeTape, Slopes};
+use super::{SampleTape, Slopes};
 use crate::tensor::Shape;
 use selvedge_kernels as kernels;
 use selvedge_kernels::Element;
@@ -133,15 +133,15 @@ activations! {
 impl_activation! {
     Identity: gain LeCun, slopes (), kernels::activation::Activation::Identity;
     Relu: gain He, slopes (), kernels::activation::Activation::Relu;
-    MaskedRelu: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::MASKED_RELU;
+    MaskedRelu: gain He, slopes SampleTape<T, S, B>, kernels::activation::Activation::MASKED_RELU;
     LiftedRelu: gain He, slopes (), kernels::activation::Activation::LIFTED_RELU;
-    Relu6: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::RELU6;
+    Relu6: gain He, slopes SampleTape<T, S, B>, kernels::activation::Activation::RELU6;
     ScaledRelu: gain He, slopes (), kernels::activation::Activation::SCALED_RELU;
-    LeakyRelu<const THOUSANDTHS: u16>: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::leaky_relu(THOUSANDTHS);
+    LeakyRelu<const THOUSANDTHS: u16>: gain He, slopes SampleTape<T, S, B>, kernels::activation::Activation::leaky_relu(THOUSANDTHS);
     Sigmoid: gain LeCun, slopes (), kernels::activation::Activation::SIGMOID;
     Tanh: gain LeCun, slopes (), kernels::activation::Activation::TANH;
-    Softplus: gain LeCun, slopes SlopeTape<T, S, B>, kernels::activation::Activation::SOFTPLUS;
-    Gelu: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::GELU;
-    Silu: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::SILU;
-    HardSwish: gain He, slopes SlopeTape<T, S, B>, kernels::activation::Activation::HARD_SWISH;
+    Softplus: gain LeCun, slopes SampleTape<T, S, B>, kernels::activation::Activation::SOFTPLUS;
+    Gelu: gain He, slopes SampleTape<T, S, B>, kernels::activation::Activation::GELU;
+    Silu: gain He, slopes SampleTape<T, S, B>, kernels::activation::Activation::SILU;
+    HardSwish: gain He, slopes SampleTape<T, S, B>, kernels::activation::Activation::HARD_SWISH;
 }

@@ -1,7 +1,7 @@
 //! A layer of soft k-means: how near a row is to each of several centres, which are learned.
 
 use super::{
-    Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SlopeTape,
+    Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SampleTape,
     Slopes, Tape, Values, Visitor, part,
 };
 use crate::error::{Result, in_layer};
@@ -74,8 +74,8 @@ pub struct KMeans<T: Element, In, C: Shape, P, O = Shares, M = Euclidean, R: Opt
 /// The output of a k-means layer, and distances, shares and scores of all rows.
 pub struct KMeansTape<T: Element, Out: Shape, P: Shape, const B: usize> {
     output: OutputTape<T, Out, B>,
-    members: SlopeTape<T::Member, P, B>,
-    scores: SlopeTape<T::Score, P, B>,
+    members: SampleTape<T::Member, P, B>,
+    scores: SampleTape<T::Score, P, B>,
 }
 
 impl<T: Element, Out: Shape, P: Shape, const B: usize> Tape for KMeansTape<T, Out, P, B> {

@@ -177,13 +177,13 @@ impl<T> Slopes<T> for () {
 }
 
 /// The slopes of up to `B` samples.
-pub struct SlopeTape<T: Blank, S: Shape, const B: usize>([S::Array<T>; B]);
+pub struct SampleTape<T: Blank, S: Shape, const B: usize>([S::Array<T>; B]);
 
-impl<T: Blank, S: Shape, const B: usize> Tape for SlopeTape<T, S, B> {
+impl<T: Blank, S: Shape, const B: usize> Tape for SampleTape<T, S, B> {
     const BLANK: Self = Self([Storage::BLANK; B]);
 }
 
-impl<T: Blank, S: Shape, const B: usize> Slopes<T> for SlopeTape<T, S, B> {
+impl<T: Blank, S: Shape, const B: usize> Slopes<T> for SampleTape<T, S, B> {
     fn samples(&self, batch: usize) -> &[T] {
         Storage::flatten(self.0.get(..batch).unwrap_or_default())
     }

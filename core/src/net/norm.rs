@@ -1,7 +1,7 @@
 //! LayerNorm and RMSNorm: each row is normalised by its own statistics.
 
 use super::{
-    Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SlopeTape,
+    Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SampleTape,
     Slopes, Tape, Values, Visitor, part,
 };
 use crate::error::{Result, in_layer};
@@ -76,7 +76,7 @@ pub struct Norm<T: Element, S: Shape, N: Normal, R: Optimizer = Plain> {
 /// The output of a normalisation, and the statistics of each row.
 pub struct NormTape<T: Element, S: Shape, const B: usize> {
     output: OutputTape<T, S, B>,
-    statistics: SlopeTape<T::Row, S::Leading, B>,
+    statistics: SampleTape<T::Row, S::Leading, B>,
 }
 
 impl<T: Element, S: Shape, const B: usize> Tape for NormTape<T, S, B> {

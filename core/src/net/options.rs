@@ -32,6 +32,8 @@ macro_rules! __net_option {
     (activation []) => { $crate::net::Identity };
     (activation [identity]) => { $crate::net::Identity };
     (activation [relu]) => { $crate::net::Relu };
+    (activation [masked_relu]) => { $crate::net::MaskedRelu };
+    (activation [lifted_relu]) => { $crate::net::LiftedRelu };
     (activation [relu6]) => { $crate::net::Relu6 };
     (activation [scaled_relu]) => { $crate::net::ScaledRelu };
     (activation [leaky_relu]) => { $crate::net::LeakyRelu };

@@ -1,4 +1,4 @@
-//~ net!: no activation `swish`; there is `relu`
+//~ net!: no activation `swish`; there are identity, relu, masked_relu
 use selvedge_core::net;
 
 net! {
