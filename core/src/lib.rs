@@ -51,5 +51,6 @@ pub mod train;
 
 pub use error::{Error, Result};
 pub use selvedge_kernels::exec::{Executor, Serial};
+pub use selvedge_kernels::loss::{Delta, Distance};
 pub use selvedge_kernels::optim::{Rate, Sgd};
 pub use selvedge_kernels::{DType, Element};

@@ -15,6 +15,9 @@
 //! packaged by scikit-learn; `data/README.md` has source, licence and script.
 #![no_std]
 #![forbid(unsafe_code)]
+#![recursion_limit = "256"]
+
+pub mod zoo;
 
 use selvedge_core::net::Network;
 use selvedge_core::train::{Samples, Trainer};

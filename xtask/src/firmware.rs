@@ -145,6 +145,16 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
         }
     }
     println!("{:<11} i8, u8, i16, u16 after one epoch = host", "");
+    let report = Report::parse(&board.emulate(&board.build("zoo", "")?)?);
+    for (name, expected) in host::zoo()? {
+        let fingerprint = report.text(&name)?;
+        if fingerprint != expected {
+            return Err(format!(
+                "{name}: fingerprint {fingerprint}, the host's is {expected}"
+            ));
+        }
+    }
+    println!("{:<11} a network of each kind in i8 and u16 = host", "");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use crate::Result;
 use selvedge_core::net::Network;
 use selvedge_core::train::Trainer;
 use selvedge_core::{Element, Serial};
-use selvedge_digits::{BATCH, CnnTrainer, EPOCHS, MlpTrainer, SEED, TRAIN, course};
+use selvedge_digits::{BATCH, CnnTrainer, EPOCHS, MlpTrainer, SEED, TRAIN, course, zoo};
 
 /// The fingerprint of the larger boards' network.
 pub(crate) fn cnn() -> Result<String> {
@@ -23,6 +23,25 @@ pub(crate) fn one_epoch() -> Result<[(&'static str, String); 4]> {
         Ok((T::DTYPE.name(), fingerprint))
     }
     Ok([of::<i8>()?, of::<u8>()?, of::<i16>()?, of::<u16>()?])
+}
+
+/// Name and fingerprint of each network of the zoo in i8 and u16.
+pub(crate) fn zoo() -> Result<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    macro_rules! train {
+        ($($name:ident: $network:ident,)*) => {$(
+            train!($name: $network, i8);
+            train!($name: $network, u16);
+        )*};
+        ($name:ident: $network:ident, $t:ident) => {{
+            let mut trainer = Box::new(Trainer::<zoo::$network<$t>, { zoo::BATCH }>::BLANK);
+            zoo::train(&mut trainer, &Serial).map_err(|error| error.to_string())?;
+            let name = concat!("zoo_", stringify!($name), "_", stringify!($t));
+            all.push((name.to_owned(), trainer.fingerprint().to_string()));
+        }};
+    }
+    selvedge_digits::each!(train!());
+    Ok(all)
 }
 
 fn fingerprint<N: Network>(mut trainer: Box<Trainer<N, BATCH>>, epochs: u32) -> Result<String> {

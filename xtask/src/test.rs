@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the test matrix, with a summary of each step.
 
-use crate::run::{check, command, have, root};
+use crate::run::{check, command, have, output, root};
 use crate::setup::has_target;
-use crate::{Result, board, firmware, proof, wasm};
+use crate::{Result, board, firmware, host, proof, wasm};
 use std::time::Instant;
 
 /// Test everything: host, Linux on Arm, WebAssembly, firmware on every board.
@@ -204,6 +204,24 @@ fn host_steps() -> Vec<Step> {
     steps
 }
 
+/// Runs the zoo on a target and compares its fingerprints with the host's.
+fn zoo_on(target: &str) -> Result<()> {
+    let package = ["--package", "selvedge-digits", "--example", "zoo"];
+    let mut cargo = command("cargo", &["run", "--quiet", "--release"]);
+    let printed = output(cargo.args(package).args(["--target", target]))?;
+    let mut expected = String::new();
+    for (name, fingerprint) in host::zoo()? {
+        expected += &format!("{name} {fingerprint}\n");
+    }
+    if printed == expected {
+        Ok(())
+    } else {
+        Err(format!(
+            "{target} printed\n{printed}the host has\n{expected}"
+        ))
+    }
+}
+
 fn target_steps() -> Vec<Step> {
     const M0: Need = Need::Target("thumbv6m-none-eabi");
     const M4: Need = Need::Target("thumbv7em-none-eabihf");
@@ -230,7 +248,8 @@ fn target_steps() -> Vec<Step> {
                 ]);
                 // An emulator is slow: properties are tried with fewer inputs than on the host.
                 cargo.env("PROPTEST_CASES", "16");
-                check(cargo.args(["--target", AARCH64]))
+                check(cargo.args(["--target", AARCH64]))?;
+                zoo_on(AARCH64)
             },
         ),
         Step::new(

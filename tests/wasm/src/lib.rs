@@ -4,7 +4,7 @@
 use selvedge_core::Serial;
 use selvedge_core::net::Network;
 use selvedge_core::train::Trainer;
-use selvedge_digits::{BATCH, CnnTrainer, EPOCHS, SEED, TRAIN, course};
+use selvedge_digits::{BATCH, CnnTrainer, EPOCHS, SEED, TRAIN, course, zoo};
 
 macro_rules! export {
     ($($name:ident: $t:ident for $epochs:expr;)*) => {$(
@@ -27,6 +27,33 @@ export! {
 
 fn fingerprint<N: Network>(mut trainer: Box<Trainer<N, BATCH>>, epochs: u32) -> *const u8 {
     match course(&mut trainer, &Serial, SEED, epochs, &mut [0; TRAIN], |_| ()) {
+        Ok(()) => Box::leak(Box::new(trainer.fingerprint().0)).as_ptr(),
+        Err(_) => std::ptr::null(),
+    }
+}
+
+macro_rules! export_zoo {
+    ($($name:ident: $network:ident,)*) => {$(
+        /// The same for a small network of each kind.
+        pub mod $name {
+            export_zoo!(narrow: $name, $network, i8);
+            export_zoo!(wide: $name, $network, u16);
+        }
+    )*};
+    ($function:ident: $name:ident, $network:ident, $t:ident) => {
+        /// Trains and returns the address of 32 bytes, which stay.
+        // SAFETY: no other symbol has this name.
+        #[unsafe(export_name = concat!("zoo_", stringify!($name), "_", stringify!($t)))]
+        pub extern "C" fn $function() -> *const u8 {
+            super::a_few_steps(Box::new(super::Trainer::<super::zoo::$network<$t>, { super::zoo::BATCH }>::BLANK))
+        }
+    };
+}
+
+selvedge_digits::each!(export_zoo!());
+
+fn a_few_steps<N: Network>(mut trainer: Box<Trainer<N, { zoo::BATCH }>>) -> *const u8 {
+    match zoo::train(&mut trainer, &Serial) {
         Ok(()) => Box::leak(Box::new(trainer.fingerprint().0)).as_ptr(),
         Err(_) => std::ptr::null(),
     }

@@ -1,0 +1,43 @@
+//! A few steps of a small network of each kind: a fingerprint for each in i8 and u16, to be compared
+//! with the host's.
+#![no_std]
+#![no_main]
+
+use selvedge_core::Serial;
+use selvedge_core::train::Trainer;
+use selvedge_digits::zoo::{self, BATCH};
+use train_digits::board::{self, Singleton};
+use train_digits::report::{self, fail};
+
+macro_rules! fingerprints {
+    ($($name:ident: $network:ident,)*) => {$(
+        fingerprints!($name: $network, i8);
+        fingerprints!($name: $network, u16);
+    )*};
+    ($name:ident: $network:ident, $t:ident) => {{
+        type Trained = Trainer<zoo::$network<$t>, BATCH>;
+        static TRAINED: Singleton<Trained> = Singleton::new(Trained::BLANK);
+        let Some(trained) = TRAINED.take() else {
+            fail("taken twice")
+        };
+        if zoo::train(trained, &Serial).is_err() {
+            fail(concat!("a training step was refused: ", stringify!($name)));
+        }
+        report::hex(
+            concat!("zoo_", stringify!($name), "_", stringify!($t)),
+            &trained.fingerprint().0,
+        );
+    }};
+}
+
+#[board::entry]
+fn main() -> ! {
+    board::start();
+    selvedge_digits::each!(fingerprints!());
+    board::exit(0)
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    fail("panic")
+}
