@@ -4,7 +4,7 @@ use selvedge_core::net;
 
 net! {
     /// Features to classes.
-    pub struct Mlp: [64] {
+    pub(crate) struct Mlp: [64] {
         first: dense(48, activation = relu),
         second: dense(32, activation = relu),
         head: dense(10),
@@ -13,7 +13,7 @@ net! {
 
 net! {
     /// After LeCun et al. 1998, for 8×8 images: convolution, average pooling, tanh, three dense layers.
-    pub struct LeNet: [8, 8, 1] {
+    pub(crate) struct LeNet: [8, 8, 1] {
         c1: conv2d(6, kernel = 5, padding = same, activation = tanh),
         s2: average_pool(2),
         c3: conv2d(16, kernel = 3, activation = tanh),
@@ -26,7 +26,7 @@ net! {
 
 net! {
     /// DS-CNN for keyword spotting (Zhang et al. 2017), as in MLPerf Tiny: 49 frames of 10 cepstra, 12 words.
-    pub struct DsCnn: [49, 10, 1] {
+    pub(crate) struct DsCnn: [49, 10, 1] {
         entry: conv2d(64, kernel = [10, 4], stride = 2, padding = same),
         n0: batch_norm, a0: relu,
         d1: depthwise(kernel = 3, padding = same), m1: batch_norm, r1: relu,
@@ -44,7 +44,7 @@ net! {
 
 net! {
     /// ResNet-8 (He et al. 2015), as in MLPerf Tiny: 32×32 images of three channels, ten classes.
-    pub struct ResNet8: [32, 32, 3] {
+    pub(crate) struct ResNet8: [32, 32, 3] {
         entry: conv2d(16, kernel = 3, padding = same), n0: batch_norm, a0: relu,
         block1: residual {
             c1: conv2d(16, kernel = 3, padding = same), n1: batch_norm, a1: relu,
@@ -73,7 +73,7 @@ net! {
 net! {
     /// MobileNetV1 of a quarter of the channels (Howard et al. 2017), as in MLPerf Tiny: 96×96 images of
     /// three channels, whether there is a person.
-    pub struct MobileNet: [96, 96, 3] {
+    pub(crate) struct MobileNet: [96, 96, 3] {
         entry: conv2d(8, kernel = 3, stride = 2, padding = same), n0: batch_norm, a0: relu,
         d1: depthwise(kernel = 3, padding = same), m1: batch_norm, r1: relu,
         p1: conv2d(16, kernel = 1), n1: batch_norm, a1: relu,
@@ -108,7 +108,7 @@ net! {
 
 net! {
     /// The deep autoencoder of MLPerf Tiny's anomaly detection (Koizumi et al. 2020): 640 features through 8.
-    pub struct Autoencoder: [640] {
+    pub(crate) struct Autoencoder: [640] {
         e1: dense(128), m1: batch_norm, a1: relu,
         e2: dense(128), m2: batch_norm, a2: relu,
         e3: dense(128), m3: batch_norm, a3: relu,
@@ -124,7 +124,7 @@ net! {
 
 net! {
     /// A convolutional autoencoder: pooled and spread again.
-    pub struct Hourglass: [8, 8, 1] {
+    pub(crate) struct Hourglass: [8, 8, 1] {
         down: conv2d(8, kernel = 3, stride = 2, padding = same, activation = gelu),
         code: conv2d(4, kernel = 3, stride = 2, padding = same, activation = gelu),
         up: conv_transpose2d(8, kernel = 2, stride = 2, activation = gelu),
@@ -135,7 +135,7 @@ net! {
 
 net! {
     /// A signal through one-dimensional convolutions with branches: concatenated, gated, added.
-    pub struct Signal: [64, 2] {
+    pub(crate) struct Signal: [64, 2] {
         entry: conv1d(8, kernel = 5, stride = 2, padding = same, activation = silu),
         norm: layer_norm,
         both: concat {
