@@ -19,6 +19,7 @@ mod geometry;
 mod macros;
 mod param;
 pub mod pool;
+pub mod unary;
 mod weighted;
 
 pub use activate::Activate;
@@ -39,6 +40,7 @@ pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
 pub use pool::{
     AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool,
 };
+pub use unary::{Abs, Negate, Square};
 
 use crate::error::Result;
 use crate::tensor::{Shape, Storage};
