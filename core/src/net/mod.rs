@@ -7,18 +7,25 @@
 
 mod activate;
 mod activation;
+mod axes;
 mod compose;
 mod conv;
 mod cost;
 mod dense;
+mod dropout;
 mod fits;
 mod flatten;
 mod fork;
 mod function;
 mod geometry;
+pub mod layout;
 mod macros;
 mod param;
 pub mod pool;
+pub mod reduce;
+pub mod resize;
+mod scratch;
+pub mod softmax;
 pub mod unary;
 mod weighted;
 
@@ -27,18 +34,28 @@ pub use activation::{
     Activation, Gelu, HardSwish, Identity, LeakyRelu, Logits, Relu, Relu6, ScaledRelu, Sigmoid,
     Silu, Softplus, Tanh,
 };
+pub use axes::{Axes, Axes2, Axes3, Axes4, Axes5, Axis};
 pub use conv::{Conv, ConvTranspose};
 pub use cost::{Errors, Info, LayerCost};
 pub use dense::{Dense, Stitch};
+pub use dropout::{Dropout, LeftOut};
 pub use fits::{Message, over_budget};
 pub use flatten::Flatten;
 pub use fork::{Concat, Fork, Join, Product, Residual, Skip, Sum};
 pub use function::{Apply, Context, Function};
 pub use geometry::{Geometry, Padding, Same, Sides, Slide};
+pub use layout::{Gather, Pad, Permute, Reshape, Slice, TopK};
 pub use macros::windows;
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
 pub use pool::{
     AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool,
+};
+pub use reduce::{ReduceMax, ReduceMean, ReduceMin, ReduceSum};
+pub use resize::{ResizeBilinear, ResizeNearest};
+pub use scratch::Scratch;
+pub use softmax::{
+    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, MaskedSoftmax, MixtureSoftmax, Softmax,
+    Sparsemax, TreeSoftmax,
 };
 pub use unary::{Abs, Negate, Square};
 
