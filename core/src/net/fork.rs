@@ -14,12 +14,13 @@ use selvedge_kernels::scale::Scale;
 
 /// Two branches on one input, joined by `J`. Its own number comes before those of the first branch, and
 /// these before those of the second.
-pub struct Fork<First: Layer, Second, J> {
+pub struct Fork<First: Layer, Second: Layer, J: Join<First::Output, Second::Output>> {
     first: First,
     second: Second,
     output_scale: <First::Elem as Element>::Scale,
     error_scale: <First::Elem as Element>::Scale,
     part_scales: [<First::Elem as Element>::Scale; 2],
+    scratch: J::Scratch<First::Elem>,
     join: PhantomData<J>,
 }
 
@@ -42,7 +43,12 @@ impl<A: Tape, B: Tape, O: Tape> Tape for ForkTape<A, B, O> {
     };
 }
 
-impl<First: Layer, Second, J> Fork<First, Second, J> {
+impl<First, Second, J> Fork<First, Second, J>
+where
+    First: Layer,
+    Second: Layer,
+    J: Join<First::Output, Second::Output>,
+{
     /// The first branch.
     pub const fn first(&self) -> &First {
         &self.first
@@ -133,6 +139,7 @@ where
             output_scale: Scale::UNSET,
             error_scale: Scale::UNSET,
             part_scales: [Scale::UNSET; 2],
+            scratch: Tape::BLANK,
             join: PhantomData,
         }
     };
@@ -235,8 +242,17 @@ where
             Context::backward_part(pass, number, 0, first),
             Context::backward_part(pass, number, 1, second),
         ];
-        let [exponent_a, exponent_b] =
-            J::backward(contexts, a, b, dy, da, db).map_err(in_layer(number))?;
+        let [exponent_a, exponent_b] = J::backward(
+            contexts,
+            &mut self.scratch,
+            a,
+            b,
+            tape.output.values(batch),
+            dy,
+            da,
+            db,
+        )
+        .map_err(in_layer(number))?;
         copy(db, in_second);
 
         // Each through its branch. That of the first waits while the second's is on its way.

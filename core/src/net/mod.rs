@@ -45,7 +45,10 @@ pub use flatten::Flatten;
 pub use fork::{Fork, Residual, Skip};
 pub use function::{Apply, Context, Function};
 pub use geometry::{Geometry, Padding, Same, Sides, Slide};
-pub use join::{Concat, Join, Product, Sum};
+pub use join::{
+    Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum, Multiply, Operator,
+    Product, Quotient, Sample, Smaller, Subtract, Sum,
+};
 pub use layout::{Gather, Pad, Permute, Reshape, Slice, TopK};
 pub use macros::windows;
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
