@@ -17,6 +17,7 @@
 
 use crate::compare::{central, cosine, inner, values};
 use crate::noise::Noise;
+use crate::tolerance::SMOOTH_DIFFERENCE;
 use selvedge_core::net::{Backward, Layer, Pass, Tape, Values, Visitor};
 use selvedge_core::tensor::Shape;
 use selvedge_core::{Rate, Serial, Sgd};
@@ -150,23 +151,25 @@ pub fn rounded<T: Element>(x: &[f64]) -> (Vec<T>, i32) {
     (crate::compare::elements(x, exponent), exponent)
 }
 
+/// `f64` against a definition in `f64`, relative to the largest output: some thousand roundings.
+const EXACT: f64 = 1e-12;
+
 /// The definition of a layer: the outputs of one sample.
 pub type Definition<'a> = &'a dyn Fn(&[f64]) -> Vec<f64>;
 
-/// How far a type's outputs may be from `f64`, relative to the largest of them, and the cosine that its
-/// errors keep with those of `f64`.
+/// How far a type's outputs may be from `f64`, and its errors.
 #[derive(Clone, Copy, Debug)]
 pub struct Precision {
-    /// A share of the largest output.
+    /// The distance of an output, as a share of the largest.
     pub output: f64,
-    /// A cosine.
+    /// The least cosine between errors and those of `f64`.
     pub cosine: f64,
 }
 
 impl Precision {
-    /// What storing alone leaves of type `T`: a unit of the output's last place (integers that are just
-    /// above a power of two keep `M - 1` bits of it: a half more than half of a unit of `2^-M`). The
-    /// cosines are those that all layers keep: one rounding of 8 bits, or of 16.
+    /// What storing alone loses in type `T`. Integers fit the largest output into `M` bits, so that half
+    /// a unit is at most `2^-M` of it; floats get twice half a unit, being computed from rounded numbers.
+    /// The cosines are those that every layer is asked to keep.
     #[must_use]
     pub fn of<T: Element>() -> Self {
         let output = match T::MAGNITUDE_BITS {
@@ -187,12 +190,11 @@ pub struct Case<'a> {
     definition: Option<Definition<'a>>,
     bound: f64,
     seed: u32,
-    /// Inputs that are further than this from 0 only.
+    /// The least magnitude of an input.
     gap: f64,
-    /// Outputs that are computed with an error of their own, relative to the largest: of 8-bit types, of
-    /// other integers, of floats (in units of their last place).
+    /// The error of outputs beside that of storing them: of 8-bit types and of other integers as a share of
+    /// the largest, of floats in roundings of `f32`, or of the type if that is finer.
     own: [f64; 3],
-    difference: f64,
 }
 
 impl<'a> Case<'a> {
@@ -206,7 +208,6 @@ impl<'a> Case<'a> {
             seed: 1,
             gap: 0.0,
             own: [0.0, 0.0, 8.0],
-            difference: crate::tolerance::SMOOTH_DIFFERENCE,
         }
     }
 
@@ -231,8 +232,8 @@ impl<'a> Case<'a> {
         Self { gap, ..self }
     }
 
-    /// Outputs have an error of their own beside the store's, relative to the largest: of 8-bit types, of other
-    /// integers.
+    /// Outputs have an error beside that of storing them, as a share of the largest: of 8-bit types, of
+    /// other integers.
     #[must_use]
     pub fn off_by(self, [bytes, wider]: [f64; 2]) -> Self {
         let [.., floats] = self.own;
@@ -275,14 +276,14 @@ where
     assert_eq!(y.len(), dy.len(), "{name}: elements of the output");
     if let Some(definition) = case.definition {
         let want: Vec<f64> = x.chunks(R::Input::LEN).flat_map(definition).collect();
-        assert_near(name, "f64", &want, &y, 1e-12);
+        assert_near(name, "f64", &want, &y, EXACT);
     }
     let dx = layer.backward(&dy);
     let loss = |x: &[f64]| inner(&dy, &Driven::<R, B>::new(case.seed).forward(x));
     let want = central(&x, loss);
     for (i, (want, got)) in want.iter().zip(&dx).enumerate() {
         assert!(
-            (want - got).abs() <= case.difference,
+            (want - got).abs() <= SMOOTH_DIFFERENCE,
             "{name}, error of input {i}: differences say {want}, computed {got}"
         );
     }

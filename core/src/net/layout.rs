@@ -20,6 +20,19 @@ pub type Reshape<T, In, Out> = super::Flatten<T, In, Out>;
 
 /// Axis `i` of `Out` is axis `O::AXES[i]` of `In`. Numerical behaviour:
 /// [`selvedge_kernels::layout::permute`].
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Axes2, Layer, Permute};
+/// use selvedge_core::tensor::D2;
+/// static TRANSPOSE: Permute<i8, D2<3, 5>, D2<5, 3>, Axes2<1, 0>> = Permute::BLANK;
+/// ```
+/// Extents that are not in this order do not compile:
+/// ```compile_fail
+/// # use selvedge_core::net::{Axes2, Layer, Permute};
+/// # use selvedge_core::tensor::D2;
+/// static TRANSPOSE: Permute<i8, D2<3, 5>, D2<3, 5>, Axes2<1, 0>> = Permute::BLANK;
+/// ```
 pub type Permute<T, In, Out, O> = Apply<T, Permuted<In, Out, O>>;
 
 /// Elements around the edges of `In`, in the shape `Out`. Numerical behaviour:

@@ -19,6 +19,20 @@ use selvedge_kernels::{Element, Result};
 /// The softmax of each row of `S`, whose rows are its last axis: a vector `[N]`, a grid `[R, N]`. Logits are
 /// divided by a temperature of `THOUSANDTHS / 1000`. Numerical behaviour, here and below:
 /// [`selvedge_kernels::softmax`]; integers are stored at the exponent `-M`.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Layer, Softmax};
+/// use selvedge_core::tensor::D2;
+/// // Three rows of five, at a temperature of a half.
+/// static ROWS: Softmax<i8, D2<3, 5>, 500> = Softmax::BLANK;
+/// ```
+/// A temperature of 0 is refused when the program is compiled:
+/// ```compile_fail
+/// # use selvedge_core::net::{Layer, Softmax};
+/// # use selvedge_core::tensor::D2;
+/// static ROWS: Softmax<i8, D2<3, 5>, 0> = Softmax::BLANK;
+/// ```
 pub type Softmax<T, S, const THOUSANDTHS: u32 = 1000> =
     Apply<T, Probabilities<Plain<S, THOUSANDTHS>>>;
 
