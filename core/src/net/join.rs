@@ -19,7 +19,7 @@ pub trait Join<A: Shape, B: Shape>: 'static {
     /// Memory that its kernels work in.
     type Scratch<T: Element>: Tape;
 
-    /// What [`Info::kind`] says.
+    /// What [`Info::kind`](super::Info::kind) says.
     const KIND: &'static str;
     /// Whether the output of integers has an exponent of its own.
     const RESCALES: bool;
