@@ -118,7 +118,8 @@ macro_rules! impl_blank {
 }
 
 impl_blank! {
-    () = (); i8 = 0; u8 = 0; i16 = 0; u16 = 0; i32 = 0; u32 = 0; i64 = 0; u64 = 0;
+    () = (); bool = false;
+    i8 = 0; u8 = 0; i16 = 0; u16 = 0; i32 = 0; u32 = 0; i64 = 0; u64 = 0; i128 = 0;
     f16 = f16::ZERO; bf16 = bf16::ZERO; f32 = 0.0; f64 = 0.0;
 }
 

@@ -1,6 +1,6 @@
 //! Sums that outgrow the accumulator of 8-bit types: `i64` where that is `i32`.
 
-use crate::element::{Element, Output};
+use crate::element::{Blank, Element, Output};
 use crate::fixed::{Accumulator, Magnitude, bit_len};
 use crate::requantize::Store;
 
@@ -39,7 +39,7 @@ impl Mean {
 pub trait Long: Sized {
     /// At least 62 bits and a sign, or the accumulator of floats.
     #[doc(hidden)]
-    type Long: Accumulator;
+    type Long: Accumulator + Blank;
     #[doc(hidden)]
     fn to_long(acc: Self::Acc) -> Self::Long
     where

@@ -8,6 +8,7 @@ pub mod compare;
 pub mod curve;
 pub mod golden;
 pub mod interpreter;
+pub mod layers;
 pub mod noise;
 pub mod plain;
 pub mod tensors;

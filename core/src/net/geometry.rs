@@ -65,9 +65,9 @@ pub trait Pads: 'static {
 
 /// `CELLS` before and after, along all axes; 0 is the padding "valid".
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Pad<const CELLS: usize = 0>;
+pub struct PadBy<const CELLS: usize = 0>;
 
-impl<const CELLS: usize> Pads for Pad<CELLS> {
+impl<const CELLS: usize> Pads for PadBy<CELLS> {
     const PADDING: Padding = Padding::Explicit([[CELLS; 2]; 3]);
 }
 
@@ -81,7 +81,7 @@ impl Pads for PadSame {
 
 /// A step of `DOWN` rows (and planes) and `ACROSS` columns.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Step<const DOWN: usize, const ACROSS: usize, P = Pad, const DILATION: usize = 1>(
+pub struct Step<const DOWN: usize, const ACROSS: usize, P = PadBy, const DILATION: usize = 1>(
     PhantomData<P>,
 );
 
@@ -95,7 +95,7 @@ impl<const DOWN: usize, const ACROSS: usize, P: Pads, const DILATION: usize> Geo
 
 /// The same stride, dilation and number of padded cells along all axes and on both sides.
 pub type Slide<const STRIDE: usize = 1, const PADDING: usize = 0, const DILATION: usize = 1> =
-    Step<STRIDE, STRIDE, Pad<PADDING>, DILATION>;
+    Step<STRIDE, STRIDE, PadBy<PADDING>, DILATION>;
 
 /// The same stride and dilation along all axes, padded to `ceil(input / stride)` windows.
 pub type Same<const STRIDE: usize = 1, const DILATION: usize = 1> =

@@ -7,22 +7,31 @@
 
 mod activate;
 mod activation;
+mod axes;
 mod batch_norm;
 mod cluster;
 mod compose;
 mod conv;
 mod cost;
 mod dense;
+mod dropout;
 mod fits;
 mod flatten;
 mod fork;
 mod function;
 mod geometry;
+mod join;
+pub mod layout;
 mod macros;
 mod norm;
 mod options;
 mod param;
 pub mod pool;
+pub mod reduce;
+pub mod resize;
+mod scratch;
+pub mod softmax;
+pub mod unary;
 mod weighted;
 
 pub use activate::Activate;
@@ -30,21 +39,36 @@ pub use activation::{
     Activation, Gelu, HardSwish, Identity, LeakyRelu, LiftedRelu, Logits, MaskedRelu, Relu, Relu6,
     ScaledRelu, Sigmoid, Silu, Softplus, Tanh,
 };
+pub use axes::{Axes, Axes2, Axes3, Axes4, Axes5, Axis};
 pub use batch_norm::{BatchNorm, BatchNormTape};
 pub use cluster::{Clustering, Euclidean, Gives, KMeans, KMeansTape, Means, Shares};
 pub use conv::{Conv, ConvTranspose};
 pub use cost::{Errors, Info, LayerCost};
 pub use dense::{Dense, Stitch};
+pub use dropout::{Dropout, LeftOut};
 pub use fits::{Message, over_budget};
 pub use flatten::Flatten;
-pub use fork::{Concat, Fork, Join, Product, Residual, Skip, Sum};
+pub use fork::{Fork, Residual, Skip};
 pub use function::{Apply, Context, Function};
-pub use geometry::{Geometry, Pad, PadSame, Padding, Pads, Same, Slide, Step, spread, windows};
+pub use geometry::{Geometry, PadBy, PadSame, Padding, Pads, Same, Slide, Step, spread, windows};
+pub use join::{
+    Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum, Multiply, Operator,
+    Product, Quotient, Sample, Smaller, Subtract, Sum,
+};
+pub use layout::{Gather, Pad, Permute, Reshape, Slice, TopK};
 pub use norm::{Deviation, LayerNorm, MeanSquare, Norm, NormTape, Normal, RmsNorm};
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
 pub use pool::{
     AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool,
 };
+pub use reduce::{ReduceMax, ReduceMean, ReduceMin, ReduceSum};
+pub use resize::{ResizeBilinear, ResizeNearest};
+pub use scratch::Scratch;
+pub use softmax::{
+    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, MaskedSoftmax, MixtureSoftmax, Softmax,
+    Sparsemax, TreeSoftmax,
+};
+pub use unary::{Abs, Negate, Square};
 
 use crate::error::Result;
 use crate::tensor::{Shape, Storage};

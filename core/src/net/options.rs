@@ -17,10 +17,10 @@ macro_rules! __net_option {
     (or [] $default:expr) => { $default };
     (or [$given:expr] $default:expr) => { $given };
 
-    (pads []) => { $crate::net::Pad<0> };
-    (pads [valid]) => { $crate::net::Pad<0> };
+    (pads []) => { $crate::net::PadBy<0> };
+    (pads [valid]) => { $crate::net::PadBy<0> };
     (pads [same]) => { $crate::net::PadSame };
-    (pads [$cells:tt]) => { $crate::net::Pad<{ $cells }> };
+    (pads [$cells:tt]) => { $crate::net::PadBy<{ $cells }> };
 
     (padding $padding:tt) => { <$crate::__net_option!(pads $padding) as $crate::net::Pads>::PADDING };
 

@@ -11,24 +11,37 @@ use crate::split::rows_of;
 #[derive(Clone, Copy, Debug)]
 pub struct Mask<'a> {
     allowed: &'a [bool],
+    rows: usize,
     classes: usize,
 }
 
 impl<'a> Mask<'a> {
     fn new(shape: Shape, allowed: &'a [bool]) -> Result<Self> {
         let Shape { rows, classes } = shape;
-        Arg::Mask.check_len(allowed.len(), &[rows, classes])?;
+        let given = allowed.len().checked_div(classes).unwrap_or(rows);
+        // Fewer rows than the logits have repeat.
+        let rests = (allowed.len().checked_rem(classes), rows.checked_rem(given));
+        let own = match rests {
+            (Some(0), Some(0)) => given,
+            _ => rows,
+        };
+        Arg::Mask.check_len(allowed.len(), &[own, classes])?;
         for (row, allowed) in rows_of(allowed, classes).enumerate() {
             if !allowed.contains(&true) {
                 return Err(Error::AllMasked { row });
             }
         }
-        Ok(Self { allowed, classes })
+        Ok(Self {
+            allowed,
+            rows: own,
+            classes,
+        })
     }
 }
 
 impl Rule for Mask<'_> {
     fn prepare<N: Number>(self, row: usize, z: &mut [N], exponent: i32, temperature: Temperature) {
+        let row = row.checked_rem(self.rows).unwrap_or(0);
         let start = row.saturating_mul(self.classes);
         let allowed = self.allowed.get(start..).unwrap_or_default();
         for (z, &is_allowed) in z.iter_mut().zip(allowed) {
@@ -46,7 +59,7 @@ impl Rule for Mask<'_> {
 /// | argument | shape | |
 /// |---|---|---|
 /// | `logits.x` | `[R, N]` | |
-/// | `allowed` | `[R, N]` | at least one of each row |
+/// | `allowed` | `[P, N]` | at least one of each row; of `P` rows that divide `R`, row `r % P` holds for row `r` |
 /// | `out` | `[R, N]` | overwritten; integers at the exponent `-M` |
 /// | `scratch` | [`scratch_len`](super::scratch_len) | |
 ///

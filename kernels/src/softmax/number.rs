@@ -3,6 +3,7 @@
 //! accumulator, in `float.rs`.
 
 use super::temperature::{Alpha, Temperature};
+use crate::element::Blank;
 use crate::loss::Sum;
 use crate::rng::Words;
 use core::ops::{Add, Sub};
@@ -15,15 +16,7 @@ use core::ops::{Add, Sub};
 /// | probability | Q15: 0 to 32,768 | the number |
 /// | error | 15 bits of the gradient that arrives | the number |
 pub trait Number:
-    Copy
-    + Default
-    + PartialOrd
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Send
-    + Sync
-    + 'static
-    + private::Sealed
+    Blank + Default + PartialOrd + Add<Output = Self> + Sub<Output = Self> + private::Sealed
 {
     /// Weight, difference and `1 / T` multiplied: 64 bits for integers.
     type Product;

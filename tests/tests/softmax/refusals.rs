@@ -353,6 +353,33 @@ fn nan_stays_in_its_row() {
     }
 }
 
+/// Rows of a mask hold for as many rows of logits as divide by them.
+#[test]
+fn a_mask_of_fewer_rows_repeats() {
+    let shape = Shape {
+        rows: 4,
+        classes: 2,
+    };
+    let logits = Logits::new(&[1i16, 2, 3, 4, 5, 6, 7, 8], -2);
+    let errors = Errors {
+        dy: &[1i16, -2, 3, -4, 5, -6, 7, -8],
+        store: Store::EXACT,
+    };
+    let run = |allowed: &[bool]| {
+        let (mut y, mut dx, mut scratch) = ([5i16; 8], [5i16; 8], [0; 2]);
+        masked::forward(shape, logits, allowed, &mut y, &mut scratch)?;
+        masked::backward(shape, logits, allowed, errors, &mut dx, &mut scratch)?;
+        Ok((y, dx))
+    };
+    let two = [true, false, true, true];
+    assert_eq!(run(&two), run(&two.repeat(2)));
+    assert_ne!(run(&two), run(&[true; 2]));
+    assert_eq!(run(&[true; 2]), run(&[true; 8]));
+    assert_eq!(run(&[true; 6]), Err(length(Arg::Mask, 8, 6)));
+    assert_eq!(run(&[true; 16]), Err(length(Arg::Mask, 8, 16)));
+    assert_eq!(run(&[]), Err(length(Arg::Mask, 8, 0)));
+}
+
 /// A masked element takes no part, whatever it is.
 #[test]
 fn masked_nan_is_not_seen() {

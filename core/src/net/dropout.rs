@@ -1,0 +1,84 @@
+//! Elements left out at random in training.
+
+use super::{Apply, Context, Function, Values};
+use crate::tensor::Shape;
+use core::marker::PhantomData;
+use selvedge_kernels::dropout;
+use selvedge_kernels::exec::Executor;
+use selvedge_kernels::requantize::Store;
+use selvedge_kernels::scale::Mode;
+use selvedge_kernels::{Element, Result};
+
+/// In training, elements are 0 with a probability of `THOUSANDTHS / 1000`, and the others scaled up so that
+/// sums keep their mean; at inference nothing changes. Numerical behaviour:
+/// [`selvedge_kernels::dropout::forward`]; with 500 (and 0, 750, 875), integers keep their bits.
+pub type Dropout<T, S, const THOUSANDTHS: u32 = 500> = Apply<T, LeftOut<S, THOUSANDTHS>>;
+
+/// See [`Dropout`].
+pub struct LeftOut<S, const THOUSANDTHS: u32>(PhantomData<S>);
+
+impl<S: Shape, const THOUSANDTHS: u32> LeftOut<S, THOUSANDTHS> {
+    const DROPOUT: dropout::Dropout =
+        dropout::Dropout::new((((THOUSANDTHS as u64) << 32).wrapping_add(500) / 1000) as u32);
+
+    /// Runs a kernel on elements of `exponent`.
+    fn run<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        exponent: i32,
+        mut kernel: impl FnMut(Store) -> Result<u32>,
+    ) -> Result<i32> {
+        let (factor, places) = const { Self::DROPOUT.scale() };
+        match (T::DTYPE.is_integer(), factor) {
+            // A power of two: kept elements are what they were, at another exponent.
+            (true, 1) => kernel(Store::EXACT).map(|_| exponent - places),
+            (true, _) => context.rescale(exponent - places, kernel),
+            (false, _) => kernel(Store::EXACT).map(|_| exponent),
+        }
+    }
+}
+
+impl<S: Shape, const THOUSANDTHS: u32> Function for LeftOut<S, THOUSANDTHS> {
+    type Input = S;
+    type Output = S;
+    type Scratch<T: Element> = ();
+
+    const KIND: &'static str = "dropout";
+    const RESCALES: bool = false; // not in a deployed network
+    const CHECKED: () = assert!(
+        THOUSANDTHS < 1000,
+        "dropout: a probability is less than 1000 thousandths"
+    );
+
+    fn forward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        (): &mut (),
+        x: Values<'_, T>,
+        out: &mut [T],
+    ) -> Result<i32> {
+        let (exec, words) = (context.exec, context.mask());
+        match context.mode {
+            Mode::Train => Self::run(context, x.exponent, |store| {
+                dropout::forward(exec, Self::DROPOUT, words, x.data, store, out)
+            }),
+            Mode::Infer => {
+                let off = dropout::Dropout::OFF;
+                dropout::forward(exec, off, words, x.data, Store::EXACT, out)?;
+                Ok(x.exponent)
+            }
+        }
+    }
+
+    fn backward<T: Element, E: Executor>(
+        context: Context<'_, T, E>,
+        (): &mut (),
+        _: Values<'_, T>,
+        _: Values<'_, T>,
+        dy: Values<'_, T>,
+        dx: &mut [T],
+    ) -> Result<i32> {
+        let (exec, words) = (context.exec, context.mask());
+        Self::run(context, dy.exponent, |store| {
+            dropout::backward(exec, Self::DROPOUT, words, dy.data, store, dx)
+        })
+    }
+}

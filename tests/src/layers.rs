@@ -1,0 +1,382 @@
+//! Typed layers on their own: one pass at a time, values in, values out; and what holds for all of
+//! them, in all types.
+//!
+//! ```
+//! use selvedge_core::net::Negate;
+//! use selvedge_core::tensor::D1;
+//! use selvedge_tests::layers::{Case, Driven};
+//! use selvedge_tests::check_layer;
+//!
+//! let mut layer = Driven::<Negate<i8, D1<2>>, 1>::new(1);
+//! assert_eq!(layer.forward(&[0.5, -0.25]), [-0.5, 0.25]);
+//! assert_eq!(layer.backward(&[1.0, 0.5]), [-1.0, -0.5]);
+//!
+//! let negated = |x: &[f64]| x.iter().map(|x| -x).collect();
+//! check_layer!(T => Negate<T, D1<4>>, Case::new("negate").defined(&negated));
+//! ```
+
+use crate::compare::{central, cosine, inner, values};
+use crate::noise::Noise;
+use crate::tolerance::SMOOTH_DIFFERENCE;
+use selvedge_core::net::{Backward, Layer, Pass, Tape, Values, Visitor};
+use selvedge_core::tensor::Shape;
+use selvedge_core::{Rate, Serial, Sgd};
+use selvedge_kernels::scale::Mode;
+use selvedge_kernels::{Blank, Element};
+
+/// A layer with all that its passes take, for batches of up to `B` samples. Its number is 0.
+pub struct Driven<L: Layer, const B: usize> {
+    /// The layer.
+    pub layer: Box<L>,
+    /// Whether exponent states adapt, and random layers are random.
+    pub mode: Mode,
+    /// The update of a backward pass; [`Driven::new`] sets a rate of 0.
+    pub sgd: Sgd,
+    /// Training step, which addresses random words.
+    pub step: u32,
+    tape: Box<L::Tape<B>>,
+    seed: u32,
+    x: Vec<L::Elem>,
+    x_exponent: i32,
+}
+
+impl<L: Layer, const B: usize> Driven<L, B> {
+    /// A layer that is initialised with `seed` and has seen nothing.
+    #[must_use]
+    pub fn new(seed: u32) -> Self {
+        let mut layer = Box::new(L::BLANK);
+        layer
+            .init(seed, 0)
+            .expect("a layer that can be initialised");
+        Self {
+            layer,
+            mode: Mode::Train,
+            sgd: Sgd::new(Rate {
+                mantissa: 0,
+                exponent: 0,
+            }),
+            step: 0,
+            tape: Box::new(Tape::BLANK),
+            seed,
+            x: Vec::new(),
+            x_exponent: 0,
+        }
+    }
+
+    /// The output for samples `x`, which are rounded to the element type.
+    pub fn forward(&mut self, x: &[f64]) -> Vec<f64> {
+        (self.x, self.x_exponent) = rounded(x);
+        let pass = pass(self.mode, self.seed, self.step, self.sgd);
+        let x = samples::<L>(&self.x, self.x_exponent);
+        let y = self
+            .layer
+            .forward::<_, B>(&pass, 0, x, &mut self.tape)
+            .expect("a forward pass");
+        values(y.data, y.exponent)
+    }
+
+    /// The error of the input of the last forward pass, for the error `dy` of its output; then the
+    /// parameters are updated. The error buffers are no larger than the layer says.
+    pub fn backward(&mut self, dy: &[f64]) -> Vec<f64> {
+        let pass = pass(self.mode, self.seed, self.step, self.sgd);
+        let x = samples::<L>(&self.x, self.x_exponent);
+        let (dy, exponent) = rounded(dy);
+        let room = |len: usize| vec![L::Elem::BLANK; x.batch * len];
+        let mut error = room(L::INFO.errors.error);
+        let mut spare = room(L::INFO.errors.spare);
+        error[..dy.len()].copy_from_slice(&dy);
+        let errors = Backward {
+            error: &mut error,
+            spare: &mut spare,
+            exponent,
+        };
+        let errors = self
+            .layer
+            .backward::<_, B>(&pass, 0, x, &mut self.tape, errors, true)
+            .expect("a backward pass");
+        values(&errors.error[..self.x.len()], errors.exponent)
+    }
+
+    /// What the samples of the last forward pass were rounded to.
+    #[must_use]
+    pub fn input(&self) -> Vec<f64> {
+        values(&self.x, self.x_exponent)
+    }
+
+    /// All parameters as they are stored, in order.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<f64> {
+        let mut parameters = Parameters(Vec::new());
+        self.layer.visit(&mut parameters);
+        parameters.0
+    }
+}
+
+struct Parameters(Vec<f64>);
+
+impl Visitor for Parameters {
+    fn parameter<P: Element>(&mut self, value: &[P], _: &[i8], exponent: i16) {
+        self.0.extend(values(value, exponent.into()));
+    }
+}
+
+fn pass(mode: Mode, seed: u32, step: u32, sgd: Sgd) -> Pass<'static, Serial> {
+    Pass {
+        exec: &Serial,
+        mode,
+        seed,
+        step,
+        sgd,
+    }
+}
+
+fn samples<L: Layer>(data: &[L::Elem], exponent: i32) -> Values<'_, L::Elem> {
+    Values {
+        data,
+        exponent,
+        batch: data.len() / L::Input::LEN,
+    }
+}
+
+/// Values as elements, integers at the smallest exponent that holds all of them.
+#[must_use]
+pub fn rounded<T: Element>(x: &[f64]) -> (Vec<T>, i32) {
+    let exponent = if T::DTYPE.is_integer() {
+        let largest = x.iter().fold(0f64, |largest, x| largest.max(x.abs()));
+        let most = 2f64.powi(T::MAGNITUDE_BITS as i32) - 1.0;
+        (largest / most).max(f64::MIN_POSITIVE).log2().ceil() as i32
+    } else {
+        0
+    };
+    (crate::compare::elements(x, exponent), exponent)
+}
+
+/// `f64` against a definition in `f64`, relative to the largest output: some thousand roundings.
+const EXACT: f64 = 1e-12;
+
+/// The definition of a layer: the outputs of one sample.
+pub type Definition<'a> = &'a dyn Fn(&[f64]) -> Vec<f64>;
+
+/// How far a type's outputs may be from `f64`, and its errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Precision {
+    /// The distance of an output, as a share of the largest.
+    pub output: f64,
+    /// The least cosine between errors and those of `f64`.
+    pub cosine: f64,
+}
+
+impl Precision {
+    /// What storing alone loses in type `T`. Integers fit the largest output into `M` bits, so that half
+    /// a unit is at most `2^-M` of it; floats get twice half a unit, being computed from rounded numbers.
+    /// The cosines are those that every layer is asked to keep.
+    #[must_use]
+    pub fn of<T: Element>() -> Self {
+        let output = match T::MAGNITUDE_BITS {
+            0 => 2.0 * crate::tensors::rounding::<T>(),
+            bits => 2f64.powi(-(bits as i32)),
+        };
+        let cosine = match T::DTYPE.bytes() {
+            1 => 0.99,
+            _ => 0.9999,
+        };
+        Self { output, cosine }
+    }
+}
+
+/// What a layer is held against, and with which inputs.
+pub struct Case<'a> {
+    name: &'a str,
+    definition: Option<Definition<'a>>,
+    bound: f64,
+    seed: u32,
+    /// The least magnitude of an input.
+    gap: f64,
+    /// The error of outputs beside that of storing them: of 8-bit types and of other integers as a share of
+    /// the largest, of floats in roundings of `f32`, or of the type if that is finer.
+    own: [f64; 3],
+}
+
+impl<'a> Case<'a> {
+    /// Inputs within ±2, outputs and gradients as exact as storing them allows.
+    #[must_use]
+    pub fn new(name: &'a str) -> Self {
+        Self {
+            name,
+            definition: None,
+            bound: 2.0,
+            seed: 1,
+            gap: 0.0,
+            own: [0.0, 0.0, 8.0],
+        }
+    }
+
+    /// What a sample's outputs should be.
+    #[must_use]
+    pub fn defined(self, definition: Definition<'a>) -> Self {
+        Self {
+            definition: Some(definition),
+            ..self
+        }
+    }
+
+    /// Inputs within ±`bound`.
+    #[must_use]
+    pub fn within(self, bound: f64) -> Self {
+        Self { bound, ..self }
+    }
+
+    /// No inputs within ±`gap`: there is a kink at 0.
+    #[must_use]
+    pub fn away_from_zero(self, gap: f64) -> Self {
+        Self { gap, ..self }
+    }
+
+    /// Outputs have an error beside that of storing them, as a share of the largest: of 8-bit types, of
+    /// other integers.
+    #[must_use]
+    pub fn off_by(self, [bytes, wider]: [f64; 2]) -> Self {
+        let [.., floats] = self.own;
+        Self {
+            own: [bytes, wider, floats],
+            ..self
+        }
+    }
+
+    /// Floats take about so many roundings one after the other.
+    #[must_use]
+    pub fn roundings(self, count: f64) -> Self {
+        let [bytes, wider, _] = self.own;
+        Self {
+            own: [bytes, wider, count],
+            ..self
+        }
+    }
+
+    fn samples(&self, noise: &mut Noise, len: usize) -> Vec<f64> {
+        let mut sample = || {
+            let x = noise.signed();
+            x.signum() * (self.gap + x.abs() * (self.bound - self.gap))
+        };
+        (0..len).map(|_| sample()).collect()
+    }
+}
+
+/// Holds the layer `R` against its definition and against central differences, with a batch of `B`.
+pub fn check_f64<R, const B: usize>(case: &Case<'_>)
+where
+    R: Layer<Elem = f64>,
+{
+    let name = case.name;
+    let mut noise = Noise::new(case.seed);
+    let x = case.samples(&mut noise, B * R::Input::LEN);
+    let dy = noise.vector(B * R::Output::LEN, 1.0);
+    let mut layer = Driven::<R, B>::new(case.seed);
+    let y = layer.forward(&x);
+    assert_eq!(y.len(), dy.len(), "{name}: elements of the output");
+    if let Some(definition) = case.definition {
+        let want: Vec<f64> = x.chunks(R::Input::LEN).flat_map(definition).collect();
+        assert_near(name, "f64", &want, &y, EXACT);
+    }
+    let dx = layer.backward(&dy);
+    let loss = |x: &[f64]| inner(&dy, &Driven::<R, B>::new(case.seed).forward(x));
+    let want = central(&x, loss);
+    for (i, (want, got)) in want.iter().zip(&dx).enumerate() {
+        assert!(
+            (want - got).abs() <= SMOOTH_DIFFERENCE,
+            "{name}, error of input {i}: differences say {want}, computed {got}"
+        );
+    }
+}
+
+/// Holds the layer `L` against `R`, the same in `f64`: outputs and errors.
+pub fn check_against<L, R, const B: usize>(case: &Case<'_>)
+where
+    L: Layer,
+    R: Layer<Elem = f64>,
+{
+    let dtype = L::Elem::DTYPE;
+    let place = dtype.name();
+    let mut noise = Noise::new(case.seed);
+    let x = case.samples(&mut noise, B * L::Input::LEN);
+    let dy = noise.vector(B * L::Output::LEN, 1.0);
+    let mut layer = Driven::<L, B>::new(case.seed);
+    let mut exact = Driven::<R, B>::new(case.seed);
+    let y = layer.forward(&x);
+    let want = exact.forward(&layer.input());
+    let precision = Precision::of::<L::Elem>();
+    let [bytes, wider, floats] = case.own;
+    let own = match (dtype.is_integer(), dtype.bytes()) {
+        (true, 1) => bytes,
+        (true, _) => wider,
+        _ => floats * f64::from(f32::EPSILON).min(precision.output),
+    };
+    assert_near(case.name, place, &want, &y, precision.output + own);
+    let (dx, want) = (layer.backward(&dy), exact.backward(&dy));
+    let cosine = cosine(&want, &dx);
+    assert!(
+        cosine >= precision.cosine,
+        "{}, {place}: the errors' cosine is {cosine}",
+        case.name
+    );
+    // A cosine does not see a wrong exponent.
+    let ratio = inner(&dx, &dx) / inner(&want, &want);
+    assert!(
+        (ratio - 1.0).abs() < 0.1,
+        "{}, {place}: the errors' square is {ratio} of what it should be",
+        case.name
+    );
+}
+
+fn assert_near(name: &str, dtype: &str, want: &[f64], got: &[f64], share: f64) {
+    assert_eq!(want.len(), got.len(), "{name}, {dtype}");
+    let largest = want.iter().fold(0f64, |largest, x| largest.max(x.abs()));
+    let limit = share * largest;
+    for (i, (want, got)) in want.iter().zip(got).enumerate() {
+        assert!(
+            (want - got).abs() <= limit,
+            "{name}, {dtype}, output {i}: expected {want}, computed {got}, allowed {limit:e}"
+        );
+    }
+}
+
+/// Calls a macro with each of the twelve element types.
+#[macro_export]
+macro_rules! for_each_type {
+    ($call:ident) => {
+        $call!(i8);
+        $call!(u8);
+        $call!(i16);
+        $call!(u16);
+        $call!(i32);
+        $call!(u32);
+        $call!(i64);
+        $call!(u64);
+        $call!(selvedge_kernels::f16);
+        $call!(selvedge_kernels::bf16);
+        $call!(f32);
+        $call!(f64);
+    };
+}
+
+/// Checks a typed layer, given as a type of the element type `$t`: in `f64` by
+/// [`check_f64`](crate::layers::check_f64), and in all twelve types by
+/// [`check_against`](crate::layers::check_against) that. Batches have three samples.
+#[macro_export]
+macro_rules! check_layer {
+    ($t:ident => $layer:ty, $case:expr) => {{
+        type Layer<$t> = $layer;
+        // A match, so that what the case borrows lives long enough.
+        match $case {
+            case => {
+                $crate::layers::check_f64::<Layer<f64>, 3>(&case);
+                macro_rules! check {
+                    ($type:ty) => {
+                        $crate::layers::check_against::<Layer<$type>, Layer<f64>, 3>(&case);
+                    };
+                }
+                $crate::for_each_type!(check);
+            }
+        }
+    }};
+}

@@ -1,0 +1,210 @@
+//! Typed layers that move elements, reduce axes, resize images: against definitions, differences, and
+//! `f64` in all types.
+
+use selvedge_core::net::layout::{Beyond, Edges, Entries, Range, Ranges};
+use selvedge_core::net::resize::{AlignCorners, Asymmetric, HalfPixel};
+use selvedge_core::net::{
+    Axes2, Axes3, Axis, Gather, Pad, Permute, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Reshape,
+    ResizeBilinear, ResizeNearest, Slice, TopK,
+};
+use selvedge_core::tensor::{D1, D2, D3};
+use selvedge_tests::check_layer;
+use selvedge_tests::layers::Case;
+
+/// The elements of places.
+fn at(places: Vec<usize>) -> impl Fn(&[f64]) -> Vec<f64> {
+    move |x| places.iter().map(|&i| x[i]).collect()
+}
+
+#[test]
+fn permuting_and_reshaping_move_elements() {
+    check_layer!(
+        T => Permute<T, D2<2, 3>, D2<3, 2>, Axes2<1, 0>>,
+        Case::new("transpose").defined(&at(vec![0, 3, 1, 4, 2, 5]))
+    );
+    // [2, 2, 3] to [3, 2, 2]: the axes of the output are 2, 0, 1.
+    let cycled = at((0..3)
+        .flat_map(|c| (0..4).map(move |r| r * 3 + c))
+        .collect());
+    check_layer!(
+        T => Permute<T, D3<2, 2, 3>, D3<3, 2, 2>, Axes3<2, 0, 1>>,
+        Case::new("permute").defined(&cycled)
+    );
+    check_layer!(
+        T => Reshape<T, D2<2, 3>, D3<3, 1, 2>>,
+        Case::new("reshape").defined(&at((0..6).collect()))
+    );
+}
+
+struct Around;
+struct Mirrored;
+struct Repeated;
+
+impl Edges for Around {
+    const SIDES: &'static [[usize; 2]] = &[[1, 0], [0, 2]];
+}
+
+impl Edges for Mirrored {
+    const SIDES: &'static [[usize; 2]] = &[[0, 0], [2, 1]];
+    const BEYOND: Beyond = Beyond::Reflect;
+}
+
+impl Edges for Repeated {
+    const SIDES: &'static [[usize; 2]] = &[[0, 1], [2, 0]];
+    const BEYOND: Beyond = Beyond::Edge;
+}
+
+#[test]
+fn padding_adds_zeros_mirrors_or_repeats() {
+    let zeros = |x: &[f64]| {
+        let row = |r: usize| [x[3 * r], x[3 * r + 1], x[3 * r + 2], 0.0, 0.0];
+        [[0.0; 5], row(0), row(1)].concat()
+    };
+    check_layer!(
+        T => Pad<T, D2<2, 3>, D2<3, 5>, Around>,
+        Case::new("zeros").defined(&zeros)
+    );
+    check_layer!(
+        T => Pad<T, D2<2, 3>, D2<2, 6>, Mirrored>,
+        Case::new("reflect").defined(&at(vec![2, 1, 0, 1, 2, 1, 5, 4, 3, 4, 5, 4]))
+    );
+    check_layer!(
+        T => Pad<T, D2<2, 3>, D2<3, 5>, Repeated>,
+        Case::new("edge").defined(&at(vec![0, 0, 0, 1, 2, 3, 3, 3, 4, 5, 3, 3, 3, 4, 5]))
+    );
+}
+
+struct Backwards;
+
+impl Ranges for Backwards {
+    const RANGES: &'static [Range] = &[
+        Range {
+            start: Some(-1),
+            ..Range::ALL
+        },
+        Range {
+            step: -2,
+            ..Range::ALL
+        },
+    ];
+}
+
+struct Twice;
+
+impl Entries for Twice {
+    const AXIS: usize = 1;
+    const INDICES: &'static [u32] = &[2, 0, 2, 1];
+}
+
+#[test]
+fn slices_entries_and_the_largest_are_picked() {
+    check_layer!(
+        T => Slice<T, D2<2, 5>, D2<1, 3>, Backwards>,
+        Case::new("slice").defined(&at(vec![9, 7, 5]))
+    );
+    check_layer!(
+        T => Gather<T, D2<2, 3>, D2<2, 4>, Twice>,
+        Case::new("gather").defined(&at(vec![2, 0, 2, 1, 5, 3, 5, 4]))
+    );
+    let two_largest = |x: &[f64]| {
+        let mut columns = [0, 1].map(|c| [x[c], x[c + 2], x[c + 4], x[c + 6]]);
+        columns
+            .iter_mut()
+            .for_each(|c| c.sort_by(|a, b| b.total_cmp(a)));
+        let [a, b] = columns;
+        vec![a[0], b[0], a[1], b[1]]
+    };
+    check_layer!(
+        T => TopK<T, D2<4, 2>, D2<2, 2>>,
+        Case::new("top k").defined(&two_largest)
+    );
+    check_layer!(T => TopK<T, D2<2, 5>, D2<2, 3>, Axis<1>>, Case::new("top k of rows"));
+}
+
+/// `f` of each column of `[2, 3]`.
+fn of_columns(f: fn(f64, f64) -> f64) -> impl Fn(&[f64]) -> Vec<f64> {
+    move |x| (0..3).map(|c| f(x[c], x[c + 3])).collect()
+}
+
+/// The reciprocal of a number of elements, in 16 bits.
+const RECIPROCAL: [f64; 2] = [1.0 / 65_536.0; 2];
+
+#[test]
+fn reductions_take_axes_away() {
+    check_layer!(
+        T => ReduceSum<T, D2<2, 3>, D1<3>, Axis<0>>,
+        Case::new("sum").defined(&of_columns(|a, b| a + b))
+    );
+    check_layer!(
+        T => ReduceMean<T, D2<2, 3>, D2<1, 3>, Axis<0>>,
+        Case::new("mean").defined(&of_columns(|a, b| (a + b) / 2.0))
+    );
+    check_layer!(
+        T => ReduceMax<T, D2<2, 3>, D1<3>, Axis<0>>,
+        Case::new("max").defined(&of_columns(f64::max))
+    );
+    check_layer!(
+        T => ReduceMin<T, D2<2, 3>, D1<3>, Axis<0>>,
+        Case::new("min").defined(&of_columns(f64::min))
+    );
+    let all = |x: &[f64]| vec![x.iter().sum::<f64>() / 6.0];
+    check_layer!(
+        T => ReduceMean<T, D2<2, 3>, D1<1>, Axes2<1, 0>>,
+        Case::new("mean of all").defined(&all).off_by(RECIPROCAL)
+    );
+    let outer = |x: &[f64]| {
+        (0..3)
+            .map(|i| [0, 1, 6, 7].map(|j| x[2 * i + j]).iter().sum())
+            .collect()
+    };
+    check_layer!(
+        T => ReduceSum<T, D3<2, 3, 2>, D1<3>, Axes2<0, 2>>,
+        Case::new("sum of outer axes").defined(&outer)
+    );
+}
+
+/// The bilinear mixture of a row of 3 at `positions`.
+fn mixed(positions: [f64; 5]) -> impl Fn(&[f64]) -> Vec<f64> {
+    move |x| {
+        let at = |p: f64| {
+            let (low, rest) = (p.floor() as usize, p - p.floor());
+            let high = (low + 1).min(2);
+            x[low] * (1.0 - rest) + x[high] * rest
+        };
+        positions.map(|p| at(p.clamp(0.0, 2.0))).to_vec()
+    }
+}
+
+/// Integer weights of 11 bits along one axis, relative to the largest element.
+const WEIGHT: [f64; 2] = [1.0 / 2048.0; 2];
+
+#[test]
+fn images_are_resized() {
+    check_layer!(
+        T => ResizeNearest<T, D3<1, 2, 2>, D3<2, 4, 2>>,
+        Case::new("nearest").defined(&at([[0, 1, 0, 1, 2, 3, 2, 3]; 2].concat()))
+    );
+    check_layer!(
+        T => ResizeNearest<T, D3<1, 3, 1>, D3<1, 2, 1>, HalfPixel>,
+        Case::new("nearest, half pixels").defined(&at(vec![0, 2]))
+    );
+    let corners = mixed([0.0, 0.5, 1.0, 1.5, 2.0]);
+    check_layer!(
+        T => ResizeBilinear<T, D3<1, 3, 1>, D3<1, 5, 1>, AlignCorners>,
+        Case::new("bilinear, corners").defined(&corners)
+    );
+    let halves = mixed([0.5, 1.5, 2.5, 3.5, 4.5].map(|o| o * 0.6 - 0.5));
+    check_layer!(
+        T => ResizeBilinear<T, D3<1, 3, 1>, D3<1, 5, 1>>,
+        Case::new("bilinear, half pixels").defined(&halves).off_by(WEIGHT)
+    );
+    let asymmetric = mixed([0.0, 0.6, 1.2, 1.8, 2.4]);
+    check_layer!(
+        T => ResizeBilinear<T, D3<1, 3, 1>, D3<1, 5, 1>, Asymmetric>,
+        Case::new("bilinear, asymmetric").defined(&asymmetric).off_by(WEIGHT)
+    );
+    check_layer!(
+        T => ResizeBilinear<T, D3<3, 4, 2>, D3<5, 3, 2>>,
+        Case::new("bilinear, both axes").off_by(WEIGHT)
+    );
+}
