@@ -18,7 +18,7 @@
 use crate::compare::{central, cosine, inner, values};
 use crate::noise::Noise;
 use crate::tolerance::SMOOTH_DIFFERENCE;
-use selvedge_core::net::{Backward, Layer, Pass, Tape, Values, Visitor};
+use selvedge_core::net::{Backward, Layer, Pass, Tape, Values, Visitor, VisitorMut};
 use selvedge_core::tensor::Shape;
 use selvedge_core::{Rate, Serial, Sgd};
 use selvedge_kernels::scale::Mode;
@@ -103,20 +103,39 @@ impl<L: Layer, const B: usize> Driven<L, B> {
         values(&self.x, self.x_exponent)
     }
 
-    /// All parameters as they are stored, in order.
+    /// All parameters in order, with the low bytes of masters.
     #[must_use]
     pub fn parameters(&self) -> Vec<f64> {
         let mut parameters = Parameters(Vec::new());
         self.layer.visit(&mut parameters);
         parameters.0
     }
+
+    /// Changes all parameters, to what elements can hold at the exponents that are set.
+    pub fn set_parameters(&mut self, parameters: &[f64]) {
+        self.layer.visit_mut(&mut Load(parameters));
+    }
 }
 
 struct Parameters(Vec<f64>);
 
 impl Visitor for Parameters {
-    fn parameter<P: Element>(&mut self, value: &[P], _: &[i8], exponent: i16) {
-        self.0.extend(values(value, exponent.into()));
+    fn parameter<P: Element>(&mut self, value: &[P], residual: &[i8], exponent: i16) {
+        let low = 2f64.powi(i32::from(exponent) - 8);
+        let masters = values(value, exponent.into()).into_iter().enumerate();
+        let low = |at: usize| residual.get(at).map_or(0.0, |&byte| f64::from(byte) * low);
+        self.0.extend(masters.map(|(at, value)| value + low(at)));
+    }
+}
+
+struct Load<'a>(&'a [f64]);
+
+impl VisitorMut for Load<'_> {
+    fn parameter<P: Element>(&mut self, value: &mut [P], residual: &mut [i8], exponent: &mut i16) {
+        let (own, rest) = self.0.split_at(value.len());
+        value.copy_from_slice(&crate::compare::elements(own, i32::from(*exponent)));
+        residual.fill(0);
+        self.0 = rest;
     }
 }
 
@@ -164,6 +183,8 @@ pub struct Precision {
     pub output: f64,
     /// The least cosine between errors and those of `f64`.
     pub cosine: f64,
+    /// The same of updates, which are rounded to what masters can hold.
+    pub update: f64,
 }
 
 impl Precision {
@@ -176,11 +197,17 @@ impl Precision {
             0 => 2.0 * crate::tensors::rounding::<T>(),
             bits => 2f64.powi(-(bits as i32)),
         };
-        let cosine = match T::DTYPE.bytes() {
-            1 => 0.99,
-            _ => 0.9999,
+        let (cosine, update) = match (T::DTYPE.is_integer(), T::DTYPE.bytes()) {
+            (true, 1) => (0.99, 0.99),
+            // Their masters are themselves: an update is a few units.
+            (false, 2) => (0.9999, 0.99),
+            _ => (0.9999, 0.9999),
         };
-        Self { output, cosine }
+        Self {
+            output,
+            cosine,
+            update,
+        }
     }
 }
 
@@ -195,6 +222,10 @@ pub struct Case<'a> {
     /// The error of outputs beside that of storing them: of 8-bit types and of other integers as a share of
     /// the largest, of floats in roundings of `f32`, or of the type if that is finer.
     own: [f64; 3],
+    /// The rate of the update that is compared is `2^rate`.
+    rate: i16,
+    /// How far central differences may be off.
+    difference: f64,
 }
 
 impl<'a> Case<'a> {
@@ -208,6 +239,8 @@ impl<'a> Case<'a> {
             seed: 1,
             gap: 0.0,
             own: [0.0, 0.0, 8.0],
+            rate: -4,
+            difference: SMOOTH_DIFFERENCE,
         }
     }
 
@@ -253,6 +286,12 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// Parameters move by gradients times `2^rate`.
+    #[must_use]
+    pub fn at_rate(self, rate: i16) -> Self {
+        Self { rate, ..self }
+    }
+
     fn samples(&self, noise: &mut Noise, len: usize) -> Vec<f64> {
         let mut sample = || {
             let x = noise.signed();
@@ -278,15 +317,47 @@ where
         let want: Vec<f64> = x.chunks(R::Input::LEN).flat_map(definition).collect();
         assert_near(name, "f64", &want, &y, EXACT);
     }
+    let parameters = layer.parameters();
+    layer.sgd = descent(case);
     let dx = layer.backward(&dy);
-    let loss = |x: &[f64]| inner(&dy, &Driven::<R, B>::new(case.seed).forward(x));
-    let want = central(&x, loss);
-    for (i, (want, got)) in want.iter().zip(&dx).enumerate() {
-        assert!(
-            (want - got).abs() <= SMOOTH_DIFFERENCE,
-            "{name}, error of input {i}: differences say {want}, computed {got}"
-        );
-    }
+    let loss = |x: &[f64], parameters: &[f64]| {
+        let mut layer = Driven::<R, B>::new(case.seed);
+        layer.set_parameters(parameters);
+        inner(&dy, &layer.forward(x))
+    };
+    let close = |what: &str, want: &[f64], got: &[f64], tolerance: f64| {
+        for (i, (want, got)) in want.iter().zip(got).enumerate() {
+            assert!(
+                (want - got).abs() <= tolerance,
+                "{name}, {what} {i}: differences say {want}, computed {got}"
+            );
+        }
+    };
+    let want = central(&x, |x| loss(x, &parameters));
+    close("error of input", &want, &dx, case.difference);
+    let want = central(&parameters, |parameters| loss(&x, parameters));
+    let rate = layer.sgd.rate.to_f64();
+    let moved = moved(&parameters, &layer.parameters());
+    let gradient: Vec<f64> = moved.iter().map(|moved| -moved / rate).collect();
+    // The difference of parameters before and after is rounded to units of the parameters.
+    let rounding = 4.0 * f64::EPSILON / rate;
+    close(
+        "gradient of parameter",
+        &want,
+        &gradient,
+        case.difference + rounding,
+    );
+}
+
+fn moved(before: &[f64], after: &[f64]) -> Vec<f64> {
+    before.iter().zip(after).map(|(was, is)| is - was).collect()
+}
+
+fn descent(case: &Case<'_>) -> Sgd {
+    Sgd::new(Rate {
+        mantissa: 1,
+        exponent: case.rate,
+    })
 }
 
 /// Holds the layer `L` against `R`, the same in `f64`: outputs and errors.
@@ -302,6 +373,11 @@ where
     let dy = noise.vector(B * L::Output::LEN, 1.0);
     let mut layer = Driven::<L, B>::new(case.seed);
     let mut exact = Driven::<R, B>::new(case.seed);
+    let parameters = layer.parameters();
+    layer.set_parameters(&parameters); // without low bytes
+    let parameters = layer.parameters();
+    exact.set_parameters(&parameters);
+    (layer.sgd, exact.sgd) = (descent(case), descent(case));
     let y = layer.forward(&x);
     let want = exact.forward(&layer.input());
     let precision = Precision::of::<L::Elem>();
@@ -324,6 +400,23 @@ where
     assert!(
         (ratio - 1.0).abs() < 0.1,
         "{}, {place}: the errors' square is {ratio} of what it should be",
+        case.name
+    );
+    if parameters.is_empty() {
+        return;
+    }
+    let got = moved(&parameters, &layer.parameters());
+    let want = moved(&parameters, &exact.parameters());
+    let cosine = crate::compare::cosine(&want, &got);
+    assert!(
+        cosine >= precision.update,
+        "{}, {place}: the updates' cosine is {cosine}",
+        case.name
+    );
+    let ratio = inner(&got, &got) / inner(&want, &want);
+    assert!(
+        (ratio - 1.0).abs() < 0.1,
+        "{}, {place}: the updates' square is {ratio} of what it should be",
         case.name
     );
 }

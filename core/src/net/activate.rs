@@ -2,7 +2,8 @@
 
 use super::activation::requantize;
 use super::{
-    ActivatedTape, Activation, Backward, Errors, Info, Layer, Pass, Slopes, Values, Visitor, part,
+    ActivatedTape, Activation, Backward, Errors, Info, Layer, Pass, Slopes, Values, Visitor,
+    VisitorMut, part,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
@@ -117,4 +118,6 @@ impl<T: Element, S: Shape, A: Activation> Layer for Activate<T, S, A> {
     }
 
     fn visit(&self, _: &mut impl Visitor) {}
+
+    fn visit_mut(&mut self, _: &mut impl VisitorMut) {}
 }

@@ -3,7 +3,7 @@
 
 use super::{
     Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, Tape,
-    Values, Visitor, part,
+    Values, Visitor, VisitorMut, part,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{Shape, Tensor};
@@ -278,5 +278,10 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
     fn visit(&self, visitor: &mut impl Visitor) {
         self.gamma.visit(visitor);
         self.beta.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        self.gamma.visit_mut(visitor);
+        self.beta.visit_mut(visitor);
     }
 }

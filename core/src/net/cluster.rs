@@ -2,7 +2,7 @@
 
 use super::{
     Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SampleTape,
-    Slopes, Tape, Values, Visitor, part,
+    Slopes, Tape, Values, Visitor, VisitorMut, part,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{Shape, Tensor};
@@ -303,5 +303,9 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
 
     fn visit(&self, visitor: &mut impl Visitor) {
         self.centres.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        self.centres.visit_mut(visitor);
     }
 }

@@ -1,6 +1,6 @@
 //! Two layers, one after the other.
 
-use super::{Backward, Info, Layer, Pass, Tape, Values, Visitor};
+use super::{Backward, Info, Layer, Pass, Tape, Values, Visitor, VisitorMut};
 use crate::error::Result;
 use selvedge_kernels::exec::Executor;
 
@@ -79,5 +79,10 @@ where
     fn visit(&self, visitor: &mut impl Visitor) {
         self.0.visit(visitor);
         self.1.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        self.0.visit_mut(visitor);
+        self.1.visit_mut(visitor);
     }
 }

@@ -4,7 +4,7 @@ use super::geometry::{Geometry, Slide, by_axes, extents, gives, named, window};
 use super::weighted::{Transposed, Weighted};
 use super::{
     ActivatedTape, Activation, Backward, Errors, Identity, Info, Layer, Optimizer, Param, Pass,
-    Plain, Values, Visitor,
+    Plain, Values, Visitor, VisitorMut,
 };
 use crate::error::Result;
 use crate::tensor::Shape;
@@ -185,6 +185,10 @@ macro_rules! impl_layer {
 
             fn visit(&self, visitor: &mut impl Visitor) {
                 self.inner.visit(visitor);
+            }
+
+            fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+                self.inner.visit_mut(visitor);
             }
         }
     };

@@ -1,11 +1,11 @@
 //! A dense layer.
 
-use super::Visitor;
 use super::weighted::Weighted;
 use super::{
     ActivatedTape, Activation, Backward, Errors, Identity, Info, Layer, Optimizer, Param, Pass,
     Plain, Values,
 };
+use super::{Visitor, VisitorMut};
 use crate::error::Result;
 use crate::tensor::{D1, D2};
 use core::marker::PhantomData;
@@ -123,5 +123,9 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
 
     fn visit(&self, visitor: &mut impl Visitor) {
         self.inner.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        self.inner.visit_mut(visitor);
     }
 }

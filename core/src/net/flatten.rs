@@ -1,6 +1,6 @@
 //! A change of shape.
 
-use super::{Backward, Errors, Info, Layer, Pass, Values, Visitor};
+use super::{Backward, Errors, Info, Layer, Pass, Values, Visitor, VisitorMut};
 use crate::error::Result;
 use crate::tensor::Shape;
 use core::marker::PhantomData;
@@ -73,4 +73,6 @@ impl<T: Element, In: Shape, Out: Shape> Layer for Flatten<T, In, Out> {
     }
 
     fn visit(&self, _: &mut impl Visitor) {}
+
+    fn visit_mut(&mut self, _: &mut impl VisitorMut) {}
 }

@@ -3,7 +3,7 @@
 use super::join::{add, copy};
 use super::{
     Backward, Context, Errors, Info, Join, Layer, OutputTape, Pass, Sum, Tape, Values, Visitor,
-    part,
+    VisitorMut, part,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
@@ -311,6 +311,11 @@ where
     fn visit(&self, visitor: &mut impl Visitor) {
         self.first.visit(visitor);
         self.second.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        self.first.visit_mut(visitor);
+        self.second.visit_mut(visitor);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Layers without parameters: what one computes is a type, [`Function`]; [`Apply`] makes a layer of it.
 
-use super::{Backward, Errors, Info, Layer, OutputTape, Pass, Tape, Values, Visitor, part};
+use super::{
+    Backward, Errors, Info, Layer, OutputTape, Pass, Tape, Values, Visitor, VisitorMut, part,
+};
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
 use core::marker::PhantomData;
@@ -240,4 +242,6 @@ impl<T: Element, F: Function> Layer for Apply<T, F> {
     }
 
     fn visit(&self, _: &mut impl Visitor) {}
+
+    fn visit_mut(&mut self, _: &mut impl VisitorMut) {}
 }

@@ -142,6 +142,13 @@ pub trait Visitor {
     fn parameter<P: Element>(&mut self, value: &[P], residual: &[i8], exponent: i16);
 }
 
+/// What changes a network's parameters, in layer order: loads weights.
+pub trait VisitorMut {
+    /// One parameter tensor: stored elements, row-major; low bytes of their masters, where they
+    /// have any (0 if the element is all there is); exponent, of integers.
+    fn parameter<P: Element>(&mut self, value: &mut [P], residual: &mut [i8], exponent: &mut i16);
+}
+
 /// Memory between a layer's two passes.
 pub trait Tape {
     /// All zero bytes.
@@ -293,6 +300,9 @@ pub trait Layer: Sized {
 
     /// Shows the parameters in order.
     fn visit(&self, visitor: &mut impl Visitor);
+
+    /// Hands the parameters out in order, to be changed.
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut);
 }
 
 /// A whole network. Implemented by [`net!`](crate::net!).

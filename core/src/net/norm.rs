@@ -2,7 +2,7 @@
 
 use super::{
     Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SampleTape,
-    Slopes, Tape, Values, Visitor, part,
+    Slopes, Tape, Values, Visitor, VisitorMut, part,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{D1, Shape};
@@ -276,6 +276,13 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
         self.gamma.visit(visitor);
         if N::KIND == Kind::Layer {
             self.beta.visit(visitor);
+        }
+    }
+
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        self.gamma.visit_mut(visitor);
+        if N::KIND == Kind::Layer {
+            self.beta.visit_mut(visitor);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A parameter tensor with what training keeps beside it.
 
-use super::Visitor;
+use super::{Visitor, VisitorMut};
 use crate::tensor::{Shape, Tensor};
 use selvedge_kernels::element::Residual;
 use selvedge_kernels::init::{Gain, uniform};
@@ -128,6 +128,12 @@ impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
     /// Shows it to `visitor`.
     pub fn visit(&self, visitor: &mut impl Visitor) {
         visitor.parameter(self.elements(), self.residual(), self.exponent);
+    }
+
+    /// Hands it to `visitor`, to be changed.
+    pub fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        let residual = T::Residual::bytes_mut(self.residual.elements_mut());
+        visitor.parameter(self.value.elements_mut(), residual, &mut self.exponent);
     }
 
     /// The tensor with its state, for an update.

@@ -3,7 +3,8 @@
 
 use super::activation::requantize;
 use super::{
-    ActivatedTape, Activation, Backward, Optimizer, Param, Pass, Slopes, Values, Visitor, part,
+    ActivatedTape, Activation, Backward, Optimizer, Param, Pass, Slopes, Values, Visitor,
+    VisitorMut, part,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
@@ -211,6 +212,11 @@ impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
     pub(super) fn visit(&self, visitor: &mut impl Visitor) {
         self.weight.visit(visitor);
         self.bias.visit(visitor);
+    }
+
+    pub(super) fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        self.weight.visit_mut(visitor);
+        self.bias.visit_mut(visitor);
     }
 }
 
