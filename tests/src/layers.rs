@@ -78,9 +78,20 @@ impl<L: Layer, const B: usize> Driven<L, B> {
     /// The error of the input of the last forward pass, for the error `dy` of its output; then the
     /// parameters are updated. The error buffers are no larger than the layer says.
     pub fn backward(&mut self, dy: &[f64]) -> Vec<f64> {
+        self.backward_with(dy, 0)
+    }
+
+    /// The same with errors that leave `headroom` places free in integers.
+    pub fn backward_with(&mut self, dy: &[f64], headroom: i32) -> Vec<f64> {
         let pass = pass(self.mode, self.seed, self.step, self.sgd);
         let x = samples::<L>(&self.x, self.x_exponent);
-        let (dy, exponent) = rounded(dy);
+        let exponent = rounded::<L::Elem>(dy).1 + headroom;
+        let exponent = if L::Elem::DTYPE.is_integer() {
+            exponent
+        } else {
+            0
+        };
+        let dy: Vec<L::Elem> = crate::compare::elements(dy, exponent);
         let room = |len: usize| vec![L::Elem::BLANK; x.batch * len];
         let mut error = room(L::INFO.errors.error);
         let mut spare = room(L::INFO.errors.spare);
@@ -199,8 +210,8 @@ impl Precision {
         };
         let (cosine, update) = match (T::DTYPE.is_integer(), T::DTYPE.bytes()) {
             (true, 1) => (0.99, 0.99),
-            // Their masters are themselves: an update is a few units.
-            (false, 2) => (0.9999, 0.99),
+            // Their masters are themselves: an update is a few units of a parameter.
+            (false, 2) => (0.9999, 0.95),
             _ => (0.9999, 0.9999),
         };
         Self {
@@ -226,6 +237,8 @@ pub struct Case<'a> {
     rate: i16,
     /// How far central differences may be off.
     difference: f64,
+    /// Places that the errors of outputs leave free in integers.
+    headroom: i32,
 }
 
 impl<'a> Case<'a> {
@@ -239,7 +252,8 @@ impl<'a> Case<'a> {
             seed: 1,
             gap: 0.0,
             own: [0.0, 0.0, 8.0],
-            rate: -4,
+            rate: -6,
+            headroom: 0,
             difference: SMOOTH_DIFFERENCE,
         }
     }
@@ -290,6 +304,15 @@ impl<'a> Case<'a> {
     #[must_use]
     pub fn at_rate(self, rate: i16) -> Self {
         Self { rate, ..self }
+    }
+
+    /// Errors leave a place free: slopes above 1 would saturate the largest, as `docs/numerics.md` §7 says.
+    #[must_use]
+    pub fn with_headroom(self) -> Self {
+        Self {
+            headroom: 1,
+            ..self
+        }
     }
 
     fn samples(&self, noise: &mut Noise, len: usize) -> Vec<f64> {
@@ -384,11 +407,14 @@ where
     let [bytes, wider, floats] = case.own;
     let own = match (dtype.is_integer(), dtype.bytes()) {
         (true, 1) => bytes,
+        // Of 53 bits, the roundings of `f64` itself are seen.
+        (true, 8) => wider + floats * f64::EPSILON,
         (true, _) => wider,
         _ => floats * f64::from(f32::EPSILON).min(precision.output),
     };
     assert_near(case.name, place, &want, &y, precision.output + own);
-    let (dx, want) = (layer.backward(&dy), exact.backward(&dy));
+    let dx = layer.backward_with(&dy, case.headroom);
+    let want = exact.backward(&dy);
     let cosine = cosine(&want, &dx);
     assert!(
         cosine >= precision.cosine,
@@ -415,7 +441,7 @@ where
     );
     let ratio = inner(&got, &got) / inner(&want, &want);
     assert!(
-        (ratio - 1.0).abs() < 0.1,
+        (ratio - 1.0).abs() < 2.0 * (1.0 - precision.update * precision.update).sqrt(),
         "{}, {place}: the updates' square is {ratio} of what it should be",
         case.name
     );

@@ -134,12 +134,17 @@ pub(super) const fn window<G: Geometry, const N: usize>(
         }
         axis += 1;
     }
-    match G::PADDING {
-        Padding::Same => match window.same(input) {
-            Ok(window) => window,
-            Err(_) => panic!("a window without kernel, stride, dilation or input"),
-        },
-        _ => window,
+    if let Padding::Explicit(_) = G::PADDING {
+        return window;
+    }
+    let same = window.same(input);
+    assert!(
+        same.is_ok(),
+        "a window without kernel, stride, dilation or input"
+    );
+    match same {
+        Ok(window) => window,
+        Err(_) => window,
     }
 }
 

@@ -1,0 +1,131 @@
+//! Every layer is held against differences and `f64` in all types and both directions, and every kernel is
+//! called by a test: what is added without one is named here.
+
+// Test code: a broken assumption should end the test at once, with its place.
+#![allow(clippy::unwrap_used)]
+
+use selvedge_kernels::{DType, Element};
+use selvedge_tests::for_each_type;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// The Rust sources below a folder of the workspace, each on one line and without comments.
+fn sources(folder: &str) -> Vec<String> {
+    fn collect(folder: &Path, into: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = fs::read_to_string(&path).unwrap();
+                let code = |line: &str| line.split("//").next().unwrap().trim().to_owned();
+                into.push(source.lines().map(code).collect::<Vec<_>>().join(" "));
+            }
+        }
+    }
+    let mut all = Vec::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    collect(&root.join(folder), &mut all);
+    all
+}
+
+/// The identifiers in a text.
+fn identifiers(text: &str) -> impl Iterator<Item = String> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+}
+
+/// The identifier after each occurrence of a phrase.
+fn after(source: &str, phrase: &str) -> impl Iterator<Item = String> {
+    source
+        .split(phrase)
+        .skip(1)
+        .filter_map(|rest| identifiers(rest).next())
+}
+
+/// The layers, joins and activations that `core` has.
+fn layers() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for source in sources("core/src/net") {
+        for phrase in [
+            "Layer for ",
+            "Join<A, B> for ",
+            "Activation for ",
+            "impl_layer!(",
+        ] {
+            names.extend(after(&source, phrase));
+        }
+        // Aliases of layers have the element type first.
+        let is_layer = |rest: &&str| rest.split('=').next().unwrap().contains("<T");
+        let aliases = source.split("pub type ").skip(1).filter(is_layer);
+        names.extend(aliases.filter_map(|rest| identifiers(rest).next()));
+        // `Name: gain He, ..;`
+        for block in source.split("impl_activation! {").skip(1) {
+            let lines = block.split('}').next().unwrap().split(';');
+            names.extend(lines.filter_map(|line| identifiers(line).next()));
+        }
+    }
+    // What makes layers of other types, each of which is checked; an activation of another output type.
+    for generic in ["Apply", "Norm", "Fork", "Binary", "First", "Logits", "name"] {
+        names.remove(generic);
+    }
+    names.retain(|name| name.chars().next().is_some_and(char::is_uppercase));
+    names
+}
+
+#[test]
+fn every_layer_is_checked_in_every_type_and_both_directions() {
+    let layers = layers();
+    assert!(layers.len() > 50, "the sources were misread: {layers:?}");
+    // `check_layer!` compares outputs, errors and updates in all types.
+    let checked: BTreeSet<String> = sources("tests/tests")
+        .iter()
+        .flat_map(|source| source.split("check_layer!(").skip(1))
+        .flat_map(|call| identifiers(call.split("Case").next().unwrap()).collect::<Vec<_>>())
+        .collect();
+    let missing: Vec<_> = layers.difference(&checked).collect();
+    assert!(missing.is_empty(), "no check_layer! of {missing:?}");
+}
+
+#[test]
+fn every_type_is_checked() {
+    let mut types = Vec::new();
+    macro_rules! name {
+        ($t:ty) => {
+            types.push(<$t>::DTYPE)
+        };
+    }
+    for_each_type!(name);
+    assert_eq!(types.len(), DType::ALL.len());
+    for dtype in DType::ALL {
+        assert!(types.contains(&dtype), "{} is left out", dtype.name());
+    }
+}
+
+#[test]
+fn every_kernel_is_called_by_a_test() {
+    let mut kernels = BTreeSet::new();
+    for source in sources("kernels/src") {
+        // Those with an element type as a parameter.
+        let functions = source.split("pub fn ").skip(1);
+        let generic =
+            functions.filter(|rest| rest.split('(').next().unwrap().contains("T: Element"));
+        kernels.extend(generic.filter_map(|rest| identifiers(rest).next()));
+    }
+    // Parts of kernels for one instruction set, which are no calls of users.
+    for source in sources("kernels/src/arch") {
+        for name in after(&source, "pub fn ") {
+            kernels.remove(&name);
+        }
+    }
+    assert!(kernels.len() > 60, "the sources were misread: {kernels:?}");
+    let called: BTreeSet<String> = ["tests/tests", "tests/src"]
+        .into_iter()
+        .flat_map(sources)
+        .flat_map(|source| identifiers(&source).collect::<Vec<_>>())
+        .collect();
+    let missing: Vec<_> = kernels.difference(&called).collect();
+    assert!(missing.is_empty(), "no test calls {missing:?}");
+}
