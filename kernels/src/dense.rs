@@ -327,20 +327,20 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                     rows: ROWS.min(batch - row),
                 };
                 T::tile(isa, x, weight, &segments, &mut tile);
-                for (r, sums) in tile.iter_mut().enumerate().take(x.rows) {
+                for sums in tile.iter_mut().take(x.rows) {
                     for (sum, &bias) in sums.iter_mut().zip(&bias) {
                         *sum += bias;
                     }
-                    let start = (row + r) * outputs + column;
-                    let end = start + weight.rows;
-                    self.epilogue.block(
-                        sums.get_mut(..weight.rows).unwrap_or_default(),
-                        self.first.wrapping_add(start as u32),
-                        &mut range,
-                        self.out.get_mut(start..end).unwrap_or_default(),
-                        self.slope.get_mut(start..end).unwrap_or_default(),
-                    );
                 }
+                let start = row * outputs + column;
+                self.epilogue.tile(
+                    &mut tile,
+                    [x.rows, weight.rows, outputs],
+                    self.first.wrapping_add(start as u32),
+                    &mut range,
+                    self.out.get_mut(start..).unwrap_or_default(),
+                    self.slope.get_mut(start..).unwrap_or_default(),
+                );
             }
         }
         range.bits()

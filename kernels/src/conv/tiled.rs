@@ -171,20 +171,20 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                     rows: ROWS.min(pixels.count - pixel),
                 };
                 T::tile(isa, x, weight, &pixels.segments, &mut tile);
-                for (r, sums) in tile.iter_mut().enumerate().take(x.rows) {
+                for sums in tile.iter_mut().take(x.rows) {
                     for (sum, &bias) in sums.iter_mut().zip(&bias) {
                         *sum += bias;
                     }
-                    let start = (pixels.column + pixel + r) * filters + filter;
-                    let end = start + count;
-                    self.epilogue.block(
-                        sums.get_mut(..count).unwrap_or_default(),
-                        element.wrapping_add(start as u32),
-                        range,
-                        out.get_mut(start..end).unwrap_or_default(),
-                        slope.get_mut(start..end).unwrap_or_default(),
-                    );
                 }
+                let start = (pixels.column + pixel) * filters + filter;
+                self.epilogue.tile(
+                    &mut tile,
+                    [x.rows, count, filters],
+                    element.wrapping_add(start as u32),
+                    range,
+                    out.get_mut(start..).unwrap_or_default(),
+                    slope.get_mut(start..).unwrap_or_default(),
+                );
             }
             filter += count;
             left -= count;
