@@ -1,6 +1,7 @@
 //! Dense layers: a matrix product with a bias, and its two gradients.
 
 use crate::activation::check_slope;
+use crate::arch::panel::{self, LANES, Panel};
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments};
 use crate::arch::{self, Isa, Kernel};
@@ -272,8 +273,12 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
         if self.inputs == 0 || self.outputs == 0 {
             return 0;
         }
+        let batch = self.out.len().checked_div(self.outputs).unwrap_or(0);
+        if T::has_panels::<I>() && batch >= panel::WORTH && self.inputs <= panel::ROOM {
+            return self.paneled(isa, batch);
+        }
         if I::TILED {
-            return self.tiled(isa);
+            return self.tiled(isa, batch);
         }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = self.first;
@@ -298,15 +303,62 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
 }
 
 impl<T: Element, O: Output<T>> Rows<'_, T, O> {
-    /// The same in register tiles.
+    /// The same by panels of the weights.
     #[inline(always)]
-    fn tiled<I: Isa>(self, isa: I) -> u32 {
+    fn paneled<I: Isa>(self, isa: I, batch: usize) -> u32 {
         let Self {
             inputs, outputs, ..
         } = self;
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let segments = Segments::one(inputs);
-        let batch = self.out.len().checked_div(outputs).unwrap_or(0);
+        let mut panel = Panel::new();
+        let mut sums = [[T::Acc::default(); LANES]; ROWS];
+        for column in (0..outputs).step_by(LANES) {
+            let weight = Operand {
+                values: self.weight.get(column * inputs..).unwrap_or_default(),
+                step: inputs,
+                rows: LANES.min(outputs - column),
+            };
+            T::pack(isa, weight, inputs, &mut panel);
+            let mut bias = [T::Acc::default(); LANES];
+            let values = self.bias.values.get(column..).unwrap_or_default();
+            for (to, &value) in bias.iter_mut().zip(values) {
+                *to = T::bias(value, self.bias.shift);
+            }
+            for row in (0..batch).step_by(ROWS) {
+                let x = Operand {
+                    values: self.x.get(row * inputs..).unwrap_or_default(),
+                    step: inputs,
+                    rows: ROWS.min(batch - row),
+                };
+                T::by_panel(isa, x, &panel, &segments, &mut sums);
+                for sums in sums.iter_mut().take(x.rows) {
+                    for (sum, &bias) in sums.iter_mut().zip(&bias) {
+                        *sum += bias;
+                    }
+                }
+                let start = row * outputs + column;
+                self.epilogue.tile(
+                    &mut sums,
+                    [x.rows, weight.rows, outputs],
+                    self.first.wrapping_add(start as u32),
+                    &mut range,
+                    self.out.get_mut(start..).unwrap_or_default(),
+                    self.slope.get_mut(start..).unwrap_or_default(),
+                );
+            }
+        }
+        range.bits()
+    }
+
+    /// The same in register tiles.
+    #[inline(always)]
+    fn tiled<I: Isa>(self, isa: I, batch: usize) -> u32 {
+        let Self {
+            inputs, outputs, ..
+        } = self;
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
+        let segments = Segments::one(inputs);
         let mut tile = [[T::Acc::default(); COLUMNS]; ROWS];
         // Some rows of the weights stay in the cache while all of `x` passes by.
         for column in (0..outputs).step_by(COLUMNS) {

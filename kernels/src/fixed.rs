@@ -46,12 +46,7 @@ pub trait Accumulator:
 
     /// [`Accumulator::shift`] of many at once, `element` telling the index of each. What they have in
     /// common is decided once, so that they can be computed side by side.
-    fn shift_all(
-        values: &mut [Self],
-        shift: i32,
-        rounding: Rounding,
-        element: impl Fn(u32) -> u32,
-    );
+    fn shift_all(values: &mut [Self], shift: i32, rounding: Rounding, element: impl Fn(u32) -> u32);
 
     /// Clamped to `±(2^bits - 1)`. Floats are returned as they are.
     fn saturate(self, bits: u32) -> Self;

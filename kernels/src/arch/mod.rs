@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod panel;
 pub mod scalar;
 pub mod tile;
 #[cfg(target_arch = "x86_64")]
@@ -16,6 +17,7 @@ pub mod x86_64;
 
 use half::{bf16, f16};
 
+use panel::Panel;
 pub use scalar::Scalar;
 use tile::{Operand, Segments, Tile};
 
@@ -26,6 +28,8 @@ use tile::{Operand, Segments, Tile};
 pub trait Isa: Copy {
     /// Whether it has register tiles that are worth their code.
     const TILED: bool = false;
+    /// Whether it makes panels of `f32`.
+    const HAS_PANELS: bool = false;
 
     #[inline(always)]
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
@@ -194,6 +198,19 @@ pub trait Isa: Copy {
         tile: &mut Tile<f64>,
     ) {
         scalar::tile(self, x, weight, segments, tile);
+    }
+    /// See [`panel::Panels::pack`].
+    #[inline(always)]
+    fn pack_f32(self, _weight: Operand<'_, f32>, _len: usize, _panel: &mut Panel<f32>) {}
+    /// See [`panel::Panels::by_panel`].
+    #[inline(always)]
+    fn panel_f32(
+        self,
+        _x: Operand<'_, f32>,
+        _panel: &Panel<f32>,
+        _segments: &Segments,
+        _sums: &mut panel::Sums<f32>,
+    ) {
     }
     /// Eight half-precision numbers, exactly.
     #[inline(always)]

@@ -5,6 +5,8 @@ use super::avx2::{Avx2, total_i32, total_i64, widen_bf16};
 use super::detected;
 use super::float::{Double, Load, Single};
 use super::lanes::{self, GROUP, Lanes};
+use super::panel;
+use crate::arch::panel::{Panel, Sums};
 use crate::arch::tile::{Operand, Segments, Tile};
 use crate::arch::{Isa, Kernel};
 use core::arch::x86_64::*;
@@ -518,6 +520,37 @@ macro_rules! as_avx2 {
 
 impl Isa for Avx512 {
     const TILED: bool = true;
+    const HAS_PANELS: bool = true;
+
+    #[inline(always)]
+    fn pack_f32(self, weight: Operand<'_, f32>, len: usize, panel: &mut Panel<f32>) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn on(weight: Operand<'_, f32>, len: usize, panel: &mut Panel<f32>) {
+            // SAFETY: this function is compiled for the instructions, and called with their proof.
+            unsafe { panel::pack(weight, len, panel) }
+        }
+        // SAFETY: `self` proves the instructions.
+        unsafe { on(weight, len, panel) }
+    }
+
+    #[inline(always)]
+    fn panel_f32(
+        self,
+        x: Operand<'_, f32>,
+        panel: &Panel<f32>,
+        segments: &Segments,
+        sums: &mut Sums<f32>,
+    ) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn on(x: Operand<'_, f32>, panel: &Panel<f32>, segments: &Segments, sums: &mut Sums<f32>) {
+            // SAFETY: this function is compiled for the instructions, and called with their proof.
+            unsafe { panel::multiply(x, panel, segments, sums) }
+        }
+        // SAFETY: `self` proves the instructions.
+        unsafe { on(x, panel, segments, sums) }
+    }
 
     as_avx2! {
         dot_i8: i8 => i32; dot_u8: u8 => i32; dot_i16: i16 => i64; dot_u16: u16 => i64;

@@ -4,6 +4,7 @@ mod avx2;
 mod avx512;
 mod float;
 mod lanes;
+mod panel;
 #[cfg(test)]
 mod tests;
 
