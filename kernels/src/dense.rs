@@ -1,6 +1,7 @@
 //! Dense layers: a matrix product with a bias, and its two gradients.
 
 use crate::activation::check_slope;
+use crate::arch::block::{self, Block, Factors, HEIGHT, WIDTH};
 use crate::arch::panel::{self, LANES, Panel};
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments};
@@ -418,6 +419,9 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
         if self.inputs == 0 || self.outputs == 0 {
             return 0;
         }
+        if T::has_blocks::<I>() {
+            return self.blocked(isa);
+        }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = self.first;
         for (dy, dx) in rows_of(self.dy, self.outputs).zip(rows_of_mut(self.dx, self.inputs)) {
@@ -431,6 +435,55 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
                 self.store.block::<T, T>(&sums, element, &mut range, dx);
                 element = element.wrapping_add(dx.len() as u32);
                 start += dx.len();
+            }
+        }
+        range.bits()
+    }
+}
+
+impl<T: Element> RowsBack<'_, T> {
+    /// The same in blocks: several rows share each row of the weights.
+    #[inline(always)]
+    fn blocked<I: Isa>(self, isa: I) -> u32 {
+        let Self {
+            inputs, outputs, ..
+        } = self;
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
+        let epilogue = Epilogue {
+            store: self.store,
+            ..Epilogue::<T>::EXACT
+        };
+        let batch = self.dx.len().checked_div(inputs).unwrap_or(0);
+        for column in (0..inputs).step_by(WIDTH) {
+            let weight = block::Rows {
+                values: self.weight.get(column..).unwrap_or_default(),
+                step: inputs,
+                count: outputs,
+                width: WIDTH.min(inputs - column),
+            };
+            for row in (0..batch).step_by(HEIGHT) {
+                let factors = Factors {
+                    values: self.dy.get(row * outputs..).unwrap_or_default(),
+                    sum_step: outputs,
+                    row_step: 1,
+                };
+                let count = HEIGHT.min(batch - row);
+                let mut sums: Block<T::Acc> = [[T::Acc::default(); WIDTH]; HEIGHT];
+                T::add_block(
+                    isa,
+                    factors,
+                    weight,
+                    sums.get_mut(..count).unwrap_or_default(),
+                );
+                let start = row * inputs + column;
+                epilogue.tile(
+                    &mut sums,
+                    [count, weight.width, inputs],
+                    self.first.wrapping_add(start as u32),
+                    &mut range,
+                    self.dx.get_mut(start..).unwrap_or_default(),
+                    &mut [],
+                );
             }
         }
         range.bits()
@@ -454,6 +507,9 @@ impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
         if self.inputs == 0 || self.outputs == 0 {
             return;
         }
+        if T::has_blocks::<I>() {
+            return self.blocked(isa);
+        }
         let mut element = 0;
         for o in 0..self.outputs {
             let mut start = 0;
@@ -470,6 +526,40 @@ impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
                     .take(element, sums.get(..width).unwrap_or_default());
                 element += width;
                 start += width;
+            }
+        }
+    }
+}
+
+impl<T: Element> WeightGradient<'_, '_, T> {
+    /// The same in blocks: several outputs share each row of `x`.
+    #[inline(always)]
+    fn blocked<I: Isa>(self, isa: I) {
+        let Self {
+            inputs, outputs, ..
+        } = self;
+        let batch = self.x.len().checked_div(inputs).unwrap_or(0);
+        for o in (0..outputs).step_by(HEIGHT) {
+            let factors = Factors {
+                values: self.dy.get(o..).unwrap_or_default(),
+                sum_step: 1,
+                row_step: outputs,
+            };
+            let count = HEIGHT.min(outputs - o);
+            for column in (0..inputs).step_by(WIDTH) {
+                let x = block::Rows {
+                    values: self.x.get(column..).unwrap_or_default(),
+                    step: inputs,
+                    count: batch,
+                    width: WIDTH.min(inputs - column),
+                };
+                let mut sums: Block<T::Acc> = [[T::Acc::default(); WIDTH]; HEIGHT];
+                let sums = sums.get_mut(..count).unwrap_or_default();
+                T::add_block(isa, factors, x, sums);
+                for (r, sums) in sums.iter().enumerate() {
+                    let sums = sums.get(..x.width).unwrap_or_default();
+                    self.gradient.take((o + r) * inputs + column, sums);
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The twelve element types, and what a kernel needs to know of each.
 
 use crate::arch::Isa;
+use crate::arch::block::Blocks;
 use crate::arch::panel::Panels;
 use crate::arch::tile::{Operand, Segments, Tile};
 use crate::fixed::{Accumulator, sat_i64};
@@ -153,6 +154,7 @@ pub trait Element:
     + layout::Kernels
     + resize::Kernels
     + sample::Kernels
+    + Blocks
     + Panels
     + private::Sealed
 {

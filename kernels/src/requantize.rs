@@ -1,6 +1,7 @@
 //! Epilogues: what happens to accumulators before they are stored.
 
 use crate::activation::Activation;
+use crate::arch::scalar::TILE;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude, Rounding};
 
@@ -136,7 +137,7 @@ impl<T: Element> Epilogue<T> {
             return;
         }
         let acc = acc.as_flattened_mut();
-        if columns < W {
+        if columns < W && T::DTYPE.is_integer() {
             for row in acc.chunks_exact_mut(W) {
                 let unused = row.iter_mut().skip(columns);
                 unused.for_each(|acc| *acc = T::Acc::default());
@@ -162,11 +163,15 @@ impl<T: Element> Epilogue<T> {
         }
         for (r, stored) in stored.iter().enumerate().take(rows) {
             let out = out.get_mut(r * step..).unwrap_or_default();
-            match out.first_chunk_mut() {
-                Some(out) if columns == W => *out = *stored,
-                _ => {
-                    let out = out.iter_mut().take(columns);
-                    out.zip(stored).for_each(|(out, &stored)| *out = stored);
+            if let (Some(out), true) = (out.first_chunk_mut(), columns == W) {
+                *out = *stored;
+                continue;
+            }
+            let out = out.get_mut(..columns).unwrap_or_default();
+            for (out, stored) in out.chunks_mut(TILE).zip(stored.chunks(TILE)) {
+                match (out.first_chunk_mut::<TILE>(), stored.first_chunk()) {
+                    (Some(out), Some(stored)) => *out = *stored,
+                    _ => out.iter_mut().zip(stored).for_each(|(out, &x)| *out = x),
                 }
             }
         }

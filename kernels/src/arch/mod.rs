@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod block;
 pub mod panel;
 pub mod scalar;
 pub mod tile;
@@ -17,6 +18,7 @@ pub mod x86_64;
 
 use half::{bf16, f16};
 
+use block::{Factors, Rows, WIDTH};
 use panel::Panel;
 pub use scalar::Scalar;
 use tile::{Operand, Segments, Tile};
@@ -30,6 +32,8 @@ pub trait Isa: Copy {
     const TILED: bool = false;
     /// Whether it makes panels of `f32`.
     const HAS_PANELS: bool = false;
+    /// Whether it computes blocks of bytes.
+    const HAS_BLOCKS: bool = false;
 
     #[inline(always)]
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
@@ -212,6 +216,11 @@ pub trait Isa: Copy {
         _sums: &mut panel::Sums<f32>,
     ) {
     }
+    /// See [`block::Blocks::add_block`].
+    #[inline(always)]
+    fn block_i8(self, _: Factors<'_, i8>, _: Rows<'_, i8>, _: &mut [[i32; WIDTH]]) {}
+    #[inline(always)]
+    fn block_u8(self, _: Factors<'_, u8>, _: Rows<'_, u8>, _: &mut [[i32; WIDTH]]) {}
     /// Eight half-precision numbers, exactly.
     #[inline(always)]
     fn widen_f16(self, x: &[f16; 8]) -> [f32; 8] {

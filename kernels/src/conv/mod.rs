@@ -3,6 +3,8 @@
 //! gradient is [`dense::backward_bias`](crate::dense::backward_bias).
 
 mod backward;
+mod blocked;
+mod depthwise;
 mod forward;
 mod tiled;
 pub mod transpose;

@@ -5,7 +5,8 @@ use super::avx2::{Avx2, total_i32, total_i64, widen_bf16};
 use super::detected;
 use super::float::{Double, Load, Single};
 use super::lanes::{self, GROUP, Lanes};
-use super::panel;
+use super::{block, panel};
+use crate::arch::block::{Factors, Rows, WIDTH};
 use crate::arch::panel::{Panel, Sums};
 use crate::arch::tile::{Operand, Segments, Tile};
 use crate::arch::{Isa, Kernel};
@@ -508,6 +509,30 @@ macro_rules! tile {
     };
 }
 
+/// A block of `$element`, of which XOR with `$flip` makes signed bytes.
+macro_rules! block {
+    ($name:ident, $element:ty, $flip:literal) => {
+        #[inline(always)]
+        fn $name(
+            self,
+            factors: Factors<'_, $element>,
+            rows: Rows<'_, $element>,
+            sums: &mut [[i32; WIDTH]],
+        ) {
+            #[inline(never)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+            fn on(factors: Factors<'_, u8>, rows: Rows<'_, u8>, sums: &mut [[i32; WIDTH]]) {
+                // SAFETY: this function is compiled for the instructions, and called with their
+                // proof.
+                unsafe { block::add::<$flip>(factors, rows, sums) }
+            }
+            // SAFETY: `self` proves the instructions; signed and unsigned bytes have the same size
+            // and alignment, and any bits are valid in both.
+            unsafe { on(factors.bytes(), rows.bytes(), sums) }
+        }
+    };
+}
+
 /// What AVX2 does as well.
 macro_rules! as_avx2 {
     ($($name:ident: $element:ty => $acc:ty;)*) => {$(
@@ -521,6 +546,10 @@ macro_rules! as_avx2 {
 impl Isa for Avx512 {
     const TILED: bool = true;
     const HAS_PANELS: bool = true;
+    const HAS_BLOCKS: bool = true;
+
+    block!(block_i8, i8, 0);
+    block!(block_u8, u8, 0x80);
 
     #[inline(always)]
     fn pack_f32(self, weight: Operand<'_, f32>, len: usize, panel: &mut Panel<f32>) {

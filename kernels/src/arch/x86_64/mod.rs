@@ -2,6 +2,7 @@
 
 mod avx2;
 mod avx512;
+mod block;
 mod float;
 mod lanes;
 mod panel;
