@@ -3,6 +3,7 @@
 use crate::arch::Isa;
 use crate::arch::block::Blocks;
 use crate::arch::panel::Panels;
+use crate::arch::patch::Patched;
 use crate::arch::tile::{Operand, Segments, Tile};
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
@@ -156,6 +157,7 @@ pub trait Element:
     + sample::Kernels
     + Blocks
     + Panels
+    + Patched
     + private::Sealed
 {
     /// Which type it is.

@@ -11,6 +11,7 @@
 
 pub mod block;
 pub mod panel;
+pub mod patch;
 pub mod scalar;
 pub mod tile;
 #[cfg(target_arch = "x86_64")]
@@ -20,6 +21,7 @@ use half::{bf16, f16};
 
 use block::{Factors, Rows, WIDTH};
 use panel::Panel;
+use patch::{Filters, Patches};
 pub use scalar::Scalar;
 use tile::{Operand, Segments, Tile};
 
@@ -34,6 +36,8 @@ pub trait Isa: Copy {
     const HAS_PANELS: bool = false;
     /// Whether it computes blocks of bytes.
     const HAS_BLOCKS: bool = false;
+    /// Whether it multiplies patches of bytes.
+    const HAS_PATCHES: bool = false;
 
     #[inline(always)]
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
@@ -221,6 +225,13 @@ pub trait Isa: Copy {
     fn block_i8(self, _: Factors<'_, i8>, _: Rows<'_, i8>, _: &mut [[i32; WIDTH]]) {}
     #[inline(always)]
     fn block_u8(self, _: Factors<'_, u8>, _: Rows<'_, u8>, _: &mut [[i32; WIDTH]]) {}
+    /// See [`patch::Patched`].
+    #[inline(always)]
+    fn filters_i8(self, _: Operand<'_, i8>, _: usize, _: &mut Filters) {}
+    #[inline(always)]
+    fn filters_u8(self, _: Operand<'_, u8>, _: usize, _: &mut Filters) {}
+    #[inline(always)]
+    fn by_patches(self, _: &Patches, _: &Filters, _panel: usize, _: &mut panel::Sums<i32>) {}
     /// Eight half-precision numbers, exactly.
     #[inline(always)]
     fn widen_f16(self, x: &[f16; 8]) -> [f32; 8] {

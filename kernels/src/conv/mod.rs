@@ -6,6 +6,7 @@ mod backward;
 mod blocked;
 mod depthwise;
 mod forward;
+mod patched;
 mod tiled;
 pub mod transpose;
 

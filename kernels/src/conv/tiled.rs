@@ -129,6 +129,10 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
         );
         let element = (self.first * out_columns * filters) as u32;
         let count = out.len().checked_div(filters).unwrap_or(0);
+        if self.has_patches::<I>(count) {
+            self.patched(isa, element, &mut range, out, slope);
+            return range.bits();
+        }
         let has_panels = T::has_panels::<I>()
             && count >= panel::WORTH
             && filter_len <= panel::ROOM
@@ -232,7 +236,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
 
     /// The biases of `N` filters from `filter` on; zeros where there are none.
     #[inline(always)]
-    fn biases<const N: usize>(&self, filter: usize) -> [T::Acc; N] {
+    pub(super) fn biases<const N: usize>(&self, filter: usize) -> [T::Acc; N] {
         let mut biases = [T::Acc::default(); N];
         if let Some(given) = self.bias {
             let values = given.values.get(filter..).unwrap_or_default();

@@ -5,9 +5,10 @@ use super::avx2::{Avx2, total_i32, total_i64, widen_bf16};
 use super::detected;
 use super::float::{Double, Load, Single};
 use super::lanes::{self, GROUP, Lanes};
-use super::{block, panel};
+use super::{block, panel, patch};
 use crate::arch::block::{Factors, Rows, WIDTH};
 use crate::arch::panel::{Panel, Sums};
+use crate::arch::patch::{Filters, Patches};
 use crate::arch::tile::{Operand, Segments, Tile};
 use crate::arch::{Isa, Kernel};
 use core::arch::x86_64::*;
@@ -533,6 +534,25 @@ macro_rules! block {
     };
 }
 
+/// Packs filters of `$element`, of which XOR with `$flip` makes signed bytes.
+macro_rules! filters {
+    ($name:ident, $element:ty, $flip:literal) => {
+        #[inline(always)]
+        fn $name(self, weight: Operand<'_, $element>, len: usize, to: &mut Filters) {
+            #[inline(never)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+            fn on(weight: Operand<'_, u8>, len: usize, to: &mut Filters) {
+                // SAFETY: this function is compiled for the instructions, and called with their
+                // proof.
+                unsafe { patch::pack::<$flip>(weight, len, to) }
+            }
+            // SAFETY: `self` proves the instructions; signed and unsigned bytes have the same size
+            // and alignment, and any bits are valid in both.
+            unsafe { on(weight.cast(), len, to) }
+        }
+    };
+}
+
 /// What AVX2 does as well.
 macro_rules! as_avx2 {
     ($($name:ident: $element:ty => $acc:ty;)*) => {$(
@@ -547,6 +567,22 @@ impl Isa for Avx512 {
     const TILED: bool = true;
     const HAS_PANELS: bool = true;
     const HAS_BLOCKS: bool = true;
+    const HAS_PATCHES: bool = true;
+
+    filters!(filters_i8, i8, 0);
+    filters!(filters_u8, u8, 0x80);
+
+    #[inline(always)]
+    fn by_patches(self, patches: &Patches, filters: &Filters, panel: usize, sums: &mut Sums<i32>) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn on(patches: &Patches, filters: &Filters, panel: usize, sums: &mut Sums<i32>) {
+            // SAFETY: this function is compiled for the instructions, and called with their proof.
+            unsafe { patch::multiply(patches, filters, panel, sums) }
+        }
+        // SAFETY: `self` proves the instructions.
+        unsafe { on(patches, filters, panel, sums) }
+    }
 
     block!(block_i8, i8, 0);
     block!(block_u8, u8, 0x80);

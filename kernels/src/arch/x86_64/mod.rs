@@ -6,6 +6,7 @@ mod block;
 mod float;
 mod lanes;
 mod panel;
+mod patch;
 #[cfg(test)]
 mod tests;
 

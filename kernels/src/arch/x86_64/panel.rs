@@ -40,10 +40,12 @@ pub(super) unsafe fn pack(weight: Operand<'_, f32>, len: usize, panel: &mut Pane
     unsafe { panel.set_len(len) };
 }
 
+/// Rows become columns.
+///
 /// # Safety
 /// AVX-512.
 #[inline(always)]
-unsafe fn transpose(rows: [__m512; 16]) -> [__m512; 16] {
+pub(super) unsafe fn transpose(rows: [__m512; 16]) -> [__m512; 16] {
     // Row `i` of each step is named by what it holds of the given rows.
     let mut a = rows;
     let mut b = rows;
