@@ -2,6 +2,7 @@
 
 use crate::arch::Isa;
 use crate::arch::block::Blocks;
+use crate::arch::cells::Cells;
 use crate::arch::panel::Panels;
 use crate::arch::patch::Patched;
 use crate::arch::tile::{Operand, Segments, Tile};
@@ -156,6 +157,7 @@ pub trait Element:
     + resize::Kernels
     + sample::Kernels
     + Blocks
+    + Cells
     + Panels
     + Patched
     + private::Sealed

@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 pub mod block;
+pub mod cells;
 pub mod panel;
 pub mod patch;
 pub mod scalar;
@@ -20,6 +21,7 @@ pub mod x86_64;
 use half::{bf16, f16};
 
 use block::{Factors, Rows, WIDTH};
+use cells::CellWeights;
 use panel::Panel;
 use patch::{Filters, Patches};
 pub use scalar::Scalar;
@@ -38,6 +40,8 @@ pub trait Isa: Copy {
     const HAS_BLOCKS: bool = false;
     /// Whether it multiplies patches of bytes.
     const HAS_PATCHES: bool = false;
+    /// Whether it computes depthwise windows of bytes.
+    const HAS_CELLS: bool = false;
 
     #[inline(always)]
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
@@ -232,6 +236,11 @@ pub trait Isa: Copy {
     fn filters_u8(self, _: Operand<'_, u8>, _: usize, _: &mut Filters) {}
     #[inline(always)]
     fn by_patches(self, _: &Patches, _: &Filters, _panel: usize, _: &mut panel::Sums<i32>) {}
+    /// See [`cells::Cells::by_cells`].
+    #[inline(always)]
+    fn cells_i8(self, _: &[&[i8]], _: &CellWeights, _count: usize, _: &mut [i32; cells::WIDTH]) {}
+    #[inline(always)]
+    fn cells_u8(self, _: &[&[u8]], _: &CellWeights, _count: usize, _: &mut [i32; cells::WIDTH]) {}
     /// Eight half-precision numbers, exactly.
     #[inline(always)]
     fn widen_f16(self, x: &[f16; 8]) -> [f32; 8] {

@@ -31,6 +31,8 @@ pub struct Filters {
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     len: usize,
     pub(super) panel_len: usize,
+    /// Those of a panel that hold more than zeros.
+    pub(super) used: usize,
 }
 
 impl Filters {
@@ -42,6 +44,7 @@ impl Filters {
             offsets: [[0; LANES]; PANELS],
             len: 0,
             panel_len: 0,
+            used: 0,
         }
     }
 

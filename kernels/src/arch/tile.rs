@@ -105,13 +105,19 @@ impl Segments {
 
     /// Elements of a segment.
     #[inline(always)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Elements of all segments.
+    #[inline(always)]
+    pub(crate) fn elements(&self) -> usize {
+        self.counts.iter().fold(self.len, |len, &count| len * count)
     }
 
     /// The start of each segment in `x` and in the weights.
     #[inline(always)]
-    pub(super) fn starts(&self) -> Starts<'_> {
+    pub(crate) fn starts(&self) -> Starts<'_> {
         Starts {
             segments: self,
             left: self.counts,
@@ -148,7 +154,7 @@ impl Segments {
 }
 
 /// The starts of segments in two operands, one after the other.
-pub(super) struct Starts<'a> {
+pub(crate) struct Starts<'a> {
     segments: &'a Segments,
     /// Along each axis, this one included.
     left: [usize; 3],

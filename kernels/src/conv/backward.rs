@@ -116,7 +116,7 @@ impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
             ..
         } = self.extents.known::<DEEP>();
         if self.extents.is_depthwise() {
-            return self.depthwise();
+            return self.depthwise(isa);
         }
         if T::has_blocks::<I>() && group_channels >= WORTH {
             return self.blocked(isa);

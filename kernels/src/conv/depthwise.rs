@@ -6,6 +6,8 @@
 use super::Extents;
 use super::backward::{RowsBack, WeightGradient};
 use super::forward::Rows;
+use crate::arch::Isa;
+use crate::arch::cells::CellWeights;
 use crate::dense::Bias;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude};
@@ -50,7 +52,7 @@ struct Pass<'a, T: Element, O> {
 
 impl<T: Element, O: Output<T>> Pass<'_, T, O> {
     #[inline(always)]
-    fn compute<const BACK: bool>(self) -> u32 {
+    fn compute<I: Isa, const BACK: bool>(self, isa: I) -> u32 {
         let Extents {
             input,
             channels,
@@ -70,13 +72,18 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
         };
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut weights: Weights<T::Wide> = [[T::Wide::default(); WIDTH]; CELLS];
+        let mut windows: [&[T]; CELLS] = [&[]; CELLS];
+        let (mut lines, mut places) = ([(0, 0); CELLS], [(0, 0); CELLS]);
         let out_len = out_width * channels;
         for channel in (0..channels).step_by(WIDTH) {
             let count = WIDTH.min(channels - channel);
+            let mut cell_weights = CellWeights::new();
             let filters = self.weight.get(channel * filter_len..).unwrap_or_default();
             for (c, filter) in filters.chunks(filter_len.max(1)).enumerate().take(count) {
-                for (weights, &w) in weights.iter_mut().zip(filter) {
-                    if let Some(to) = weights.get_mut(c) {
+                for (cell, (weights, &w)) in weights.iter_mut().zip(filter).enumerate() {
+                    if T::has_cells::<I>() {
+                        cell_weights.set(c, cell, w.signed());
+                    } else if let Some(to) = weights.get_mut(c) {
                         *to = w.widen();
                     }
                 }
@@ -92,32 +99,66 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
             let mut start = channel;
             for _ in 0..self.out.len().checked_div(out_len).unwrap_or(0) {
                 let [image, z, y] = at;
-                for x in 0..out_width {
-                    let mut sums = [[T::Acc::default(); WIDTH]];
-                    let [sum] = &mut sums;
-                    let sum = sum.get_mut(..count).unwrap_or_default();
-                    for p in 0..planes.kernel {
-                        let Some(z) = source(planes, z, p, depth) else {
+                // Where rows under the kernel start, and the first of their cells.
+                let mut line_count = 0;
+                for p in 0..planes.kernel {
+                    let Some(z) = source(planes, z, p, depth) else {
+                        continue;
+                    };
+                    for a in 0..rows.kernel {
+                        let Some(y) = source(rows, y, a, height) else {
                             continue;
                         };
-                        for a in 0..rows.kernel {
-                            let Some(y) = source(rows, y, a, height) else {
+                        let line = ((image * depth + z) * height + y) * width * channels + channel;
+                        if let Some(to) = lines.get_mut(line_count) {
+                            *to = (line, (p * rows.kernel + a) * columns.kernel);
+                        }
+                        line_count += 1;
+                    }
+                }
+                let lines = lines.get(..line_count).unwrap_or_default();
+                for x in 0..out_width {
+                    let mut sums = [[T::Acc::default(); WIDTH]];
+                    let [all] = &mut sums;
+                    let sum = all.get_mut(..count).unwrap_or_default();
+                    if T::has_cells::<I>() {
+                        windows
+                            .iter_mut()
+                            .take(filter_len)
+                            .for_each(|cell| *cell = &[]);
+                    }
+                    // Which of their cells, the same in each.
+                    let mut place_count = 0;
+                    for b in 0..columns.kernel {
+                        let Some(x) = source(columns, x, b, width) else {
+                            continue;
+                        };
+                        if let Some(to) = places.get_mut(place_count) {
+                            *to = (x * channels, b);
+                        }
+                        place_count += 1;
+                    }
+                    let places = places.get(..place_count).unwrap_or_default();
+                    for &(line, first_cell) in lines {
+                        for &(place, b) in places {
+                            let (from, cell) = (line + place, first_cell + b);
+                            let Some(values) = self.source.get(from..from + count) else {
                                 continue;
                             };
-                            for b in 0..columns.kernel {
-                                let Some(x) = source(columns, x, b, width) else {
-                                    continue;
-                                };
-                                let position = ((image * depth + z) * height + y) * width + x;
-                                let from = position * channels + channel;
-                                let values = self.source.get(from..from + count);
-                                let cell = (p * rows.kernel + a) * columns.kernel + b;
-                                if let (Some(values), Some(weights)) = (values, weights.get(cell)) {
-                                    add::<T>(sum, values, weights);
+                            if T::has_cells::<I>() {
+                                if let Some(window) = windows.get_mut(cell) {
+                                    *window = values;
                                 }
+                            } else if let Some(weights) = weights.get(cell) {
+                                add::<T>(sum, values, weights);
                             }
                         }
                     }
+                    if T::has_cells::<I>() {
+                        let windows = windows.get(..filter_len).unwrap_or_default();
+                        T::by_cells(isa, windows, &cell_weights, count, all);
+                    }
+                    let sum = all.get_mut(..count).unwrap_or_default();
                     for (sum, &bias) in sum.iter_mut().zip(&biases) {
                         *sum += bias;
                     }
@@ -141,7 +182,7 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
 
 impl<T: Element, O: Output<T>> Rows<'_, T, O> {
     #[inline(always)]
-    pub(super) fn depthwise(self) -> u32 {
+    pub(super) fn depthwise<I: Isa>(self, isa: I) -> u32 {
         let pass = Pass {
             extents: self.extents,
             source: self.x,
@@ -152,13 +193,13 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             out: self.out,
             slope: self.slope,
         };
-        pass.compute::<false>()
+        pass.compute::<I, false>(isa)
     }
 }
 
 impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
     #[inline(always)]
-    pub(super) fn depthwise(self) -> u32 {
+    pub(super) fn depthwise<I: Isa>(self, isa: I) -> u32 {
         let pass = Pass {
             extents: self.extents,
             source: self.dy,
@@ -169,7 +210,7 @@ impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
             out: self.out,
             slope: self.slope,
         };
-        pass.compute::<true>()
+        pass.compute::<I, true>(isa)
     }
 }
 

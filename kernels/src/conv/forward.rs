@@ -119,7 +119,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             ..
         } = self.extents.known::<DEEP>();
         if self.extents.is_depthwise() {
-            return self.depthwise();
+            return self.depthwise(isa);
         }
         if I::TILED {
             return self.tiled(isa);

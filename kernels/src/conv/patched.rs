@@ -2,13 +2,16 @@
 
 use super::Extents;
 use super::forward::Rows;
+use super::tiled::Pixels;
 use crate::arch::Isa;
 use crate::arch::panel::LANES;
 use crate::arch::patch::{self, Filters, Patches};
 use crate::arch::tile::{Operand, ROWS};
 use crate::element::{Element, Output};
 use crate::fixed::Accumulator;
-use crate::window::{advance, locate};
+
+/// Elements that are copied at once.
+const PIECE: usize = 16;
 
 impl<T: Element, O: Output<T>> Rows<'_, T, O> {
     /// Whether these rows are computed so.
@@ -27,11 +30,12 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             && pixels >= patch::WORTH
     }
 
-    /// All pixels, whose first element has the index `element`.
+    /// All pixels of `runs`, whose first element has the index `element`.
     #[inline(always)]
-    pub(super) fn patched<I: Isa>(
+    pub(super) fn patched<I: Isa, R: Iterator<Item = Pixels>>(
         &self,
         isa: I,
+        runs: impl Fn() -> R,
         element: u32,
         range: &mut <T::Acc as Accumulator>::Magnitude,
         out: &mut [O],
@@ -39,7 +43,6 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
     ) {
         let Extents {
             filters,
-            out: [out_planes, out_rows, out_columns],
             filter_len,
             ..
         } = self.extents;
@@ -56,16 +59,18 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                 rows: chunk,
             };
             T::pack_filters(isa, weight, filter_len, &mut packed);
-            let mut at = locate(self.first, out_planes, out_rows);
-            let mut column = 0;
+            let mut runs = runs();
+            let (mut run, mut i) = (runs.next(), 0);
             for pixel in (0..count).step_by(ROWS) {
                 let rows = ROWS.min(count - pixel);
                 for patch in patches.iter_mut().take(rows) {
-                    self.copy_window(at, column, patch);
-                    column += 1;
-                    if column == out_columns {
-                        column = 0;
-                        advance(&mut at, out_planes, out_rows);
+                    let Some(pixels) = &run else {
+                        continue;
+                    };
+                    self.copy_window(pixels, i, patch);
+                    i += 1;
+                    if i == pixels.count {
+                        (run, i) = (runs.next(), 0);
                     }
                 }
                 for panel in 0..chunk.div_ceil(LANES) {
@@ -91,54 +96,31 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
         }
     }
 
-    /// Copies the window in column `column` of the output row at `at`; padding is zeros.
+    /// Copies window `i` of `pixels`; padding is zeros.
     #[inline(always)]
-    fn copy_window(
-        &self,
-        [image, plane, row]: [usize; 3],
-        column: usize,
-        patch: &mut [u8; patch::ROOM],
-    ) {
-        let Extents {
-            input: [depth, height, width],
-            channels,
-            axes: [planes, rows, columns],
-            filter_len,
-            ..
-        } = self.extents;
-        let on_width = columns.cells(column, width);
-        let is_whole = on_width.len == columns.kernel
-            && rows.cells(row, height).len == rows.kernel
-            && planes.cells(plane, depth).len == planes.kernel;
+    fn copy_window(&self, pixels: &Pixels, i: usize, patch: &mut [u8; patch::ROOM]) {
+        let filter_len = self.extents.filter_len;
+        let len = pixels.segments.len();
+        let is_whole = pixels.segments.elements() == filter_len;
         if !is_whole {
             patch.iter_mut().take(filter_len).for_each(|x| *x = 0x80);
         }
-        // Where the first cell on the input lies in the kernel.
-        let skipped = (0..columns.kernel)
-            .find(|&b| columns.input(column, b, width).is_some())
-            .unwrap_or(0);
-        for p in 0..planes.kernel {
-            let Some(z) = planes.input(plane, p, depth) else {
-                continue;
-            };
-            for a in 0..rows.kernel {
-                let Some(y) = rows.input(row, a, height) else {
-                    continue;
-                };
-                let to = ((p * rows.kernel + a) * columns.kernel + skipped) * channels;
-                let from = (((image * depth + z) * height + y) * width + on_width.first) * channels;
-                // Side by side, the cells are one piece.
-                let (count, len, step) = if on_width.step == 1 {
-                    (1, on_width.len * channels, 0)
-                } else {
-                    (on_width.len, channels, on_width.step * channels)
-                };
-                for i in 0..count {
-                    let (from, to) = (from + i * step, to + i * len);
-                    let values = self.x.get(from..from + len).unwrap_or_default();
-                    let to = patch.get_mut(to..to + len).unwrap_or_default();
-                    T::to_patch(values, to);
-                }
+        let x = (self.x.get(pixels.x + i * pixels.step..)).unwrap_or_default();
+        for (from, to) in pixels.segments.starts() {
+            let from = x.get(from..).unwrap_or_default();
+            let to = patch.get_mut(pixels.filter + to..).unwrap_or_default();
+            // A short piece is copied with what follows it, which the next one overwrites; behind the
+            // last one, filters are zeros.
+            if let (true, true, Some(from), Some(to)) = (
+                is_whole,
+                len <= PIECE,
+                from.first_chunk::<PIECE>(),
+                to.first_chunk_mut::<PIECE>(),
+            ) {
+                T::to_patch(from, to);
+            } else {
+                let from = from.get(..len).unwrap_or_default();
+                T::to_patch(from, to.get_mut(..len).unwrap_or_default());
             }
         }
     }

@@ -11,17 +11,17 @@ use crate::window::{Axis, advance, locate};
 
 /// Neighbouring pixels of an output row whose windows cover the same cells of the kernel.
 #[derive(Clone, Copy)]
-struct Pixels {
+pub(super) struct Pixels {
     /// Of `x`, where the first window starts.
-    x: usize,
+    pub(super) x: usize,
     /// Elements of `x` from one window to the next.
-    step: usize,
+    pub(super) step: usize,
     /// Of a filter, where the first cell covered starts.
-    filter: usize,
-    segments: Segments,
+    pub(super) filter: usize,
+    pub(super) segments: Segments,
     /// Of the output, where the first pixel starts.
     start: usize,
-    count: usize,
+    pub(super) count: usize,
 }
 
 /// All pixels of some output rows.
@@ -129,10 +129,6 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
         );
         let element = (self.first * out_columns * filters) as u32;
         let count = out.len().checked_div(filters).unwrap_or(0);
-        if self.has_patches::<I>(count) {
-            self.patched(isa, element, &mut range, out, slope);
-            return range.bits();
-        }
         let has_panels = T::has_panels::<I>()
             && count >= panel::WORTH
             && filter_len <= panel::ROOM
@@ -155,16 +151,23 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             start: 0,
             count,
         };
-        match (self.is_pointwise(), has_panels) {
-            (true, true) => {
+        let has_patches = self.has_patches::<I>(count);
+        let range_of = &mut range;
+        match (self.is_pointwise(), has_panels, has_patches) {
+            (true, true, _) => {
                 let runs = || core::iter::once(whole);
-                self.paneled(isa, runs, element, &mut range, out, slope);
+                self.paneled(isa, runs, element, range_of, out, slope);
             }
-            (false, true) => self.paneled(isa, runs, element, &mut range, out, slope),
-            (true, false) => self.pixels(isa, whole, element, &mut range, out, slope),
-            (false, false) => {
+            (false, true, _) => self.paneled(isa, runs, element, range_of, out, slope),
+            (true, _, true) => {
+                let runs = || core::iter::once(whole);
+                self.patched(isa, runs, element, range_of, out, slope);
+            }
+            (false, _, true) => self.patched(isa, runs, element, range_of, out, slope),
+            (true, ..) => self.pixels(isa, whole, element, range_of, out, slope),
+            (false, ..) => {
                 for pixels in runs() {
-                    self.pixels(isa, pixels, element, &mut range, out, slope);
+                    self.pixels(isa, pixels, element, range_of, out, slope);
                 }
             }
         }

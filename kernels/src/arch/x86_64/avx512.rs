@@ -5,8 +5,9 @@ use super::avx2::{Avx2, total_i32, total_i64, widen_bf16};
 use super::detected;
 use super::float::{Double, Load, Single};
 use super::lanes::{self, GROUP, Lanes};
-use super::{block, panel, patch};
+use super::{block, cells, panel, patch};
 use crate::arch::block::{Factors, Rows, WIDTH};
+use crate::arch::cells::CellWeights;
 use crate::arch::panel::{Panel, Sums};
 use crate::arch::patch::{Filters, Patches};
 use crate::arch::tile::{Operand, Segments, Tile};
@@ -553,6 +554,35 @@ macro_rules! filters {
     };
 }
 
+/// Depthwise windows of `$element`, of which XOR with `$offset` makes offset binary.
+macro_rules! cells {
+    ($name:ident, $element:ty, $offset:literal) => {
+        #[inline(always)]
+        fn $name(
+            self,
+            cells: &[&[$element]],
+            weights: &CellWeights,
+            count: usize,
+            sums: &mut [i32; crate::arch::cells::WIDTH],
+        ) {
+            #[inline(never)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+            fn on(
+                cells: &[&[$element]],
+                weights: &CellWeights,
+                count: usize,
+                sums: &mut [i32; crate::arch::cells::WIDTH],
+            ) {
+                // SAFETY: this function is compiled for the instructions, and called with their
+                // proof; the elements are bytes.
+                unsafe { cells::multiply::<$element, $offset>(cells, weights, count, sums) }
+            }
+            // SAFETY: `self` proves the instructions.
+            unsafe { on(cells, weights, count, sums) }
+        }
+    };
+}
+
 /// What AVX2 does as well.
 macro_rules! as_avx2 {
     ($($name:ident: $element:ty => $acc:ty;)*) => {$(
@@ -568,7 +598,10 @@ impl Isa for Avx512 {
     const HAS_PANELS: bool = true;
     const HAS_BLOCKS: bool = true;
     const HAS_PATCHES: bool = true;
+    const HAS_CELLS: bool = true;
 
+    cells!(cells_i8, i8, 0x80);
+    cells!(cells_u8, u8, 0);
     filters!(filters_i8, i8, 0);
     filters!(filters_u8, u8, 0x80);
 

@@ -3,6 +3,7 @@
 mod avx2;
 mod avx512;
 mod block;
+mod cells;
 mod float;
 mod lanes;
 mod panel;

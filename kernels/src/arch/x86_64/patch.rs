@@ -47,6 +47,7 @@ pub(super) unsafe fn pack<const FLIP: u8>(weight: Operand<'_, u8>, len: usize, t
             }
         }
     }
+    to.used = len.div_ceil(4);
     // SAFETY: as many have just been written.
     unsafe { to.set_len(panels, panel_len) };
 }
@@ -69,7 +70,8 @@ pub(super) unsafe fn multiply(
     // promise.
     unsafe {
         let mut sums = [_mm512_setzero_si512(); ROWS];
-        for (k, quad) in filters.panel(panel).iter().enumerate().take(ROOM / 4) {
+        let used = filters.used.min(ROOM / 4);
+        for (k, quad) in filters.panel(panel).iter().enumerate().take(used) {
             let quad = _mm512_loadu_si512(quad.as_ptr().cast());
             for (sum, patch) in sums.iter_mut().zip(patches) {
                 let x = patch.as_ptr().add(4 * k).cast::<i32>().read_unaligned();
