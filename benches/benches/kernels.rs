@@ -82,6 +82,11 @@ fn dense_kernels<T: Element>(c: &mut Criterion) {
         let mut gradient = Gradient::Store(&mut dw);
         dense::backward_weight(shape, black_box(&x), &dy, &mut gradient).unwrap();
     });
+    let mut db = vec![T::Acc::default(); 128];
+    measure::<T>(c, "dense bias gradient 8x128", dy.len(), || {
+        let mut gradient = Gradient::Store(&mut db);
+        dense::backward_bias::<T>(128, black_box(&dy), &mut gradient).unwrap();
+    });
     let mut residual = vec![0; 128 * 256];
     let mut velocity = vec![<T::Velocity as selvedge_kernels::Blank>::BLANK; 128 * 256];
     for (name, momentum) in [("SGD 8x256x128", 0), ("SGD with momentum 8x256x128", 230)] {
@@ -123,51 +128,48 @@ fn dense_kernels<T: Element>(c: &mut Criterion) {
     });
 }
 
+/// Convolutions of four images of 16 x 16 cells.
 fn conv_kernels<T: Element>(c: &mut Criterion) {
-    let window = Window {
-        kernel: [3; 2],
-        stride: [1; 2],
-        padding: [[1; 2]; 2],
-        dilation: [1; 2],
-    };
-    let shape = conv::Shape {
-        batch: 4,
-        input: [16, 16],
-        channels: 16,
-        filters: 32,
-        groups: 1,
-        window,
-    };
-    let macs = 4 * 16 * 16 * 32 * 9 * 16;
-    let (x, weight) = (noise::<T>(4 * 16 * 16 * 16, 1), noise::<T>(32 * 9 * 16, 2));
-    let bias = noise::<T::Bias>(32, 3);
-    let dy = noise::<T>(4 * 16 * 16 * 32, 4);
-    let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
-    let mut dw = vec![T::Acc::default(); weight.len()];
-    measure::<T>(c, "conv2d forward 4x16x16x16 3x3 32", macs, || {
-        let bias = Bias {
-            values: &bias,
-            shift: 0,
+    for (name, channels, filters, groups, kernel) in [
+        ("conv2d 4x16x16x16 3x3 32", 16, 32, 1, 3),
+        ("pointwise 4x16x16x64 64", 64, 64, 1, 1),
+        ("depthwise 4x16x16x64 3x3", 64, 64, 64, 3),
+    ] {
+        let shape = conv::Shape {
+            batch: 4,
+            input: [16, 16],
+            channels,
+            filters,
+            groups,
+            window: Window::uniform(kernel, 1, kernel / 2),
         };
-        conv::forward(
-            &Serial,
-            shape,
-            black_box(&x),
-            &weight,
-            bias,
-            epilogue(),
-            &mut y,
-            &mut [],
-        )
-        .unwrap();
-    });
-    measure::<T>(c, "conv2d input gradient 4x16x16x16 3x3 32", macs, || {
-        conv::backward_input(&Serial, shape, black_box(&dy), &weight, backward(), &mut dx).unwrap();
-    });
-    measure::<T>(c, "conv2d weight gradient 4x16x16x16 3x3 32", macs, || {
-        let mut gradient = Gradient::Store(&mut dw);
-        conv::backward_weight(shape, black_box(&x), &dy, &mut gradient).unwrap();
-    });
+        let filter_len = kernel * kernel * channels / groups;
+        let macs = 4 * 16 * 16 * filters * filter_len;
+        let (x, weight) = (
+            noise::<T>(4 * 16 * 16 * channels, 1),
+            noise::<T>(filters * filter_len, 2),
+        );
+        let values = noise::<T::Bias>(filters, 3);
+        let dy = noise::<T>(4 * 16 * 16 * filters, 4);
+        let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
+        let mut dw = vec![T::Acc::default(); weight.len()];
+        measure::<T>(c, &format!("{name} forward"), macs, || {
+            let bias = Bias {
+                values: &values,
+                shift: 0,
+            };
+            let (x, epilogue) = (black_box(&x), epilogue());
+            conv::forward(&Serial, shape, x, &weight, bias, epilogue, &mut y, &mut []).unwrap();
+        });
+        measure::<T>(c, &format!("{name} input gradient"), macs, || {
+            let dy = black_box(&dy);
+            conv::backward_input(&Serial, shape, dy, &weight, backward(), &mut dx).unwrap();
+        });
+        measure::<T>(c, &format!("{name} weight gradient"), macs, || {
+            let mut gradient = Gradient::Store(&mut dw);
+            conv::backward_weight(shape, black_box(&x), &dy, &mut gradient).unwrap();
+        });
+    }
 }
 
 fn other_kernels<T: Element>(c: &mut Criterion) {

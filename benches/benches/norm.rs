@@ -137,6 +137,15 @@ fn batch_norm_kernels<T: Element<Update: Default + Clone>>(c: &mut Criterion) {
         batch_norm::backward_input(&Serial, shape, saved, errors, &gamma, backward(), &mut dx)
             .unwrap();
     });
+    let mut dgamma = vec![T::Update::default(); FEATURES];
+    measure::<T>(c, "batch norm gain gradient 128", FEATURES, || {
+        let mut gradient = Gradient::Store(&mut dgamma);
+        batch_norm::backward_gamma::<T>(black_box(&sums), &mut gradient).unwrap();
+    });
+    measure::<T>(c, "batch norm bias gradient 128", FEATURES, || {
+        let mut gradient = Gradient::Store(&mut dgamma);
+        batch_norm::backward_beta::<T>(black_box(&sums), &mut gradient).unwrap();
+    });
     let mut transform = vec![T::Transform::default(); FEATURES];
     batch_norm::transform(T::LAYER_EPSILON, -7, affine, &running, &mut transform).unwrap();
     measure::<T>(c, "batch norm inference 64x128", COUNT, || {

@@ -1,6 +1,8 @@
 //! Dense layers: a matrix product with a bias, and its two gradients.
 
 use crate::activation::check_slope;
+use crate::arch::block::{self, Block, Factors, HEIGHT, WIDTH};
+use crate::arch::panel::{self, LANES, Panel};
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments};
 use crate::arch::{self, Isa, Kernel};
@@ -272,8 +274,12 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
         if self.inputs == 0 || self.outputs == 0 {
             return 0;
         }
+        let batch = self.out.len().checked_div(self.outputs).unwrap_or(0);
+        if T::has_panels::<I>() && batch >= panel::WORTH && self.inputs <= panel::ROOM {
+            return self.paneled(isa, batch);
+        }
         if I::TILED {
-            return self.tiled(isa);
+            return self.tiled(isa, batch);
         }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = self.first;
@@ -298,15 +304,62 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
 }
 
 impl<T: Element, O: Output<T>> Rows<'_, T, O> {
-    /// The same in register tiles.
+    /// The same by panels of the weights.
     #[inline(always)]
-    fn tiled<I: Isa>(self, isa: I) -> u32 {
+    fn paneled<I: Isa>(self, isa: I, batch: usize) -> u32 {
         let Self {
             inputs, outputs, ..
         } = self;
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let segments = Segments::one(inputs);
-        let batch = self.out.len().checked_div(outputs).unwrap_or(0);
+        let mut panel = Panel::new();
+        let mut sums = [[T::Acc::default(); LANES]; ROWS];
+        for column in (0..outputs).step_by(LANES) {
+            let weight = Operand {
+                values: self.weight.get(column * inputs..).unwrap_or_default(),
+                step: inputs,
+                rows: LANES.min(outputs - column),
+            };
+            T::pack(isa, weight, inputs, &mut panel);
+            let mut bias = [T::Acc::default(); LANES];
+            let values = self.bias.values.get(column..).unwrap_or_default();
+            for (to, &value) in bias.iter_mut().zip(values) {
+                *to = T::bias(value, self.bias.shift);
+            }
+            for row in (0..batch).step_by(ROWS) {
+                let x = Operand {
+                    values: self.x.get(row * inputs..).unwrap_or_default(),
+                    step: inputs,
+                    rows: ROWS.min(batch - row),
+                };
+                T::by_panel(isa, x, &panel, &segments, &mut sums);
+                for sums in sums.iter_mut().take(x.rows) {
+                    for (sum, &bias) in sums.iter_mut().zip(&bias) {
+                        *sum += bias;
+                    }
+                }
+                let start = row * outputs + column;
+                self.epilogue.tile(
+                    &mut sums,
+                    [x.rows, weight.rows, outputs],
+                    self.first.wrapping_add(start as u32),
+                    &mut range,
+                    self.out.get_mut(start..).unwrap_or_default(),
+                    self.slope.get_mut(start..).unwrap_or_default(),
+                );
+            }
+        }
+        range.bits()
+    }
+
+    /// The same in register tiles.
+    #[inline(always)]
+    fn tiled<I: Isa>(self, isa: I, batch: usize) -> u32 {
+        let Self {
+            inputs, outputs, ..
+        } = self;
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
+        let segments = Segments::one(inputs);
         let mut tile = [[T::Acc::default(); COLUMNS]; ROWS];
         // Some rows of the weights stay in the cache while all of `x` passes by.
         for column in (0..outputs).step_by(COLUMNS) {
@@ -327,20 +380,20 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                     rows: ROWS.min(batch - row),
                 };
                 T::tile(isa, x, weight, &segments, &mut tile);
-                for (r, sums) in tile.iter_mut().enumerate().take(x.rows) {
+                for sums in tile.iter_mut().take(x.rows) {
                     for (sum, &bias) in sums.iter_mut().zip(&bias) {
                         *sum += bias;
                     }
-                    let start = (row + r) * outputs + column;
-                    let end = start + weight.rows;
-                    self.epilogue.block(
-                        sums.get_mut(..weight.rows).unwrap_or_default(),
-                        self.first.wrapping_add(start as u32),
-                        &mut range,
-                        self.out.get_mut(start..end).unwrap_or_default(),
-                        self.slope.get_mut(start..end).unwrap_or_default(),
-                    );
                 }
+                let start = row * outputs + column;
+                self.epilogue.tile(
+                    &mut tile,
+                    [x.rows, weight.rows, outputs],
+                    self.first.wrapping_add(start as u32),
+                    &mut range,
+                    self.out.get_mut(start..).unwrap_or_default(),
+                    self.slope.get_mut(start..).unwrap_or_default(),
+                );
             }
         }
         range.bits()
@@ -366,6 +419,9 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
         if self.inputs == 0 || self.outputs == 0 {
             return 0;
         }
+        if T::has_blocks::<I>() {
+            return self.blocked(isa);
+        }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = self.first;
         for (dy, dx) in rows_of(self.dy, self.outputs).zip(rows_of_mut(self.dx, self.inputs)) {
@@ -379,6 +435,55 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
                 self.store.block::<T, T>(&sums, element, &mut range, dx);
                 element = element.wrapping_add(dx.len() as u32);
                 start += dx.len();
+            }
+        }
+        range.bits()
+    }
+}
+
+impl<T: Element> RowsBack<'_, T> {
+    /// The same in blocks: several rows share each row of the weights.
+    #[inline(always)]
+    fn blocked<I: Isa>(self, isa: I) -> u32 {
+        let Self {
+            inputs, outputs, ..
+        } = self;
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
+        let epilogue = Epilogue {
+            store: self.store,
+            ..Epilogue::<T>::EXACT
+        };
+        let batch = self.dx.len().checked_div(inputs).unwrap_or(0);
+        for column in (0..inputs).step_by(WIDTH) {
+            let weight = block::Rows {
+                values: self.weight.get(column..).unwrap_or_default(),
+                step: inputs,
+                count: outputs,
+                width: WIDTH.min(inputs - column),
+            };
+            for row in (0..batch).step_by(HEIGHT) {
+                let factors = Factors {
+                    values: self.dy.get(row * outputs..).unwrap_or_default(),
+                    sum_step: outputs,
+                    row_step: 1,
+                };
+                let count = HEIGHT.min(batch - row);
+                let mut sums: Block<T::Acc> = [[T::Acc::default(); WIDTH]; HEIGHT];
+                T::add_block(
+                    isa,
+                    factors,
+                    weight,
+                    sums.get_mut(..count).unwrap_or_default(),
+                );
+                let start = row * inputs + column;
+                epilogue.tile(
+                    &mut sums,
+                    [count, weight.width, inputs],
+                    self.first.wrapping_add(start as u32),
+                    &mut range,
+                    self.dx.get_mut(start..).unwrap_or_default(),
+                    &mut [],
+                );
             }
         }
         range.bits()
@@ -402,6 +507,9 @@ impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
         if self.inputs == 0 || self.outputs == 0 {
             return;
         }
+        if T::has_blocks::<I>() {
+            return self.blocked(isa);
+        }
         let mut element = 0;
         for o in 0..self.outputs {
             let mut start = 0;
@@ -418,6 +526,40 @@ impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
                     .take(element, sums.get(..width).unwrap_or_default());
                 element += width;
                 start += width;
+            }
+        }
+    }
+}
+
+impl<T: Element> WeightGradient<'_, '_, T> {
+    /// The same in blocks: several outputs share each row of `x`.
+    #[inline(always)]
+    fn blocked<I: Isa>(self, isa: I) {
+        let Self {
+            inputs, outputs, ..
+        } = self;
+        let batch = self.x.len().checked_div(inputs).unwrap_or(0);
+        for o in (0..outputs).step_by(HEIGHT) {
+            let factors = Factors {
+                values: self.dy.get(o..).unwrap_or_default(),
+                sum_step: 1,
+                row_step: outputs,
+            };
+            let count = HEIGHT.min(outputs - o);
+            for column in (0..inputs).step_by(WIDTH) {
+                let x = block::Rows {
+                    values: self.x.get(column..).unwrap_or_default(),
+                    step: inputs,
+                    count: batch,
+                    width: WIDTH.min(inputs - column),
+                };
+                let mut sums: Block<T::Acc> = [[T::Acc::default(); WIDTH]; HEIGHT];
+                let sums = sums.get_mut(..count).unwrap_or_default();
+                T::add_block(isa, factors, x, sums);
+                for (r, sums) in sums.iter().enumerate() {
+                    let sums = sums.get(..x.width).unwrap_or_default();
+                    self.gradient.take((o + r) * inputs + column, sums);
+                }
             }
         }
     }

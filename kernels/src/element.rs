@@ -1,6 +1,10 @@
 //! The twelve element types, and what a kernel needs to know of each.
 
 use crate::arch::Isa;
+use crate::arch::block::Blocks;
+use crate::arch::cells::Cells;
+use crate::arch::panel::Panels;
+use crate::arch::patch::Patched;
 use crate::arch::tile::{Operand, Segments, Tile};
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
@@ -153,6 +157,10 @@ pub trait Element:
     + layout::Kernels
     + resize::Kernels
     + sample::Kernels
+    + Blocks
+    + Cells
+    + Panels
+    + Patched
     + private::Sealed
 {
     /// Which type it is.

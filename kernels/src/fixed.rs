@@ -44,6 +44,10 @@ pub trait Accumulator:
     /// exactly and not rounded.
     fn shift(self, shift: i32, rounding: Rounding, element: u32) -> Self;
 
+    /// [`Accumulator::shift`] of many at once, `element` telling the index of each. What they have in
+    /// common is decided once, so that they can be computed side by side.
+    fn shift_all(values: &mut [Self], shift: i32, rounding: Rounding, element: impl Fn(u32) -> u32);
+
     /// Clamped to `±(2^bits - 1)`. Floats are returned as they are.
     fn saturate(self, bits: u32) -> Self;
 }
@@ -267,7 +271,8 @@ macro_rules! impl_integer {
             let floor = x >> s;
             let rest = x.wrapping_sub(floor << s) as $unsigned;
             let half = (1 as $unsigned) << (s - 1);
-            let up = rest > half || (rest == half && floor & 1 == 1);
+            // At half, an odd floor decides.
+            let up = rest + (floor & 1) as $unsigned > half;
             floor + up as $signed
         }
 
@@ -338,6 +343,32 @@ macro_rules! impl_integer {
             }
 
             #[inline(always)]
+            fn shift_all(
+                values: &mut [Self],
+                shift: i32,
+                rounding: Rounding,
+                element: impl Fn(u32) -> u32,
+            ) {
+                match rounding {
+                    Rounding::NearestEven if shift > 0 && shift < $signed::BITS as i32 => {
+                        for x in values {
+                            *x = $shift_rne(*x, shift);
+                        }
+                    }
+                    Rounding::Stochastic(words) if shift > 0 && shift < 32 => {
+                        for (x, i) in values.iter_mut().zip(0u32..) {
+                            *x = $shift_sr(*x, shift, words.word(element(i)));
+                        }
+                    }
+                    _ => {
+                        for (x, i) in values.iter_mut().zip(0u32..) {
+                            *x = x.shift(shift, rounding, element(i));
+                        }
+                    }
+                }
+            }
+
+            #[inline(always)]
             fn saturate(self, bits: u32) -> Self {
                 $sat(self, bits)
             }
@@ -379,6 +410,14 @@ macro_rules! impl_float {
                     self
                 } else {
                     self * pow2(-shift) as $float
+                }
+            }
+
+            #[inline(always)]
+            fn shift_all(values: &mut [Self], shift: i32, _: Rounding, _: impl Fn(u32) -> u32) {
+                if shift != 0 {
+                    let scale = pow2(-shift) as $float;
+                    values.iter_mut().for_each(|x| *x *= scale);
                 }
             }
 

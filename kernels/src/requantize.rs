@@ -1,6 +1,7 @@
 //! Epilogues: what happens to accumulators before they are stored.
 
 use crate::activation::Activation;
+use crate::arch::scalar::TILE;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude, Rounding};
 
@@ -116,5 +117,71 @@ impl<T: Element> Epilogue<T> {
             }
         }
         store.block::<T, O>(acc, element, range, out);
+    }
+    /// The same for the rows of a tile, which go to `out` and `slope` at distances of `step`; each has
+    /// `columns` elements in use. They are computed side by side.
+    #[inline(always)]
+    pub(crate) fn tile<O: Output<T>, const W: usize, const R: usize>(
+        &self,
+        acc: &mut [[T::Acc; W]; R],
+        [rows, columns, step]: [usize; 3],
+        element: u32,
+        range: &mut <T::Acc as Accumulator>::Magnitude,
+        out: &mut [O],
+        slope: &mut [T],
+    ) {
+        let acc = acc.get_mut(..rows).unwrap_or_default();
+        if let Activation::Function(_) = self.activation {
+            for (r, acc) in acc.iter_mut().enumerate() {
+                let (start, end) = (r * step, r * step + columns);
+                self.block(
+                    acc.get_mut(..columns).unwrap_or_default(),
+                    element.wrapping_add(start as u32),
+                    range,
+                    out.get_mut(start..end).unwrap_or_default(),
+                    slope.get_mut(start..end).unwrap_or_default(),
+                );
+            }
+            return;
+        }
+        let acc = acc.as_flattened_mut();
+        if columns < W && T::DTYPE.is_integer() {
+            for row in acc.chunks_exact_mut(W) {
+                let unused = row.iter_mut().skip(columns);
+                unused.for_each(|acc| *acc = T::Acc::default());
+            }
+        }
+        if let Activation::Relu = self.activation {
+            acc.iter_mut().for_each(|acc| *acc = acc.relu());
+        }
+        let none = <T::Acc as Accumulator>::Magnitude::default();
+        let seen = (acc.iter()).fold(none, |seen, acc| seen.or(acc.magnitude()));
+        *range = range.or(seen);
+        let Store::Shift { shift, rounding } = self.store else {
+            return;
+        };
+        let (width, step32) = (W as u32, step as u32);
+        T::Acc::shift_all(acc, shift, rounding, |i| {
+            let place = (i / width).wrapping_mul(step32).wrapping_add(i % width);
+            element.wrapping_add(place)
+        });
+        let mut stored = [[O::store(T::Acc::default()); W]; R];
+        for (to, &acc) in stored.as_flattened_mut().iter_mut().zip(acc.iter()) {
+            *to = O::store(acc);
+        }
+        for (r, stored) in stored.iter().enumerate().take(rows) {
+            let out = out.get_mut(r * step..).unwrap_or_default();
+            if let (Some(out), true) = (out.first_chunk_mut(), columns == W) {
+                *out = *stored;
+                continue;
+            }
+            let out = out.get_mut(..columns).unwrap_or_default();
+            for (out, stored) in out.chunks_mut(TILE).zip(stored.chunks(TILE)) {
+                match (out.first_chunk_mut::<TILE>(), stored.first_chunk()) {
+                    (Some(out), Some(stored)) => *out = *stored,
+                    _ => out.iter_mut().zip(stored).for_each(|(out, &x)| *out = x),
+                }
+            }
+        }
     }
 }

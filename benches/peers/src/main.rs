@@ -72,7 +72,10 @@ fn our_dense<T: Element + Output<T>>(batch: usize, inputs: usize, outputs: usize
         inputs,
         outputs,
     };
-    let (x, weight) = (elements::<T>(batch * inputs), elements::<T>(outputs * inputs));
+    let (x, weight) = (
+        elements::<T>(batch * inputs),
+        elements::<T>(outputs * inputs),
+    );
     let (values, mut out) = (elements::<T::Bias>(outputs), vec![T::ZERO; batch * outputs]);
     time(|| {
         let bias = Bias {
@@ -80,7 +83,17 @@ fn our_dense<T: Element + Output<T>>(batch: usize, inputs: usize, outputs: usize
             shift: 0,
         };
         let (x, epilogue) = (black_box(&x), epilogue(inputs));
-        dense::forward(&Serial, shape, x, &weight, bias, epilogue, &mut out, &mut []).unwrap();
+        dense::forward(
+            &Serial,
+            shape,
+            x,
+            &weight,
+            bias,
+            epilogue,
+            &mut out,
+            &mut [],
+        )
+        .unwrap();
         black_box(&out);
     })
 }
@@ -89,7 +102,10 @@ fn dense_case(n: usize, i: usize, o: usize) -> Vec<f64> {
     let device = Device::Cpu;
     let (x, w, b) = (noise(n * i), noise(o * i), noise(o));
     let candle_x = Tensor::from_slice(&x, (n, i), &device).unwrap();
-    let candle_w = Tensor::from_slice(&w, (o, i), &device).unwrap().t().unwrap();
+    let candle_w = Tensor::from_slice(&w, (o, i), &device)
+        .unwrap()
+        .t()
+        .unwrap();
     let candle_b = Tensor::from_slice(&b, o, &device).unwrap();
     let candle = time(|| {
         let y = black_box(&candle_x).matmul(&candle_w).unwrap();
@@ -117,7 +133,7 @@ fn dense_case(n: usize, i: usize, o: usize) -> Vec<f64> {
     ]
 }
 
-/// Square images, kernels and strides of 1.
+/// Square images and kernels.
 #[derive(Clone, Copy)]
 struct Conv {
     batch: usize,
@@ -125,13 +141,14 @@ struct Conv {
     side: usize,
     filters: usize,
     kernel: usize,
+    stride: usize,
     padding: usize,
     groups: usize,
 }
 
 impl Conv {
     fn out_side(self) -> usize {
-        self.side + 2 * self.padding - self.kernel + 1
+        (self.side + 2 * self.padding - self.kernel) / self.stride + 1
     }
 
     fn macs(self) -> usize {
@@ -156,7 +173,7 @@ fn our_conv<T: Element + Output<T>>(case: Conv) -> f64 {
         channels: case.channels,
         filters: case.filters,
         groups: case.groups,
-        window: Window::uniform(case.kernel, 1, case.padding),
+        window: Window::uniform(case.kernel, case.stride, case.padding),
     };
     let [x_len, w_len, out_len] = case.lens();
     let (x, weight) = (elements::<T>(x_len), elements::<T>(w_len));
@@ -167,7 +184,17 @@ fn our_conv<T: Element + Output<T>>(case: Conv) -> f64 {
             shift: 0,
         };
         let (x, epilogue) = (black_box(&x), epilogue(w_len / case.filters));
-        conv::forward(&Serial, shape, x, &weight, bias, epilogue, &mut out, &mut []).unwrap();
+        conv::forward(
+            &Serial,
+            shape,
+            x,
+            &weight,
+            bias,
+            epilogue,
+            &mut out,
+            &mut [],
+        )
+        .unwrap();
         black_box(&out);
     })
 }
@@ -179,6 +206,7 @@ fn conv_case(case: Conv) -> Vec<f64> {
         side,
         filters,
         kernel,
+        stride,
         padding,
         groups,
     } = case;
@@ -191,7 +219,7 @@ fn conv_case(case: Conv) -> Vec<f64> {
     let candle_b = Tensor::from_slice(&b, (1, filters, 1, 1), &device).unwrap();
     let candle = time(|| {
         let x = black_box(&candle_x);
-        let y = x.conv2d(&candle_w, padding, 1, 1, groups).unwrap();
+        let y = x.conv2d(&candle_w, padding, stride, 1, groups).unwrap();
         black_box(y.broadcast_add(&candle_b).unwrap());
     });
     let device = BurnDevice::flex();
@@ -200,7 +228,7 @@ fn conv_case(case: Conv) -> Vec<f64> {
     let burn_w = BurnTensor::<1>::from_floats(&w[..], &device).reshape(w_shape);
     let burn_b = BurnTensor::<1>::from_floats(&b[..], &device);
     let burn = time(|| {
-        let options = ConvOptions::new([1, 1], [padding, padding], [1, 1], groups);
+        let options = ConvOptions::new([stride; 2], [padding, padding], [1, 1], groups);
         let bias = Some(burn_b.clone());
         black_box(module::conv2d(burn_x.clone(), burn_w.clone(), bias, options).into_data());
     });
@@ -236,37 +264,46 @@ fn main() {
     for [n, i, o] in [
         [1, 784, 128],
         [32, 784, 128],
-        [1, 512, 512],
-        [32, 512, 512],
+        [1, 256, 128],
+        [32, 256, 128],
+        [1, 1024, 1024],
+        [32, 1024, 1024],
         [1, 128, 10],
         [32, 128, 10],
     ] {
-        row(&format!("dense {n}x{i}x{o}"), n * i * o, &dense_case(n, i, o));
+        row(
+            &format!("dense {n}x{i}x{o}"),
+            n * i * o,
+            &dense_case(n, i, o),
+        );
     }
-    for (batch, channels, side, filters, kernel, padding, groups) in [
-        (1, 16, 32, 32, 3, 1, 1),
-        (32, 16, 32, 32, 3, 1, 1),
-        (1, 64, 28, 64, 3, 1, 1),
-        (32, 64, 28, 64, 3, 1, 1),
-        (1, 64, 56, 64, 3, 1, 1),
-        (1, 64, 25, 64, 1, 0, 1),
-        (32, 64, 25, 64, 1, 0, 1),
-        (1, 1, 28, 8, 3, 0, 1),
-        (32, 1, 28, 8, 3, 0, 1),
-        (1, 64, 25, 64, 3, 1, 64),
-        (32, 64, 25, 64, 3, 1, 64),
+    for (channels, side, filters, kernel, stride, padding, groups) in [
+        (3, 32, 16, 5, 1, 2, 1),
+        (1, 28, 8, 3, 1, 0, 1),
+        (16, 32, 32, 3, 1, 1, 1),
+        (32, 16, 64, 3, 1, 1, 1),
+        (32, 32, 64, 3, 2, 1, 1),
+        (64, 28, 64, 3, 1, 1, 1),
+        (64, 25, 64, 1, 1, 0, 1),
+        (64, 25, 64, 3, 1, 1, 64),
     ] {
-        let case = Conv {
-            batch,
-            channels,
-            side,
-            filters,
-            kernel,
-            padding,
-            groups,
-        };
-        let name = if groups > 1 { "depthwise" } else { "conv" };
-        let name = format!("{name} {batch}x{side}x{side}x{channels}->{filters} {kernel}x{kernel}");
-        row(&name, case.macs(), &conv_case(case));
+        for batch in [1, 32] {
+            let case = Conv {
+                batch,
+                channels,
+                side,
+                filters,
+                kernel,
+                stride,
+                padding,
+                groups,
+            };
+            let name = if groups > 1 { "depthwise" } else { "conv" };
+            let step = if stride > 1 { " stride 2" } else { "" };
+            let name = format!(
+                "{name} {batch}x{side}x{side}x{channels}->{filters} {kernel}x{kernel}{step}"
+            );
+            row(&name, case.macs(), &conv_case(case));
+        }
     }
 }

@@ -9,6 +9,10 @@
 
 #![allow(unsafe_code)]
 
+pub mod block;
+pub mod cells;
+pub mod panel;
+pub mod patch;
 pub mod scalar;
 pub mod tile;
 #[cfg(target_arch = "x86_64")]
@@ -16,6 +20,10 @@ pub mod x86_64;
 
 use half::{bf16, f16};
 
+use block::{Factors, Rows, WIDTH};
+use cells::CellWeights;
+use panel::Panel;
+use patch::{Filters, Patches};
 pub use scalar::Scalar;
 use tile::{Operand, Segments, Tile};
 
@@ -26,6 +34,14 @@ use tile::{Operand, Segments, Tile};
 pub trait Isa: Copy {
     /// Whether it has register tiles that are worth their code.
     const TILED: bool = false;
+    /// Whether it makes panels of `f32`.
+    const HAS_PANELS: bool = false;
+    /// Whether it computes blocks of bytes.
+    const HAS_BLOCKS: bool = false;
+    /// Whether it multiplies patches of bytes.
+    const HAS_PATCHES: bool = false;
+    /// Whether it computes depthwise windows of bytes.
+    const HAS_CELLS: bool = false;
 
     #[inline(always)]
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
@@ -195,6 +211,36 @@ pub trait Isa: Copy {
     ) {
         scalar::tile(self, x, weight, segments, tile);
     }
+    /// See [`panel::Panels::pack`].
+    #[inline(always)]
+    fn pack_f32(self, _weight: Operand<'_, f32>, _len: usize, _panel: &mut Panel<f32>) {}
+    /// See [`panel::Panels::by_panel`].
+    #[inline(always)]
+    fn panel_f32(
+        self,
+        _x: Operand<'_, f32>,
+        _panel: &Panel<f32>,
+        _segments: &Segments,
+        _sums: &mut panel::Sums<f32>,
+    ) {
+    }
+    /// See [`block::Blocks::add_block`].
+    #[inline(always)]
+    fn block_i8(self, _: Factors<'_, i8>, _: Rows<'_, i8>, _: &mut [[i32; WIDTH]]) {}
+    #[inline(always)]
+    fn block_u8(self, _: Factors<'_, u8>, _: Rows<'_, u8>, _: &mut [[i32; WIDTH]]) {}
+    /// See [`patch::Patched`].
+    #[inline(always)]
+    fn filters_i8(self, _: Operand<'_, i8>, _: usize, _: &mut Filters) {}
+    #[inline(always)]
+    fn filters_u8(self, _: Operand<'_, u8>, _: usize, _: &mut Filters) {}
+    #[inline(always)]
+    fn by_patches(self, _: &Patches, _: &Filters, _panel: usize, _: &mut panel::Sums<i32>) {}
+    /// See [`cells::Cells::by_cells`].
+    #[inline(always)]
+    fn cells_i8(self, _: &[&[i8]], _: &CellWeights, _count: usize, _: &mut [i32; cells::WIDTH]) {}
+    #[inline(always)]
+    fn cells_u8(self, _: &[&[u8]], _: &CellWeights, _count: usize, _: &mut [i32; cells::WIDTH]) {}
     /// Eight half-precision numbers, exactly.
     #[inline(always)]
     fn widen_f16(self, x: &[f16; 8]) -> [f32; 8] {

@@ -49,8 +49,10 @@ pub struct Segments {
     counts: [usize; 3],
     x_steps: [usize; 3],
     weight_steps: [usize; 3],
-    /// Elements from the start of the first segment to the end of the last in `x` and in the
-    /// weights; more than any slice has if that overflows.
+    /// Elements of the weights before the first segment.
+    first_weight: usize,
+    /// Elements up to the end of the last segment in `x` and in the weights; more than any slice
+    /// has if that overflows.
     spans: [usize; 2],
 }
 
@@ -77,6 +79,7 @@ impl Segments {
             counts,
             x_steps,
             weight_steps,
+            first_weight: 0,
             spans: [span(x_steps), span(weight_steps)],
         }
     }
@@ -88,21 +91,39 @@ impl Segments {
         Self::new(len, [1; 3], [0; 3], [0; 3])
     }
 
+    /// The same, `weights` elements further on in the weights.
+    #[must_use]
+    #[inline]
+    pub fn after(self, weights: usize) -> Self {
+        let [x_span, weight_span] = self.spans;
+        Self {
+            first_weight: self.first_weight.saturating_add(weights),
+            spans: [x_span, weight_span.saturating_add(weights)],
+            ..self
+        }
+    }
+
     /// Elements of a segment.
     #[inline(always)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Elements of all segments.
+    #[inline(always)]
+    pub(crate) fn elements(&self) -> usize {
+        self.counts.iter().fold(self.len, |len, &count| len * count)
     }
 
     /// The start of each segment in `x` and in the weights.
     #[inline(always)]
-    pub(super) fn starts(&self) -> Starts<'_> {
+    pub(crate) fn starts(&self) -> Starts<'_> {
         Starts {
             segments: self,
             left: self.counts,
-            next: (!self.counts.contains(&0)).then_some((0, 0)),
-            row: (0, 0),
-            plane: (0, 0),
+            next: (!self.counts.contains(&0)).then_some((0, self.first_weight)),
+            row: (0, self.first_weight),
+            plane: (0, self.first_weight),
         }
     }
 
@@ -117,10 +138,23 @@ impl Segments {
         let [x_span, weight_span] = self.spans;
         fits(x, x_span) == Some(true) && fits(weight, weight_span) == Some(true)
     }
+
+    /// The same for a panel of `len` weights of each output.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn fit_panel<T>(&self, x: Operand<'_, T>, len: usize) -> bool {
+        let last = x
+            .rows
+            .checked_sub(1)
+            .and_then(|last| x.step.checked_mul(last));
+        let [x_span, weight_span] = self.spans;
+        let end = last.and_then(|last| last.checked_add(x_span));
+        end.is_some_and(|end| end <= x.values.len()) && weight_span <= len
+    }
 }
 
 /// The starts of segments in two operands, one after the other.
-pub(super) struct Starts<'a> {
+pub(crate) struct Starts<'a> {
     segments: &'a Segments,
     /// Along each axis, this one included.
     left: [usize; 3],

@@ -2,6 +2,7 @@
 //! transpose, too.
 
 use super::Extents;
+use crate::arch::block::WORTH;
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::{Isa, Kernel};
 use crate::dense::Bias;
@@ -114,6 +115,12 @@ impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
             group: [group_channels, _],
             ..
         } = self.extents.known::<DEEP>();
+        if self.extents.is_depthwise() {
+            return self.depthwise(isa);
+        }
+        if T::has_blocks::<I>() && group_channels >= WORTH {
+            return self.blocked(isa);
+        }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * width * channels) as u32;
         let mut at = locate(self.first, depth, height);
@@ -238,6 +245,12 @@ impl<T: Element> WeightGradient<'_, '_, T> {
             axes: [planes, rows, columns],
             ..
         } = self.extents.known::<DEEP>();
+        if self.extents.is_depthwise() {
+            return self.depthwise();
+        }
+        if T::has_blocks::<I>() && group_channels >= WORTH {
+            return self.blocked(isa);
+        }
         let mut element = 0;
         let (mut group_start, mut filters_left) = (0, group_filters);
         for filter in 0..filters {

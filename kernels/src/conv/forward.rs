@@ -118,6 +118,9 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             filter_len,
             ..
         } = self.extents.known::<DEEP>();
+        if self.extents.is_depthwise() {
+            return self.depthwise(isa);
+        }
         if I::TILED {
             return self.tiled(isa);
         }

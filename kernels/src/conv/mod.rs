@@ -3,7 +3,10 @@
 //! gradient is [`dense::backward_bias`](crate::dense::backward_bias).
 
 mod backward;
+mod blocked;
+mod depthwise;
 mod forward;
+mod patched;
 mod tiled;
 pub mod transpose;
 

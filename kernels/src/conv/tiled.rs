@@ -3,38 +3,123 @@
 use super::Extents;
 use super::forward::Rows;
 use crate::arch::Isa;
+use crate::arch::panel::{self, LANES, Panel};
 use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments, Tile};
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude};
-use crate::split::rows_of_mut;
 use crate::window::{Axis, advance, locate};
 
 /// Neighbouring pixels of an output row whose windows cover the same cells of the kernel.
 #[derive(Clone, Copy)]
-struct Pixels {
+pub(super) struct Pixels {
     /// Of `x`, where the first window starts.
-    x: usize,
+    pub(super) x: usize,
     /// Elements of `x` from one window to the next.
-    step: usize,
+    pub(super) step: usize,
     /// Of a filter, where the first cell covered starts.
-    filter: usize,
-    segments: Segments,
-    /// Of the output row.
-    column: usize,
-    count: usize,
+    pub(super) filter: usize,
+    pub(super) segments: Segments,
+    /// Of the output, where the first pixel starts.
+    start: usize,
+    pub(super) count: usize,
 }
 
-impl<T: Element, O: Output<T>> Rows<'_, T, O> {
-    /// Computes the rows in register tiles.
-    #[inline(always)]
-    pub(super) fn tiled<I: Isa>(mut self, isa: I) -> u32 {
+/// All pixels of some output rows.
+struct Runs {
+    extents: Extents,
+    /// Image, plane and row.
+    at: [usize; 3],
+    /// The next pixel of the row.
+    column: usize,
+    /// Elements of the output before it, and all of them.
+    start: usize,
+    end: usize,
+    /// The pixels whose windows lie on the input with all their columns.
+    inner: (usize, usize),
+}
+
+impl Iterator for Runs {
+    type Item = Pixels;
+
+    #[inline]
+    fn next(&mut self) -> Option<Pixels> {
+        if self.start >= self.end {
+            return None;
+        }
         let Extents {
             input: [depth, height, width],
             channels,
             filters,
-            out: [out_planes, out_rows, out_columns],
+            out: [_, out_rows, out_columns],
             group: [group_channels, _],
             axes: [planes, rows, columns],
+            ..
+        } = self.extents;
+        let [image, plane, row] = self.at;
+        let is_contiguous = columns.dilation == 1 && group_channels == channels;
+        let (p, a) = (planes.cells_on(plane, depth), rows.cells_on(row, height));
+        let (column, inner) = (self.column, self.inner);
+        let count = if column < inner.0 || column >= inner.1 {
+            1
+        } else {
+            inner.1 - column
+        };
+        let b = columns.cells_on(column, width);
+        let cells = b.end - b.start;
+        let (len, cells) = if is_contiguous {
+            (cells * channels, 1)
+        } else {
+            (group_channels, cells)
+        };
+        let plane_len = height * width * channels;
+        let z = (plane * planes.stride + p.start * planes.dilation).saturating_sub(planes.before);
+        let y = (row * rows.stride + a.start * rows.dilation).saturating_sub(rows.before);
+        let x =
+            (column * columns.stride + b.start * columns.dilation).saturating_sub(columns.before);
+        let kernel_cell = (p.start * rows.kernel + a.start) * columns.kernel + b.start;
+        let segments = Segments::new(
+            len,
+            [p.end - p.start, a.end - a.start, cells],
+            [
+                planes.dilation * plane_len,
+                rows.dilation * width * channels,
+                columns.dilation * channels,
+            ],
+            [
+                rows.kernel * columns.kernel * group_channels,
+                columns.kernel * group_channels,
+                group_channels,
+            ],
+        );
+        let pixels = Pixels {
+            x: (((image * depth + z) * height + y) * width + x) * channels,
+            step: columns.stride * channels,
+            filter: kernel_cell * group_channels,
+            segments,
+            start: self.start,
+            count,
+        };
+        self.start += count * filters;
+        self.column += count;
+        if self.column == out_columns {
+            self.column = 0;
+            advance(&mut self.at, self.extents.out[0], out_rows);
+        }
+        Some(pixels)
+    }
+}
+
+impl<T: Element, O: Output<T>> Rows<'_, T, O> {
+    /// Computes the rows in register tiles, or by panels of the filters.
+    #[inline(always)]
+    pub(super) fn tiled<I: Isa>(mut self, isa: I) -> u32 {
+        let Extents {
+            input: [_, _, width],
+            channels,
+            filters,
+            out: [out_planes, out_rows, out_columns],
+            axes: [_, _, columns],
+            filter_len,
             ..
         } = self.extents;
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
@@ -42,80 +127,127 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             core::mem::take(&mut self.out),
             core::mem::take(&mut self.slope),
         );
-        if self.is_pointwise() {
-            // All rows are one.
-            let pixels = Pixels {
-                x: self.first * width * channels,
-                step: channels,
-                filter: 0,
-                segments: Segments::one(channels),
-                column: 0,
-                count: out.len().checked_div(filters).unwrap_or(0),
-            };
-            let element = (self.first * out_columns * filters) as u32;
-            self.pixels(isa, pixels, element, &mut range, out, slope);
-            return range.bits();
-        }
-        let inner = columns.inner(width, out_columns);
-        let is_contiguous = columns.dilation == 1 && group_channels == channels;
-        let mut at = locate(self.first, out_planes, out_rows);
-        let mut element = (self.first * out_columns * filters) as u32;
-        let mut slopes = rows_of_mut(slope, out_columns * filters);
-        for out in rows_of_mut(out, out_columns * filters) {
-            let slope = slopes.next().unwrap_or_default();
-            let [image, plane, row] = at;
-            let (p, a) = (planes.cells_on(plane, depth), rows.cells_on(row, height));
-            let mut column = 0;
-            while column < out_columns {
-                // The windows of the inner pixels lie on the input with all their columns.
-                let count = if column < inner.0 || column >= inner.1 {
-                    1
-                } else {
-                    inner.1 - column
-                };
-                let b = columns.cells_on(column, width);
-                let cells = b.end - b.start;
-                let (len, cells) = if is_contiguous {
-                    (cells * channels, 1)
-                } else {
-                    (group_channels, cells)
-                };
-                let plane_len = height * width * channels;
-                let z = (plane * planes.stride + p.start * planes.dilation)
-                    .saturating_sub(planes.before);
-                let y = (row * rows.stride + a.start * rows.dilation).saturating_sub(rows.before);
-                let x = (column * columns.stride + b.start * columns.dilation)
-                    .saturating_sub(columns.before);
-                let kernel_cell = (p.start * rows.kernel + a.start) * columns.kernel + b.start;
-                let segments = Segments::new(
-                    len,
-                    [p.end - p.start, a.end - a.start, cells],
-                    [
-                        planes.dilation * plane_len,
-                        rows.dilation * width * channels,
-                        columns.dilation * channels,
-                    ],
-                    [
-                        rows.kernel * columns.kernel * group_channels,
-                        columns.kernel * group_channels,
-                        group_channels,
-                    ],
-                );
-                let pixels = Pixels {
-                    x: (((image * depth + z) * height + y) * width + x) * channels,
-                    step: columns.stride * channels,
-                    filter: kernel_cell * group_channels,
-                    segments,
-                    column,
-                    count,
-                };
-                self.pixels(isa, pixels, element, &mut range, out, slope);
-                column += count;
+        let element = (self.first * out_columns * filters) as u32;
+        let count = out.len().checked_div(filters).unwrap_or(0);
+        let has_panels = T::has_panels::<I>()
+            && count >= panel::WORTH
+            && filter_len <= panel::ROOM
+            && self.extents.group[1] > 1;
+        let end = out.len();
+        let runs = || Runs {
+            extents: self.extents,
+            at: locate(self.first, out_planes, out_rows),
+            column: 0,
+            start: 0,
+            end,
+            inner: columns.inner(width, out_columns),
+        };
+        // All rows are one.
+        let whole = Pixels {
+            x: self.first * width * channels,
+            step: channels,
+            filter: 0,
+            segments: Segments::one(channels),
+            start: 0,
+            count,
+        };
+        let has_patches = self.has_patches::<I>(count);
+        let range_of = &mut range;
+        match (self.is_pointwise(), has_panels, has_patches) {
+            (true, true, _) => {
+                let runs = || core::iter::once(whole);
+                self.paneled(isa, runs, element, range_of, out, slope);
             }
-            element = element.wrapping_add((out_columns * filters) as u32);
-            advance(&mut at, out_planes, out_rows);
+            (false, true, _) => self.paneled(isa, runs, element, range_of, out, slope),
+            (true, _, true) => {
+                let runs = || core::iter::once(whole);
+                self.patched(isa, runs, element, range_of, out, slope);
+            }
+            (false, _, true) => self.patched(isa, runs, element, range_of, out, slope),
+            (true, ..) => self.pixels(isa, whole, element, range_of, out, slope),
+            (false, ..) => {
+                for pixels in runs() {
+                    self.pixels(isa, pixels, element, range_of, out, slope);
+                }
+            }
         }
         range.bits()
+    }
+
+    /// All pixels by panels, one after the other.
+    #[inline(always)]
+    fn paneled<I: Isa, R: Iterator<Item = Pixels>>(
+        &self,
+        isa: I,
+        runs: impl Fn() -> R,
+        element: u32,
+        range: &mut <T::Acc as Accumulator>::Magnitude,
+        out: &mut [O],
+        slope: &mut [T],
+    ) {
+        let Extents {
+            filters,
+            group: [group_channels, group_filters],
+            filter_len,
+            ..
+        } = self.extents;
+        let mut panel = Panel::new();
+        let mut sums = [[T::Acc::default(); LANES]; ROWS];
+        let (mut filter, mut group_start, mut left) = (0, 0, group_filters);
+        while filter < filters {
+            let count = LANES.min(left);
+            let weight = Operand {
+                values: self.weight.get(filter * filter_len..).unwrap_or_default(),
+                step: filter_len,
+                rows: count,
+            };
+            T::pack(isa, weight, filter_len, &mut panel);
+            let bias: [_; LANES] = self.biases(filter);
+            for pixels in runs() {
+                let segments = pixels.segments.after(pixels.filter);
+                for pixel in (0..pixels.count).step_by(ROWS) {
+                    let x = pixels.x + pixel * pixels.step + group_start;
+                    let x = Operand {
+                        values: self.x.get(x..).unwrap_or_default(),
+                        step: pixels.step,
+                        rows: ROWS.min(pixels.count - pixel),
+                    };
+                    T::by_panel(isa, x, &panel, &segments, &mut sums);
+                    for sums in sums.iter_mut().take(x.rows) {
+                        for (sum, &bias) in sums.iter_mut().zip(&bias) {
+                            *sum += bias;
+                        }
+                    }
+                    let start = pixels.start + pixel * filters + filter;
+                    self.epilogue.tile(
+                        &mut sums,
+                        [x.rows, count, filters],
+                        element.wrapping_add(start as u32),
+                        range,
+                        out.get_mut(start..).unwrap_or_default(),
+                        slope.get_mut(start..).unwrap_or_default(),
+                    );
+                }
+            }
+            filter += count;
+            left -= count;
+            if left == 0 {
+                (group_start, left) = (group_start + group_channels, group_filters);
+            }
+        }
+    }
+
+    /// The biases of `N` filters from `filter` on; zeros where there are none.
+    #[inline(always)]
+    pub(super) fn biases<const N: usize>(&self, filter: usize) -> [T::Acc; N] {
+        let mut biases = [T::Acc::default(); N];
+        if let Some(given) = self.bias {
+            let values = given.values.get(filter..).unwrap_or_default();
+            for (to, &value) in biases.iter_mut().zip(values) {
+                *to = T::bias(value, given.shift);
+            }
+        }
+        biases
     }
 
     /// Whether each output pixel is made of the one input pixel of the same place.
@@ -129,7 +261,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             && axes.iter().all(is_point)
     }
 
-    /// All filters at some pixels of an output row, whose first element has the index `element`.
+    /// All filters at some pixels of `out`, whose first element has the index `element`.
     #[inline(always)]
     fn pixels<I: Isa>(
         &self,
@@ -156,13 +288,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                 step: filter_len,
                 rows: count,
             };
-            let mut bias = [T::Acc::default(); COLUMNS];
-            if let Some(given) = self.bias {
-                let values = given.values.get(filter..).unwrap_or_default();
-                for (to, &value) in bias.iter_mut().zip(values) {
-                    *to = T::bias(value, given.shift);
-                }
-            }
+            let bias: [_; COLUMNS] = self.biases(filter);
             for pixel in (0..pixels.count).step_by(ROWS) {
                 let start = pixels.x + pixel * pixels.step + group_start;
                 let x = Operand {
@@ -171,20 +297,20 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                     rows: ROWS.min(pixels.count - pixel),
                 };
                 T::tile(isa, x, weight, &pixels.segments, &mut tile);
-                for (r, sums) in tile.iter_mut().enumerate().take(x.rows) {
+                for sums in tile.iter_mut().take(x.rows) {
                     for (sum, &bias) in sums.iter_mut().zip(&bias) {
                         *sum += bias;
                     }
-                    let start = (pixels.column + pixel + r) * filters + filter;
-                    let end = start + count;
-                    self.epilogue.block(
-                        sums.get_mut(..count).unwrap_or_default(),
-                        element.wrapping_add(start as u32),
-                        range,
-                        out.get_mut(start..end).unwrap_or_default(),
-                        slope.get_mut(start..end).unwrap_or_default(),
-                    );
                 }
+                let start = pixels.start + pixel * filters + filter;
+                self.epilogue.tile(
+                    &mut tile,
+                    [x.rows, count, filters],
+                    element.wrapping_add(start as u32),
+                    range,
+                    out.get_mut(start..).unwrap_or_default(),
+                    slope.get_mut(start..).unwrap_or_default(),
+                );
             }
             filter += count;
             left -= count;

@@ -5,6 +5,11 @@ use super::avx2::{Avx2, total_i32, total_i64, widen_bf16};
 use super::detected;
 use super::float::{Double, Load, Single};
 use super::lanes::{self, GROUP, Lanes};
+use super::{block, cells, panel, patch};
+use crate::arch::block::{Factors, Rows, WIDTH};
+use crate::arch::cells::CellWeights;
+use crate::arch::panel::{Panel, Sums};
+use crate::arch::patch::{Filters, Patches};
 use crate::arch::tile::{Operand, Segments, Tile};
 use crate::arch::{Isa, Kernel};
 use core::arch::x86_64::*;
@@ -506,6 +511,78 @@ macro_rules! tile {
     };
 }
 
+/// A block of `$element`, of which XOR with `$flip` makes signed bytes.
+macro_rules! block {
+    ($name:ident, $element:ty, $flip:literal) => {
+        #[inline(always)]
+        fn $name(
+            self,
+            factors: Factors<'_, $element>,
+            rows: Rows<'_, $element>,
+            sums: &mut [[i32; WIDTH]],
+        ) {
+            #[inline(never)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+            fn on(factors: Factors<'_, u8>, rows: Rows<'_, u8>, sums: &mut [[i32; WIDTH]]) {
+                // SAFETY: this function is compiled for the instructions, and called with their
+                // proof.
+                unsafe { block::add::<$flip>(factors, rows, sums) }
+            }
+            // SAFETY: `self` proves the instructions; signed and unsigned bytes have the same size
+            // and alignment, and any bits are valid in both.
+            unsafe { on(factors.bytes(), rows.bytes(), sums) }
+        }
+    };
+}
+
+/// Packs filters of `$element`, of which XOR with `$flip` makes signed bytes.
+macro_rules! filters {
+    ($name:ident, $element:ty, $flip:literal) => {
+        #[inline(always)]
+        fn $name(self, weight: Operand<'_, $element>, len: usize, to: &mut Filters) {
+            #[inline(never)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+            fn on(weight: Operand<'_, u8>, len: usize, to: &mut Filters) {
+                // SAFETY: this function is compiled for the instructions, and called with their
+                // proof.
+                unsafe { patch::pack::<$flip>(weight, len, to) }
+            }
+            // SAFETY: `self` proves the instructions; signed and unsigned bytes have the same size
+            // and alignment, and any bits are valid in both.
+            unsafe { on(weight.cast(), len, to) }
+        }
+    };
+}
+
+/// Depthwise windows of `$element`, of which XOR with `$offset` makes offset binary.
+macro_rules! cells {
+    ($name:ident, $element:ty, $offset:literal) => {
+        #[inline(always)]
+        fn $name(
+            self,
+            cells: &[&[$element]],
+            weights: &CellWeights,
+            count: usize,
+            sums: &mut [i32; crate::arch::cells::WIDTH],
+        ) {
+            #[inline(never)]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+            fn on(
+                cells: &[&[$element]],
+                weights: &CellWeights,
+                count: usize,
+                sums: &mut [i32; crate::arch::cells::WIDTH],
+            ) {
+                // SAFETY: this function is compiled for the instructions, and called with their
+                // proof; the elements are bytes.
+                unsafe { cells::multiply::<$element, $offset>(cells, weights, count, sums) }
+            }
+            // SAFETY: `self` proves the instructions.
+            unsafe { on(cells, weights, count, sums) }
+        }
+    };
+}
+
 /// What AVX2 does as well.
 macro_rules! as_avx2 {
     ($($name:ident: $element:ty => $acc:ty;)*) => {$(
@@ -518,6 +595,60 @@ macro_rules! as_avx2 {
 
 impl Isa for Avx512 {
     const TILED: bool = true;
+    const HAS_PANELS: bool = true;
+    const HAS_BLOCKS: bool = true;
+    const HAS_PATCHES: bool = true;
+    const HAS_CELLS: bool = true;
+
+    cells!(cells_i8, i8, 0x80);
+    cells!(cells_u8, u8, 0);
+    filters!(filters_i8, i8, 0);
+    filters!(filters_u8, u8, 0x80);
+
+    #[inline(always)]
+    fn by_patches(self, patches: &Patches, filters: &Filters, panel: usize, sums: &mut Sums<i32>) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn on(patches: &Patches, filters: &Filters, panel: usize, sums: &mut Sums<i32>) {
+            // SAFETY: this function is compiled for the instructions, and called with their proof.
+            unsafe { patch::multiply(patches, filters, panel, sums) }
+        }
+        // SAFETY: `self` proves the instructions.
+        unsafe { on(patches, filters, panel, sums) }
+    }
+
+    block!(block_i8, i8, 0);
+    block!(block_u8, u8, 0x80);
+
+    #[inline(always)]
+    fn pack_f32(self, weight: Operand<'_, f32>, len: usize, panel: &mut Panel<f32>) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn on(weight: Operand<'_, f32>, len: usize, panel: &mut Panel<f32>) {
+            // SAFETY: this function is compiled for the instructions, and called with their proof.
+            unsafe { panel::pack(weight, len, panel) }
+        }
+        // SAFETY: `self` proves the instructions.
+        unsafe { on(weight, len, panel) }
+    }
+
+    #[inline(always)]
+    fn panel_f32(
+        self,
+        x: Operand<'_, f32>,
+        panel: &Panel<f32>,
+        segments: &Segments,
+        sums: &mut Sums<f32>,
+    ) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn on(x: Operand<'_, f32>, panel: &Panel<f32>, segments: &Segments, sums: &mut Sums<f32>) {
+            // SAFETY: this function is compiled for the instructions, and called with their proof.
+            unsafe { panel::multiply(x, panel, segments, sums) }
+        }
+        // SAFETY: `self` proves the instructions.
+        unsafe { on(x, panel, segments, sums) }
+    }
 
     as_avx2! {
         dot_i8: i8 => i32; dot_u8: u8 => i32; dot_i16: i16 => i64; dot_u16: u16 => i64;

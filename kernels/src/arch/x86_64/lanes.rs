@@ -99,7 +99,7 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const G: usize>(
 
 /// Pointers to `N` rows from `first` on; those beyond the last repeat it.
 #[inline(always)]
-fn rows<T, const N: usize>(operand: Operand<'_, T>, first: usize) -> [*const T; N] {
+pub(super) fn rows<T, const N: usize>(operand: Operand<'_, T>, first: usize) -> [*const T; N] {
     let mut rows = [operand.values.as_ptr(); N];
     let last = operand.rows.saturating_sub(1);
     for (i, row) in rows.iter_mut().enumerate() {

@@ -2,8 +2,12 @@
 
 mod avx2;
 mod avx512;
+mod block;
+mod cells;
 mod float;
 mod lanes;
+mod panel;
+mod patch;
 #[cfg(test)]
 mod tests;
 

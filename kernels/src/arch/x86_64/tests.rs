@@ -3,6 +3,10 @@
 extern crate std;
 
 use super::{Avx2, Avx512};
+use crate::arch::block::{Blocks, Factors, HEIGHT, Rows, WIDTH};
+use crate::arch::cells::{self, CellWeights, Cells};
+use crate::arch::panel::{LANES, Panel, Panels};
+use crate::arch::patch::{self, Filters, Patched};
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments, Tile};
 use crate::arch::{Isa, Kernel, Scalar};
@@ -258,6 +262,101 @@ fn operands_that_are_too_short_are_left_alone() {
             let tile = isa.run(OneTile(x, weight, segments));
             assert!(tile.as_flattened().iter().all(|&sum| sum == 0.0));
         }
+    }
+}
+
+/// What follows a computation that was refused.
+struct Refused;
+
+impl Kernel for Refused {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let floats = [1.0f32; 64];
+        let wide = |values, step, rows| Operand { values, step, rows };
+        let mut panel = Panel::new();
+        let mut sums = [[2.0f32; LANES]; ROWS];
+        // A panel of more than there is, of more than it has room for, with rows beyond the end.
+        for (step, rows, len) in [
+            (0, 1, 65),
+            (0, 1, usize::MAX),
+            (1, 16, 50),
+            (usize::MAX, 2, 1),
+        ] {
+            f32::pack(isa, wide(&floats[..], step, rows), len, &mut panel);
+            let x = wide(&floats[..], 0, 1);
+            f32::by_panel(isa, x, &panel, &Segments::one(1), &mut sums);
+        }
+        // Weights beyond a panel, and `x` beyond its end.
+        f32::pack(isa, wide(&floats[..], 1, 16), 8, &mut panel);
+        let whole = wide(&floats[..], 0, 1);
+        for (x, segments) in [
+            (whole, Segments::one(9)),
+            (whole, Segments::one(8).after(1)),
+            (whole, Segments::one(8).after(usize::MAX)),
+            (wide(&floats[..7], 0, 1), Segments::one(8)),
+            (wide(&floats[..], 57, 2), Segments::one(8)),
+            (wide(&floats[..], 0, 0), Segments::one(8)),
+        ] {
+            f32::by_panel(isa, x, &panel, &segments, &mut sums);
+        }
+        assert!(sums.as_flattened().iter().all(|&sum| sum == 2.0));
+
+        let bytes = [1i8; 64];
+        let mut sums = [[2i32; WIDTH]; HEIGHT];
+        for (sum_step, row_step, step, count, width) in [
+            (1, 1, 0, 62, 32),
+            (22, 0, 0, 2, 32),
+            (0, usize::MAX, 0, 2, 32),
+            (0, 0, 33, 2, 32),
+            (0, 0, 0, 2, 33),
+            (0, 0, usize::MAX, 2, 1),
+            (0, 0, 0, 0, 32),
+        ] {
+            let factors = Factors {
+                values: &bytes[..],
+                sum_step,
+                row_step,
+            };
+            let rows = Rows {
+                values: &bytes[..],
+                step,
+                count,
+                width,
+            };
+            i8::add_block(isa, factors, rows, &mut sums);
+        }
+        assert!(sums.as_flattened().iter().all(|&sum| sum == 2));
+
+        let (mut filters, patches) = (Filters::new(), [[0x81; patch::ROOM]; ROWS]);
+        let mut sums = [[2i32; LANES]; ROWS];
+        for (step, rows, len) in [(0, 1, 65), (0, 257, 1), (0, 1, 1025), (usize::MAX, 2, 1)] {
+            let operand = Operand {
+                values: &bytes[..],
+                step,
+                rows,
+            };
+            i8::pack_filters(isa, operand, len, &mut filters);
+            i8::by_patches(isa, &patches, &filters, 0, &mut sums);
+            i8::by_patches(isa, &patches, &filters, usize::MAX, &mut sums);
+        }
+        assert!(sums.as_flattened().iter().all(|&sum| sum == 0 || sum == 2));
+
+        // A cell that is too short counts as zeros.
+        let mut weights = CellWeights::new();
+        (0..5).for_each(|cell| weights.set(3, cell, 1));
+        let mut sums = [0; cells::WIDTH];
+        let cells: [&[i8]; 5] = [&bytes, &bytes[..3], &[], &bytes[..4], &bytes];
+        i8::by_cells(isa, &cells, &weights, 4, &mut sums);
+        assert!(sums[3] == 3 || !i8::has_cells::<I>());
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_left_alone() {
+    for isa in sets() {
+        isa.run(Refused);
     }
 }
 

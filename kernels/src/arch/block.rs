@@ -1,0 +1,148 @@
+//! Blocks: weighted sums of rows, `sums[r] += Σ_k factor[r, k] · row[k]`, which gradients are made of.
+//! Several sums share each row that is loaded.
+
+use super::Isa;
+use crate::element::Element;
+
+/// Columns of a block.
+pub const WIDTH: usize = 32;
+/// Sums of a block.
+pub const HEIGHT: usize = 4;
+/// Columns from which on a block pays.
+pub const WORTH: usize = 4;
+
+/// The sums of a block.
+pub type Block<A> = [[A; WIDTH]; HEIGHT];
+
+/// Factors: that of sum `r` and row `k` is element `r · sum_step + k · row_step`.
+#[derive(Clone, Copy, Debug)]
+pub struct Factors<'a, T> {
+    /// From the first on.
+    pub values: &'a [T],
+    /// From one sum to the next.
+    pub sum_step: usize,
+    /// From one row to the next.
+    pub row_step: usize,
+}
+
+/// Rows, at equal distances.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a, T> {
+    /// From the first element of the first row on.
+    pub values: &'a [T],
+    /// Elements from the start of a row to that of the next.
+    pub step: usize,
+    /// How many.
+    pub count: usize,
+    /// Elements of a row, at most [`WIDTH`].
+    pub width: usize,
+}
+
+/// The same elements as bytes.
+///
+/// # Safety
+/// `T` is a byte, signed or not.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn bytes<T>(values: &[T]) -> &[u8] {
+    // SAFETY: the promise of the caller; any bits are valid in a byte.
+    unsafe { core::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<'a, T> Factors<'a, T> {
+    /// # Safety
+    /// `T` is a byte, signed or not.
+    #[inline(always)]
+    pub(super) unsafe fn bytes(self) -> Factors<'a, u8> {
+        Factors {
+            // SAFETY: the promise of the caller.
+            values: unsafe { bytes(self.values) },
+            sum_step: self.sum_step,
+            row_step: self.row_step,
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<'a, T> Rows<'a, T> {
+    /// # Safety
+    /// `T` is a byte, signed or not.
+    #[inline(always)]
+    pub(super) unsafe fn bytes(self) -> Rows<'a, u8> {
+        Rows {
+            // SAFETY: the promise of the caller.
+            values: unsafe { bytes(self.values) },
+            step: self.step,
+            count: self.count,
+            width: self.width,
+        }
+    }
+}
+
+/// Whether `sums` sums can be computed: all factors and rows lie in their slices.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) fn fit<T>(sums: usize, factors: Factors<'_, T>, rows: Rows<'_, T>) -> bool {
+    let end = || {
+        let last_row = rows.count.checked_sub(1)?;
+        let last_sum = sums.checked_sub(1)?.checked_mul(factors.sum_step)?;
+        let factor = last_row
+            .checked_mul(factors.row_step)?
+            .checked_add(last_sum)?;
+        let end = last_row.checked_mul(rows.step)?.checked_add(rows.width)?;
+        Some(factor < factors.values.len() && end <= rows.values.len())
+    };
+    rows.width <= WIDTH && end() == Some(true)
+}
+
+/// Element types of which some instruction set makes blocks.
+pub trait Blocks: Sized {
+    /// Whether `I` does.
+    #[inline(always)]
+    fn has_blocks<I: Isa>() -> bool {
+        false
+    }
+
+    /// Adds weighted rows to `sums`; nothing if factors or rows do not fit. Columns from the width on
+    /// are undefined.
+    #[inline(always)]
+    fn add_block<I: Isa>(
+        _: I,
+        _factors: Factors<'_, Self>,
+        _rows: Rows<'_, Self>,
+        _sums: &mut [[Self::Acc; WIDTH]],
+    ) where
+        Self: Element,
+    {
+    }
+}
+
+macro_rules! no_blocks {
+    ($($t:ty)*) => {$(impl Blocks for $t {})*};
+}
+
+no_blocks! { i16 u16 i32 u32 i64 u64 half::f16 half::bf16 f32 f64 }
+
+macro_rules! blocks {
+    ($($t:ty: $block:ident;)*) => {$(
+        impl Blocks for $t {
+            #[inline(always)]
+            fn has_blocks<I: Isa>() -> bool {
+                I::HAS_BLOCKS
+            }
+
+            #[inline(always)]
+            fn add_block<I: Isa>(
+                isa: I,
+                factors: Factors<'_, Self>,
+                rows: Rows<'_, Self>,
+                sums: &mut [[<Self as Element>::Acc; WIDTH]],
+            ) {
+                isa.$block(factors, rows, sums);
+            }
+        }
+    )*};
+}
+
+blocks! { i8: block_i8; u8: block_u8; }
