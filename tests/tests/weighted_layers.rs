@@ -120,7 +120,7 @@ fn clusters() {
 #[test]
 fn branches() {
     check_layer!(T => Residual<Dense<T, 6, 6, Silu>>, Case::new("residual").off_by([8e-3, 3e-4]).with_headroom());
-    check_layer!(T => Fork<Dense<T, 6, 4>, Dense<T, 6, 4, LeakyRelu>, Sum>, Case::new("sum").off_by([2e-2, 3e-4]));
+    check_layer!(T => Fork<Dense<T, 6, 4>, Dense<T, 6, 4, LeakyRelu<250>>, Sum>, Case::new("sum").off_by([2e-2, 3e-4]));
     check_layer!(T => Residual<(Dense<T, 6, 5, Softplus>, Dense<T, 5, 4>), Dense<T, 6, 4>>,
         Case::new("residual with a shortcut").off_by([2e-2, 5e-4]));
     check_layer!(T => Fork<Skip<T, D3<3, 2, 4>>, (GlobalAveragePool<T, D3<3, 2, 4>>, Dense<T, 4, 4, Sigmoid>), Product>,

@@ -11,9 +11,12 @@
 
 pub mod block;
 pub mod cells;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
 pub mod panel;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
 pub mod patch;
 pub mod scalar;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
 pub mod tile;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
