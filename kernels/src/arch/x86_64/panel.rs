@@ -93,6 +93,8 @@ pub(super) unsafe fn multiply(
     sums: &mut Sums<f32>,
 ) {
     if !segments.fit_panel(x, panel.len()) {
+        // Nothing lies under the window: it stands on padding alone.
+        *sums = [[0.0; LANES]; ROWS];
         return;
     }
     const { assert!(ROWS.is_multiple_of(BLOCK)) };
