@@ -499,3 +499,23 @@ macro_rules! check_layer {
         }
     }};
 }
+
+/// Checks a layer with weights of type `$k` under activations of type `$t`, in all pairs that there are, by
+/// [`check_against`](crate::layers::check_against) `$twin`, the same layer in `f64`; that by
+/// [`check_f64`](crate::layers::check_f64). Batches have three samples.
+#[macro_export]
+macro_rules! check_mixed {
+    ($t:ident, $k:ident => $layer:ty, $twin:ty, $case:expr) => {{
+        type Layer<$t, $k> = $layer;
+        // A match, so that what the case borrows lives long enough.
+        match $case {
+            case => {
+                $crate::layers::check_f64::<$twin, 3>(&case);
+                $crate::layers::check_against::<Layer<i16, i8>, $twin, 3>(&case);
+                $crate::layers::check_against::<Layer<i16, u8>, $twin, 3>(&case);
+                $crate::layers::check_against::<Layer<u16, i8>, $twin, 3>(&case);
+                $crate::layers::check_against::<Layer<u16, u8>, $twin, 3>(&case);
+            }
+        }
+    }};
+}

@@ -46,12 +46,14 @@ pub struct ConvTranspose<
 }
 
 /// Cells of filters: their axes without the first and the last.
-const fn cells<F: Shape>() -> usize {
+pub(super) const fn cells<F: Shape>() -> usize {
     F::LEN / (F::EXTENTS[0] * F::CHANNELS)
 }
 
 /// The extents of a convolution from `Wide` to `Narrow`.
-const fn shape<Wide: Shape, F: Shape, G: Geometry, const N: usize>(batch: usize) -> Extents<N> {
+pub(super) const fn shape<Wide: Shape, F: Shape, G: Geometry, const N: usize>(
+    batch: usize,
+) -> Extents<N> {
     Extents {
         batch,
         input: extents::<Wide, N>(0),
@@ -67,7 +69,7 @@ const fn sliding<Wide: Shape, F: Shape, G: Geometry, const N: usize>() -> Window
 }
 
 /// Refuses shapes that do not belong together.
-const fn check<Wide: Shape, F: Shape, Narrow: Shape, G: Geometry>() {
+pub(super) const fn check<Wide: Shape, F: Shape, Narrow: Shape, G: Geometry>() {
     assert!(
         Wide::RANK >= 2
             && Wide::RANK <= 4

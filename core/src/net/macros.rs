@@ -47,6 +47,8 @@
 /// `sigmoid`, `tanh`, `softplus`, `gelu`, `silu`, `hard_swish`. As an option they read the accumulator of
 /// their layer, as a layer stored values. Braces hold layers as the whole network does; empty ones pass
 /// their input on. `layer` takes any [`Layer`](crate::net::Layer); of `T` and `R` its type may speak.
+/// One that is not there for all element types wants a bound: `struct Name<T: Activation<i8>>: [..] { .. }`
+/// (see [`MixedDense`](crate::net::MixedDense)), which `i16` must satisfy.
 ///
 /// A `dense` or `conv2d` in the last line without an activation is the head: its output has at least
 /// 16 bits. Layers are numbered in the order of the lines. A line takes up to three steps of the compiler's
@@ -54,7 +56,10 @@
 #[macro_export]
 macro_rules! net {
     ($(#[$attribute:meta])* $vis:vis struct $name:ident: [$($extent:expr),+ $(,)?] { $($layers:tt)+ }) => {
-        $crate::net!(@layer [$(#[$attribute])* $vis $name] [$($extent),+] [] $($layers)+);
+        $crate::net!(@layer [$(#[$attribute])* $vis $name [$crate::Element] i8] [$($extent),+] [] $($layers)+);
+    };
+    ($(#[$attribute:meta])* $vis:vis struct $name:ident<T: $bound:path>: [$($extent:expr),+ $(,)?] { $($layers:tt)+ }) => {
+        $crate::net!(@layer [$(#[$attribute])* $vis $name [$bound] i16] [$($extent),+] [] $($layers)+);
     };
 
     // The head: the last line of the network itself, whose state stands in brackets.
@@ -318,14 +323,14 @@ macro_rules! net {
         ));
     };
 
-    (@network [$(#[$attribute:meta])* $vis:vis $name:ident] $({ $layer:ident: $kind:ty })+) => {
+    (@network [$(#[$attribute:meta])* $vis:vis $name:ident [$bound:path] $any:ty] $({ $layer:ident: $kind:ty })+) => {
         $(#[$attribute])*
-        $vis struct $name<T: $crate::Element, R: $crate::net::Optimizer = $crate::net::Plain> {
+        $vis struct $name<T: $bound, R: $crate::net::Optimizer = $crate::net::Plain> {
             layers: $crate::__net_option!(chain [0] $({ $layer: $kind })+),
         }
 
         #[allow(dead_code)] // a program need not look at each layer
-        impl<T: $crate::Element, R: $crate::net::Optimizer> $name<T, R> {
+        impl<T: $bound, R: $crate::net::Optimizer> $name<T, R> {
             $crate::net!(@accessors [layers] $({ $layer: $kind })+);
 
             /// What each layer costs, for training with up to `BATCH` samples.
@@ -335,15 +340,15 @@ macro_rules! net {
             }
         }
 
-        impl<T: $crate::Element, R: $crate::net::Optimizer> $crate::net::Network for $name<T, R> {
+        impl<T: $bound, R: $crate::net::Optimizer> $crate::net::Network for $name<T, R> {
             type Elem = T;
             type Layers = $crate::__net_option!(chain [0] $({ $layer: $kind })+);
             // The lengths are the same for all element types.
             type Errors<const BATCH: usize> = $crate::net::ErrorBuffers<
                 T,
                 BATCH,
-                { <<$name<i8> as $crate::net::Network>::Layers as $crate::net::Layer>::INFO.errors_first.error },
-                { <<$name<i8> as $crate::net::Network>::Layers as $crate::net::Layer>::INFO.errors_first.spare },
+                { <<$name<$any> as $crate::net::Network>::Layers as $crate::net::Layer>::INFO.errors_first.error },
+                { <<$name<$any> as $crate::net::Network>::Layers as $crate::net::Layer>::INFO.errors_first.spare },
             >;
 
             const BLANK: Self = Self { layers: $crate::net::Layer::BLANK };

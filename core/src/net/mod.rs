@@ -23,6 +23,7 @@ mod geometry;
 mod join;
 pub mod layout;
 mod macros;
+mod mixed;
 mod norm;
 mod options;
 mod param;
@@ -56,6 +57,7 @@ pub use join::{
     Product, Quotient, Sample, Smaller, Subtract, Sum,
 };
 pub use layout::{Gather, Pad, Permute, Reshape, Slice, TopK};
+pub use mixed::{MixedConv, MixedDense};
 pub use norm::{Deviation, LayerNorm, MeanSquare, Norm, NormTape, Normal, RmsNorm};
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
 pub use pool::{

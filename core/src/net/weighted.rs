@@ -19,25 +19,14 @@ use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::{Mode, Scale};
 use selvedge_kernels::{Element, activation, conv, conv::transpose};
 
-/// The three products of a layer: with its input, with its error, and of error and input.
-pub(super) trait Products<T: Element>: Copy {
-    #[allow(clippy::too_many_arguments)] // those of the kernels
-    fn forward<O: Output<T>>(
-        self,
-        exec: &impl Executor,
-        x: &[T],
-        weight: &[T],
-        bias: Bias<'_, T>,
-        epilogue: Epilogue<T>,
-        out: &mut [O],
-        slope: &mut [T],
-    ) -> kernels::Result<u32>;
-
+/// The products of a layer with its error, and of error and input. Weights are of type `K`, all else
+/// of `T`.
+pub(super) trait Products<T: Element, K: Element>: Copy {
     fn backward_input(
         self,
         exec: &impl Executor,
         dy: &[T],
-        weight: &[T],
+        weight: &[K],
         store: Store,
         dx: &mut [T],
     ) -> kernels::Result<u32>;
@@ -46,14 +35,29 @@ pub(super) trait Products<T: Element>: Copy {
         self,
         x: &[T],
         dy: &[T],
-        gradient: &mut Gradient<'_, T, T::Acc>,
+        gradient: &mut Gradient<'_, K, T::Acc>,
     ) -> kernels::Result<()>;
+}
+
+/// The product of a layer with its input, stored in `O`.
+pub(super) trait Forward<T: Element, K: Element, O>: Products<T, K> {
+    #[allow(clippy::too_many_arguments)] // those of the kernels
+    fn forward(
+        self,
+        exec: &impl Executor,
+        x: &[T],
+        weight: &[K],
+        bias: Bias<'_, T>,
+        epilogue: Epilogue<T>,
+        out: &mut [O],
+        slope: &mut [T],
+    ) -> kernels::Result<u32>;
 }
 
 macro_rules! impl_products {
     ($family:ident, $shape:ty $(, $n:ident)?; $self:ident => $extents:expr) => {
-        impl<T: Element $(, const $n: usize)?> Products<T> for $shape {
-            fn forward<O: Output<T>>(
+        impl<T: Element, O: Output<T> $(, const $n: usize)?> Forward<T, T, O> for $shape {
+            fn forward(
                 $self,
                 exec: &impl Executor,
                 x: &[T],
@@ -65,7 +69,9 @@ macro_rules! impl_products {
             ) -> kernels::Result<u32> {
                 $family::forward(exec, $extents, x, weight, bias, epilogue, out, slope)
             }
+        }
 
+        impl<T: Element $(, const $n: usize)?> Products<T, T> for $shape {
             fn backward_input(
                 $self,
                 exec: &impl Executor,
@@ -97,15 +103,18 @@ impl_products!(transpose, Transposed<N>, N; self => self.0);
 #[derive(Clone, Copy)]
 pub(super) struct Transposed<const N: usize>(pub(super) conv::Shape<N>);
 
-/// Weights of shape `W` with a bias of shape `V`.
-pub(super) struct Weighted<T: Element, W: Shape, V: Shape, R: Optimizer> {
-    pub(super) weight: Param<T, W, R>,
+/// Weights of shape `W`, of type `K`, with a bias of shape `V`.
+pub(super) struct Weighted<T: Element, W: Shape, V: Shape, R: Optimizer, K: Element = T> {
+    pub(super) weight: Param<K, W, R>,
     pub(super) bias: Param<T::Bias, V, R>,
     output_scale: T::Scale,
     error_scale: T::Scale,
 }
 
-impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
+impl<T: Element, W: Shape, V: Shape, R: Optimizer, K: Element> Weighted<T, W, V, R, K>
+where
+    T::Acc: Into<K::Update>,
+{
     pub(super) const BLANK: Self = Self {
         weight: Param::BLANK,
         bias: Param::BLANK,
@@ -116,7 +125,7 @@ impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
     pub(super) const PARAMETERS: usize = W::LEN + V::LEN;
 
     /// With the exponent of the activation.
-    pub(super) const FLASH_BYTES: usize = Param::<T, W, R>::FLASH_BYTES
+    pub(super) const FLASH_BYTES: usize = Param::<K, W, R>::FLASH_BYTES
         + Param::<T::Bias, V, R>::FLASH_BYTES
         + if T::DTYPE.is_integer() { 2 } else { 0 };
 
@@ -132,7 +141,7 @@ impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
             .init(words, A::GAIN, fan_in)
             .map_err(in_layer(number))?;
         // The bias' magnitude bits reach as far as those of the weights.
-        let below = T::Bias::MAGNITUDE_BITS as i16 - T::MAGNITUDE_BITS as i16;
+        let below = T::Bias::MAGNITUDE_BITS as i16 - K::MAGNITUDE_BITS as i16;
         self.bias.set_zero(self.weight.exponent() - below);
         (self.output_scale, self.error_scale) = (Scale::UNSET, Scale::UNSET);
         Ok(())
@@ -140,7 +149,7 @@ impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
 
     pub(super) fn forward<'t, A: Activation, S: Shape, const B: usize>(
         &mut self,
-        products: impl Products<T>,
+        products: impl Forward<T, K, A::Out<T>>,
         pass: &Pass<'_, impl Executor>,
         number: u32,
         x: Values<'_, T>,
@@ -161,7 +170,7 @@ impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
     #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, and what differs
     pub(super) fn backward<'e, A: Activation, In: Shape, S: Shape, const B: usize>(
         &mut self,
-        products: impl Products<T>,
+        products: impl Products<T, K>,
         pass: &Pass<'_, impl Executor>,
         number: u32,
         x: Values<'_, T>,
@@ -200,7 +209,7 @@ impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
         })
     }
 
-    fn parts(&mut self) -> Parts<'_, T> {
+    fn parts(&mut self) -> Parts<'_, T, K> {
         Parts {
             weight: self.weight.parameter(Role::Weight),
             bias: self.bias.parameter(Role::Bias),
@@ -222,20 +231,23 @@ impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
 
 /// The same without shapes in the type: however many layers of a kind a network has, one copy of
 /// what follows is linked.
-struct Parts<'a, T: Element> {
-    weight: Parameter<'a, T>,
+struct Parts<'a, T: Element, K: Element> {
+    weight: Parameter<'a, K>,
     bias: Parameter<'a, T::Bias>,
     output_scale: &'a mut T::Scale,
     error_scale: &'a mut T::Scale,
 }
 
-impl<T: Element> Parts<'_, T> {
+impl<T: Element, K: Element> Parts<'_, T, K>
+where
+    T::Acc: Into<K::Update>,
+{
     /// Returns the exponent of `out`.
     #[inline(never)]
     #[allow(clippy::too_many_arguments)] // those of `Layer::forward`, and what differs
     fn forward<O: Element + Output<T>>(
         self,
-        products: impl Products<T>,
+        products: impl Forward<T, K, O>,
         activation: activation::Activation<T>,
         exec: &impl Executor,
         mode: Mode,
@@ -266,7 +278,7 @@ impl<T: Element> Parts<'_, T> {
     #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, and what differs
     fn backward<E: Executor>(
         self,
-        products: impl Products<T>,
+        products: impl Products<T, K>,
         pass: &Pass<'_, E>,
         number: u32,
         x: Values<'_, T>,

@@ -328,8 +328,8 @@ type DenseCall<'a, A, W> = decoded::dense::Call<'a, A, &'a [W], Shared<'a, A>, A
 /// The same of a convolution.
 type ConvCall<'a, A, W> = decoded::conv::Call<'a, A, &'a [W], Shared<'a, A>, A>;
 
-/// A type of activations for weights of type `W`.
-pub trait Activation<W: Element>: Element<Acc = i64> {
+/// A type of activations for weights of type `W`: its sums update those, and it is wide enough for logits.
+pub trait Activation<W: Element>: Element<Acc = i64, Head = Self, Acc: Into<W::Update>> {
     #[doc(hidden)]
     fn mixed_dense_forward(call: DenseCall<'_, Self, W>) -> u32;
     #[doc(hidden)]

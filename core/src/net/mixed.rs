@@ -1,0 +1,315 @@
+//! Layers with 8-bit weights under 16-bit activations.
+
+use super::conv::{cells, check, shape};
+use super::geometry::{Geometry, Slide, named};
+use super::weighted::{Forward, Products, Weighted};
+use super::{
+    ActivatedTape, Activation, Backward, Errors, Identity, Info, Layer, Optimizer, Param, Pass,
+    Plain, Values, Visitor, VisitorMut,
+};
+use crate::error::Result;
+use crate::tensor::{D1, D2, Shape};
+use core::marker::PhantomData;
+use selvedge_kernels as kernels;
+use selvedge_kernels::dense::Bias;
+use selvedge_kernels::exec::Executor;
+use selvedge_kernels::mixed::{self, Activation as Over};
+use selvedge_kernels::optim::Gradient;
+use selvedge_kernels::requantize::{Epilogue, Store};
+use selvedge_kernels::window::Window;
+use selvedge_kernels::{Element, conv, dense};
+
+/// A [`Dense`](super::Dense) layer with weights of type `K`, of 8 bits, under activations, errors and
+/// biases of type `T`, of 16 bits: half the weight memory, as audio wants it. Numerical behaviour:
+/// [`selvedge_kernels::mixed`].
+///
+/// Activations that keep slopes do not compile: [`Identity`], [`Relu`](super::Relu),
+/// [`LiftedRelu`](super::LiftedRelu), [`ScaledRelu`](super::ScaledRelu), [`Sigmoid`](super::Sigmoid),
+/// [`Tanh`](super::Tanh) and [`Logits`](super::Logits) keep none. [`Activate`](super::Activate) behind
+/// the layer has the others.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{MixedDense, Relu};
+/// use selvedge_core::{net, net::Network};
+/// use selvedge_kernels::mixed::Activation;
+///
+/// net! {
+///     struct Keyword<T: Activation<i8>>: [40] {
+///         hidden: layer(MixedDense<T, i8, 40, 32, Relu, R> => [32]),
+///         head: dense(12),
+///     }
+/// }
+/// // A byte a weight, two a bias; three exponents.
+/// assert_eq!(Keyword::<i16>::costs::<1>()[0].info.flash_bytes, 40 * 32 + 2 * 32 + 3 * 2);
+/// ```
+pub struct MixedDense<
+    T: Over<K>,
+    K: Element,
+    const IN: usize,
+    const OUT: usize,
+    A = Identity,
+    R: Optimizer = Plain,
+> {
+    inner: Weighted<T, D2<OUT, IN>, D1<OUT>, R, K>,
+    activation: PhantomData<A>,
+}
+
+/// A [`Conv`](super::Conv) over one or two axes with filters of type `K`, of 8 bits, under activations,
+/// errors and biases of type `T`, of 16 bits. Numerical behaviour: [`selvedge_kernels::mixed`].
+///
+/// Shapes that do not belong together do not compile, nor do activations that keep slopes (see
+/// [`MixedDense`]).
+pub struct MixedConv<
+    T: Over<K>,
+    K: Element,
+    In,
+    F: Shape,
+    Out: Shape,
+    G = Slide,
+    A = Identity,
+    R: Optimizer = Plain,
+> {
+    inner: Weighted<T, F, Out::Last, R, K>,
+    shapes: PhantomData<(In, Out, G, A)>,
+}
+
+/// Refuses activations that keep slopes, which the kernels of mixed types do not give.
+const fn check_slopes<T: Element, A: Activation>() {
+    assert!(
+        size_of::<A::Slopes<T, D1<1>, 1>>() == 0,
+        "mixed: an activation that keeps slopes; put `Activate` behind the layer instead"
+    );
+}
+
+/// An image of one row.
+const fn row(signal: conv::Shape<1>) -> conv::Shape<2> {
+    let conv::Shape {
+        batch,
+        input: [columns],
+        channels,
+        filters,
+        groups,
+        window,
+    } = signal;
+    let ([kernel], [stride], [padding], [dilation]) = (
+        window.kernel,
+        window.stride,
+        window.padding,
+        window.dilation,
+    );
+    conv::Shape {
+        batch,
+        input: [1, columns],
+        channels,
+        filters,
+        groups,
+        window: Window {
+            kernel: [1, kernel],
+            stride: [1, stride],
+            padding: [[0; 2], padding],
+            dilation: [1, dilation],
+        },
+    }
+}
+
+/// Extents, for the kernels of mixed types.
+#[derive(Clone, Copy)]
+struct Mixed<S>(S);
+
+macro_rules! impl_products {
+    ($($shape:ty: $forward:ident $backward_input:ident $backward_weight:ident;)*) => {$(
+        impl<T: Over<K>, K: Element> Forward<T, K, T> for Mixed<$shape> {
+            fn forward(
+                self,
+                exec: &impl Executor,
+                x: &[T],
+                weight: &[K],
+                bias: Bias<'_, T>,
+                epilogue: Epilogue<T>,
+                out: &mut [T],
+                _: &mut [T],
+            ) -> kernels::Result<u32> {
+                mixed::$forward(exec, self.0, x, weight, bias, epilogue, out)
+            }
+        }
+
+        impl<T: Over<K>, K: Element> Products<T, K> for Mixed<$shape> {
+            fn backward_input(
+                self,
+                exec: &impl Executor,
+                dy: &[T],
+                weight: &[K],
+                store: Store,
+                dx: &mut [T],
+            ) -> kernels::Result<u32> {
+                mixed::$backward_input(exec, self.0, dy, weight, store, dx)
+            }
+
+            fn backward_weight(
+                self,
+                x: &[T],
+                dy: &[T],
+                gradient: &mut Gradient<'_, K, i64>,
+            ) -> kernels::Result<()> {
+                mixed::$backward_weight(self.0, x, dy, gradient)
+            }
+        }
+    )*};
+}
+
+impl_products! {
+    dense::Shape: dense_forward dense_backward_input dense_backward_weight;
+    conv::Shape: conv_forward conv_backward_input conv_backward_weight;
+}
+
+impl<T: Over<K>, K: Element, const IN: usize, const OUT: usize, A, R: Optimizer>
+    MixedDense<T, K, IN, OUT, A, R>
+{
+    /// The weights, `[OUT, IN]`.
+    pub const fn weight(&self) -> &Param<K, D2<OUT, IN>, R> {
+        &self.inner.weight
+    }
+
+    /// The bias, `[OUT]`.
+    pub const fn bias(&self) -> &Param<T::Bias, D1<OUT>, R> {
+        &self.inner.bias
+    }
+
+    const fn products(batch: usize) -> Mixed<dense::Shape> {
+        Mixed(dense::Shape {
+            batch,
+            inputs: IN,
+            outputs: OUT,
+        })
+    }
+}
+
+impl<T: Over<K>, K: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A, R: Optimizer>
+    MixedConv<T, K, In, F, Out, G, A, R>
+{
+    /// The filters.
+    pub const fn weight(&self) -> &Param<K, F, R> {
+        &self.inner.weight
+    }
+
+    /// The bias, `[O]`.
+    pub const fn bias(&self) -> &Param<T::Bias, Out::Last, R> {
+        &self.inner.bias
+    }
+
+    const fn products(batch: usize) -> Mixed<conv::Shape> {
+        Mixed(match In::RANK {
+            2 => row(shape::<In, F, G, 1>(batch)),
+            _ => shape::<In, F, G, 2>(batch),
+        })
+    }
+
+    const CHECKED: () = {
+        check::<In, F, Out, G>();
+        assert!(In::RANK < 4, "mixed: convolutions over one or two axes");
+    };
+}
+
+macro_rules! impl_layer {
+    (impl [$($generics:tt)*] for $layer:ty, $kind:expr, $input:ty, $output:ty, $weights:ty, fan in $fan_in:expr,
+        macs $macs:expr, $field:ident, $checked:expr) => {
+        impl<$($generics)*> Layer for $layer {
+            type Elem = T;
+            type Out = T;
+            type Input = $input;
+            type Output = $output;
+            type Tape<const B: usize> = ActivatedTape<T, A, $output, B>;
+
+            const BLANK: Self = {
+                let () = check_slopes::<T, A>();
+                let () = $checked;
+                Self {
+                    inner: Weighted::BLANK,
+                    $field: PhantomData,
+                }
+            };
+
+            const INFO: Info = Info {
+                kind: $kind,
+                numbers: 1,
+                parameters: <$weights>::PARAMETERS,
+                macs: $macs,
+                flash_bytes: <$weights>::FLASH_BYTES,
+                errors: Errors {
+                    error: <$output>::LEN,
+                    spare: <$input>::LEN,
+                    swaps: true,
+                },
+                errors_first: Errors {
+                    error: <$output>::LEN,
+                    spare: 0,
+                    swaps: false,
+                },
+            };
+
+            fn init(&mut self, seed: u32, number: u32) -> Result<()> {
+                self.inner.init::<A>(seed, number, const { $fan_in })
+            }
+
+            fn forward<'t, E: Executor, const B: usize>(
+                &mut self,
+                pass: &Pass<'_, E>,
+                number: u32,
+                x: Values<'t, T>,
+                tape: &'t mut Self::Tape<B>,
+            ) -> Result<Values<'t, T>> {
+                self.inner
+                    .forward::<A, _, B>(Self::products(x.batch), pass, number, x, tape)
+            }
+
+            fn output<'t, const B: usize>(
+                &self,
+                x: Values<'t, T>,
+                tape: &'t Self::Tape<B>,
+            ) -> Values<'t, T> {
+                tape.output.values(x.batch)
+            }
+
+            fn backward<'e, E: Executor, const B: usize>(
+                &mut self,
+                pass: &Pass<'_, E>,
+                number: u32,
+                x: Values<'_, T>,
+                tape: &mut Self::Tape<B>,
+                errors: Backward<'e, T>,
+                is_needed: bool,
+            ) -> Result<Backward<'e, T>> {
+                self.inner.backward::<A, $input, _, B>(
+                    Self::products(x.batch),
+                    pass,
+                    number,
+                    x,
+                    tape,
+                    errors,
+                    is_needed,
+                )
+            }
+
+            fn visit(&self, visitor: &mut impl Visitor) {
+                self.inner.visit(visitor);
+            }
+
+            fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+                self.inner.visit_mut(visitor);
+            }
+        }
+    };
+}
+
+impl_layer!(
+    impl [T: Over<K>, K: Element, const IN: usize, const OUT: usize, A: Activation<Out<T> = T>, R: Optimizer]
+    for MixedDense<T, K, IN, OUT, A, R>,
+    "mixed_dense", D1<IN>, D1<OUT>, Weighted<T, D2<OUT, IN>, D1<OUT>, R, K>, fan in IN, macs OUT * IN, activation, ()
+);
+impl_layer!(
+    impl [T: Over<K>, K: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation<Out<T> = T>, R: Optimizer]
+    for MixedConv<T, K, In, F, Out, G, A, R>,
+    named::<In>(["mixed_conv1d", "mixed_conv2d", "mixed_conv3d"]), In, Out, Weighted<T, F, Out::Last, R, K>,
+    fan in cells::<F>() * F::CHANNELS, macs Out::LEN * cells::<F>() * F::CHANNELS, shapes, Self::CHECKED
+);
