@@ -19,8 +19,8 @@ use selvedge_tests::threads::Threads;
 
 /// Batch, side, channels, filters, groups; kernel, stride, padding, dilation. What is special of each:
 /// patches and panels with a last one that is not full, borders, strides, groups, the shortest runs,
-/// more channels than a register has, windows of four cells and one more.
-const CONVS: [([usize; 5], [usize; 4]); 9] = [
+/// more channels than a register has, windows of four cells and one more, windows on padding alone.
+const CONVS: [([usize; 5], [usize; 4]); 11] = [
     ([2, 7, 5, 19, 1], [3, 1, 1, 1]),
     ([1, 9, 1, 8, 1], [3, 1, 0, 1]),
     ([1, 8, 3, 33, 1], [5, 2, 2, 1]),
@@ -30,6 +30,8 @@ const CONVS: [([usize; 5], [usize; 4]); 9] = [
     ([2, 6, 70, 70, 70], [3, 1, 1, 1]),
     ([1, 9, 17, 17, 17], [5, 2, 2, 1]),
     ([1, 8, 66, 66, 66], [2, 1, 1, 2]),
+    ([2, 5, 4, 18, 1], [1, 1, 1, 1]),
+    ([2, 5, 6, 6, 6], [2, 1, 3, 1]),
 ];
 
 fn conv_shape(i: usize) -> conv::Shape {

@@ -93,6 +93,7 @@ pub(super) unsafe fn multiply(
     sums: &mut Sums<f32>,
 ) {
     if !segments.fit_panel(x, panel.len()) {
+        *sums = [[0.0; LANES]; ROWS];
         return;
     }
     const { assert!(ROWS.is_multiple_of(BLOCK)) };

@@ -301,7 +301,8 @@ impl Kernel for Refused {
         ] {
             f32::by_panel(isa, x, &panel, &segments, &mut sums);
         }
-        assert!(sums.as_flattened().iter().all(|&sum| sum == 2.0));
+        let left = if f32::has_panels::<I>() { 0.0 } else { 2.0 };
+        assert!(sums.as_flattened().iter().all(|&sum| sum == left));
 
         let bytes = [1i8; 64];
         let mut sums = [[2i32; WIDTH]; HEIGHT];
