@@ -83,6 +83,17 @@ impl<L: Layer, const B: usize> Driven<L, B> {
 
     /// The same with errors that leave `headroom` places free in integers.
     pub fn backward_with(&mut self, dy: &[f64], headroom: i32) -> Vec<f64> {
+        let (dx, exponent) = self.descend(dy, headroom, true);
+        values(&dx, exponent)
+    }
+
+    /// The same where nothing below has parameters: these are updated, and the error of the input is not
+    /// asked for.
+    pub fn update_with(&mut self, dy: &[f64], headroom: i32) {
+        self.descend(dy, headroom, false);
+    }
+
+    fn descend(&mut self, dy: &[f64], headroom: i32, is_needed: bool) -> (Vec<L::Elem>, i32) {
         let pass = pass(self.mode, self.seed, self.step, self.sgd);
         let x = samples::<L>(&self.x, self.x_exponent);
         let exponent = rounded::<L::Elem>(dy).1 + headroom;
@@ -92,9 +103,14 @@ impl<L: Layer, const B: usize> Driven<L, B> {
             0
         };
         let dy: Vec<L::Elem> = crate::compare::elements(dy, exponent);
-        let room = |len: usize| vec![L::Elem::BLANK; x.batch * len];
-        let mut error = room(L::INFO.errors.error);
-        let mut spare = room(L::INFO.errors.spare);
+        let needs = if is_needed {
+            L::INFO.errors
+        } else {
+            L::INFO.errors_first
+        };
+        let room = |len: usize| vec![L::Elem::BLANK; B * len];
+        let mut error = room(needs.error.max(L::Output::LEN));
+        let mut spare = room(needs.spare);
         error[..dy.len()].copy_from_slice(&dy);
         let errors = Backward {
             error: &mut error,
@@ -103,9 +119,28 @@ impl<L: Layer, const B: usize> Driven<L, B> {
         };
         let errors = self
             .layer
-            .backward::<_, B>(&pass, 0, x, &mut self.tape, errors, true)
+            .backward::<_, B>(&pass, 0, x, &mut self.tape, errors, is_needed)
             .expect("a backward pass");
-        values(&errors.error[..self.x.len()], errors.exponent)
+        let len = if is_needed { self.x.len() } else { 0 };
+        (errors.error[..len].to_vec(), errors.exponent)
+    }
+
+    /// The outputs at inference for the samples of the last forward pass: of all at once, and of one after
+    /// the other.
+    pub fn infer(&mut self) -> [Vec<f64>; 2] {
+        let pass = pass(Mode::Infer, self.seed, self.step, self.sgd);
+        let exponent = self.x_exponent;
+        let (layer, tape) = (&mut self.layer, &mut self.tape);
+        let mut run = |x: &[L::Elem]| {
+            let y = layer
+                .forward::<_, B>(&pass, 0, samples::<L>(x, exponent), tape)
+                .expect("a forward pass");
+            values(y.data, y.exponent)
+        };
+        [
+            run(&self.x),
+            self.x.chunks(L::Input::LEN).flat_map(run).collect(),
+        ]
     }
 
     /// What the samples of the last forward pass were rounded to.
@@ -324,6 +359,9 @@ impl<'a> Case<'a> {
     }
 }
 
+/// Room for more samples than a batch has.
+const ROOMY: usize = 8;
+
 /// Holds the layer `R` against its definition and against central differences, with a batch of `B`.
 pub fn check_f64<R, const B: usize>(case: &Case<'_>)
 where
@@ -336,6 +374,8 @@ where
     let mut layer = Driven::<R, B>::new(case.seed);
     let y = layer.forward(&x);
     assert_eq!(y.len(), dy.len(), "{name}: elements of the output");
+    let mut roomy = Driven::<R, ROOMY>::new(case.seed);
+    assert_eq!(y, roomy.forward(&x), "{name}: outputs of a part of a batch");
     if let Some(definition) = case.definition {
         let want: Vec<f64> = x.chunks(R::Input::LEN).flat_map(definition).collect();
         assert_near(name, "f64", &want, &y, EXACT);
@@ -343,6 +383,11 @@ where
     let parameters = layer.parameters();
     layer.sgd = descent(case);
     let dx = layer.backward(&dy);
+    assert_eq!(
+        dx,
+        roomy.backward(&dy),
+        "{name}: errors of a part of a batch"
+    );
     let loss = |x: &[f64], parameters: &[f64]| {
         let mut layer = Driven::<R, B>::new(case.seed);
         layer.set_parameters(parameters);
@@ -383,7 +428,12 @@ fn descent(case: &Case<'_>) -> Sgd {
     })
 }
 
-/// Holds the layer `L` against `R`, the same in `f64`: outputs and errors.
+/// How far the square of errors may be off: an exponent that is wrong by one makes it 4 times as large or
+/// as small, while errors of 8 bits are a few hundredths off.
+const SQUARE: f64 = 0.1;
+
+/// Holds the layer `L` against `R`, the same in `f64`: outputs, errors and updates; also the updates of a
+/// network's first layer, and samples at inference one by one against all at once.
 pub fn check_against<L, R, const B: usize>(case: &Case<'_>)
 where
     L: Layer,
@@ -424,8 +474,25 @@ where
     // A cosine does not see a wrong exponent.
     let ratio = inner(&dx, &dx) / inner(&want, &want);
     assert!(
-        (ratio - 1.0).abs() < 0.1,
+        (ratio - 1.0).abs() < SQUARE,
         "{}, {place}: the errors' square is {ratio} of what it should be",
+        case.name
+    );
+    let mut first = Driven::<L, B>::new(case.seed);
+    first.set_parameters(&parameters);
+    first.sgd = layer.sgd;
+    first.forward(&x);
+    first.update_with(&dy, case.headroom);
+    assert_eq!(
+        first.parameters(),
+        layer.parameters(),
+        "{}, {place}: parameters of a network's first layer",
+        case.name
+    );
+    let [together, apart] = layer.infer();
+    assert_eq!(
+        together, apart,
+        "{}, {place}: samples at inference influence each other",
         case.name
     );
     if parameters.is_empty() {
@@ -440,6 +507,7 @@ where
         case.name
     );
     let ratio = inner(&got, &got) / inner(&want, &want);
+    // Updates at right angles to the difference have a cosine of sqrt(1 - d²), and squares of 1 ± 2 d.
     assert!(
         (ratio - 1.0).abs() < 2.0 * (1.0 - precision.update * precision.update).sqrt(),
         "{}, {place}: the updates' square is {ratio} of what it should be",

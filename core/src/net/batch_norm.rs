@@ -3,7 +3,7 @@
 
 use super::{
     Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, Tape,
-    Values, Visitor, VisitorMut, part,
+    Values, Visitor, VisitorMut,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{Shape, Tensor};
@@ -244,35 +244,17 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        let Backward {
-            error,
-            spare,
-            exponent,
-        } = errors;
-        let len = x.batch * S::LEN;
-        let dy = Values {
-            data: &*part(error, len),
-            exponent,
-            batch: x.batch,
-        };
-        let dx = if is_needed {
-            Some(part(spare, len))
-        } else {
-            None
-        };
-        let exponent = self
-            .differentiate(pass, number, x, tape.statistics.elements(), dy, dx)
-            .map_err(in_layer(number))?;
-        let (error, spare) = if is_needed {
-            (spare, error)
-        } else {
-            (error, spare)
-        };
-        Ok(Backward {
-            error,
-            spare,
-            exponent,
-        })
+        let (batch, statistics) = (x.batch, tape.statistics.elements());
+        errors
+            .through([batch * S::LEN; 2], is_needed, |dy, exponent, dx| {
+                let dy = Values {
+                    data: &*dy,
+                    exponent,
+                    batch,
+                };
+                self.differentiate(pass, number, x, statistics, dy, dx)
+            })
+            .map_err(in_layer(number))
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {

@@ -2,7 +2,7 @@
 
 use super::{
     Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SampleTape,
-    Slopes, Tape, Values, Visitor, VisitorMut, part,
+    Slopes, Tape, Values, Visitor, VisitorMut,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{Shape, Tensor};
@@ -269,36 +269,20 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        let Backward {
-            error,
-            spare,
-            exponent,
-        } = errors;
-        let dy = Values {
-            data: &*part(error, x.batch * O::Output::<In, P>::LEN),
-            exponent,
-            batch: x.batch,
-        };
-        let dx = if is_needed {
-            Some(part(spare, x.batch * In::LEN))
-        } else {
-            None
-        };
+        let batch = x.batch;
         let (members, scores) = (&tape.members, &mut tape.scores);
-        let (members, scores) = (members.samples(x.batch), scores.samples_mut(x.batch));
-        let exponent = self
-            .differentiate(pass, number, x, members, scores, dy, dx)
-            .map_err(in_layer(number))?;
-        let (error, spare) = if is_needed {
-            (spare, error)
-        } else {
-            (error, spare)
-        };
-        Ok(Backward {
-            error,
-            spare,
-            exponent,
-        })
+        let (members, scores) = (members.samples(batch), scores.samples_mut(batch));
+        let lens = [batch * O::Output::<In, P>::LEN, batch * In::LEN];
+        errors
+            .through(lens, is_needed, |dy, exponent, dx| {
+                let dy = Values {
+                    data: &*dy,
+                    exponent,
+                    batch,
+                };
+                self.differentiate(pass, number, x, members, scores, dy, dx)
+            })
+            .map_err(in_layer(number))
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {

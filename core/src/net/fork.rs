@@ -158,7 +158,10 @@ where
             macs: first.macs + second.macs,
             flash_bytes: first.flash_bytes + second.flash_bytes + exponent,
             errors: Self::PLAN.errors,
-            errors_first: Self::PLAN_FIRST.errors,
+            errors_first: Errors {
+                swaps: false, // nothing is passed down
+                ..Self::PLAN_FIRST.errors
+            },
         }
     };
 
@@ -256,8 +259,9 @@ where
         copy(db, in_second);
 
         // Each through its branch. That of the first waits while the second's is on its way.
+        let len = batch * First::Input::LEN;
         let errors = Backward {
-            error: in_first,
+            error: &mut *in_first,
             spare: &mut *spare,
             exponent: exponent_a,
         };
@@ -265,12 +269,9 @@ where
             self.first
                 .backward::<E, B>(pass, number + 1, x, &mut tape.first, errors, is_needed)?;
         let exponent_a = below.exponent;
-        let (first, spare) = if is_needed && First::INFO.errors.swaps {
-            copy(part(below.error, batch * First::Input::LEN), below.spare);
-            (below.spare, below.error)
-        } else {
-            (below.error, below.spare)
-        };
+        if is_needed && First::INFO.errors.swaps {
+            copy(part(below.error, len), below.spare);
+        }
         let errors = Backward {
             error: in_second,
             spare,
@@ -287,12 +288,13 @@ where
                 exponent,
             });
         }
-        let len = batch * First::Input::LEN;
         let [a, b] =
-            [(first, exponent_a), (below.error, below.exponent)].map(|(error, exponent)| Values {
-                data: &*part(error, len),
-                exponent,
-                batch,
+            [(in_first, exponent_a), (below.error, below.exponent)].map(|(error, exponent)| {
+                Values {
+                    data: &*part(error, len),
+                    exponent,
+                    batch,
+                }
             });
         let context = Context::backward(pass, number, &mut self.error_scale);
         let exponent = add(context, a, b, part(below.spare, len)).map_err(in_layer(number))?;

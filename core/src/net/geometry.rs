@@ -211,6 +211,10 @@ pub const fn spread(
         Padding::Same => return extent * stride,
         Padding::Explicit([.., last]) => last,
     };
+    assert!(
+        extent > 0 && kernel > 0,
+        "net!: a transposed convolution without input or kernel"
+    );
     let reach = (extent - 1) * stride + (kernel - 1) * dilation + 1;
     assert!(
         reach > before + after,

@@ -104,6 +104,38 @@ pub struct Backward<'a, T> {
     pub exponent: i32,
 }
 
+impl<'e, T> Backward<'e, T> {
+    /// Takes the error of an output of `dy_len` elements to that of an input of `dx_len`, where that
+    /// `is_needed`: `run` is given the first, its exponent, and room for the second, whose exponent it returns.
+    pub(crate) fn through<R>(
+        self,
+        [dy_len, dx_len]: [usize; 2],
+        is_needed: bool,
+        run: impl FnOnce(&mut [T], i32, Option<&mut [T]>) -> core::result::Result<i32, R>,
+    ) -> core::result::Result<Self, R> {
+        let Self {
+            error,
+            spare,
+            exponent,
+        } = self;
+        let dy = part(error, dy_len);
+        if !is_needed {
+            run(dy, exponent, None)?;
+            return Ok(Self {
+                error,
+                spare,
+                exponent,
+            });
+        }
+        let exponent = run(dy, exponent, Some(part(spare, dx_len)))?;
+        Ok(Self {
+            error: spare,
+            spare: error,
+            exponent,
+        })
+    }
+}
+
 /// What all layers share in one pass.
 #[derive(Debug)]
 pub struct Pass<'a, E> {
@@ -286,7 +318,10 @@ pub trait Layer: Sized {
     ) -> Values<'t, Self::Out>;
 
     /// Takes the error of the output to that of the input `x` (where `is_needed`: something below
-    /// has parameters), then updates the parameters.
+    /// has parameters), then updates the parameters. `tape` is that of a forward pass of `x` in
+    /// [`Mode::Train`]: at inference, slopes and statistics are not kept. The buffers of `errors` have
+    /// room for what [`Info::errors`] says, or [`Info::errors_first`] unless `is_needed`, for each sample;
+    /// unless `is_needed`, what is returned means nothing.
     ///
     /// # Errors
     /// [`Error::Layer`](crate::Error::Layer) with what a kernel refused.

@@ -2,7 +2,7 @@
 
 use super::{
     Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SampleTape,
-    Slopes, Tape, Values, Visitor, VisitorMut, part,
+    Slopes, Tape, Values, Visitor, VisitorMut,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{D1, Shape};
@@ -230,46 +230,28 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        let Backward {
-            error,
-            spare,
-            exponent,
-        } = errors;
         let saved = Saved {
             kind: N::KIND,
             x: x.data,
             statistics: tape.statistics.samples(x.batch),
         };
-        let len = x.batch * S::LEN;
-        let dy = &*part(error, len);
-        let mut below = exponent;
-        if is_needed {
-            let dx = part(spare, len);
-            let gamma = self.gamma.elements();
-            let gain = i32::from(self.gamma.exponent());
-            let context = Context::<T, E>::backward(pass, number, &mut self.error_scale);
-            below = context
-                .rescale(
-                    exponent + gain - x.exponent + T::NORM_GRADIENT_EXPONENT,
-                    |store| {
-                        let shape = Self::extents(x.batch);
+        errors
+            .through([x.batch * S::LEN; 2], is_needed, |dy, exponent, dx| {
+                let mut below = exponent;
+                if let Some(dx) = dx {
+                    let gamma = self.gamma.elements();
+                    let gain = i32::from(self.gamma.exponent());
+                    let context = Context::<T, E>::backward(pass, number, &mut self.error_scale);
+                    let accumulator = exponent + gain - x.exponent + T::NORM_GRADIENT_EXPONENT;
+                    let shape = Self::extents(x.batch);
+                    below = context.rescale(accumulator, |store| {
                         norm::backward_input(pass.exec, shape, saved, dy, gamma, store, dx)
-                    },
-                )
-                .map_err(in_layer(number))?;
-        }
-        self.update(pass, number, saved, dy, exponent, x.batch)
-            .map_err(in_layer(number))?;
-        let (error, spare) = if is_needed {
-            (spare, error)
-        } else {
-            (error, spare)
-        };
-        Ok(Backward {
-            error,
-            spare,
-            exponent: below,
-        })
+                    })?;
+                }
+                self.update(pass, number, saved, dy, exponent, x.batch)?;
+                Ok(below)
+            })
+            .map_err(in_layer(number))
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {

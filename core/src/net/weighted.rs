@@ -4,7 +4,7 @@
 use super::activation::requantize;
 use super::{
     ActivatedTape, Activation, Backward, Optimizer, Param, Pass, Slopes, Values, Visitor,
-    VisitorMut, part,
+    VisitorMut,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
@@ -178,35 +178,15 @@ where
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        let Backward {
-            error,
-            spare,
-            exponent,
-        } = errors;
-        let dy = part(error, x.batch * S::LEN);
-        let y = tape.output.values(x.batch).data;
-        A::backward(y, tape.slopes.samples(x.batch), dy).map_err(in_layer(number))?;
-        let dx = if is_needed {
-            Some(part(spare, x.batch * In::LEN))
-        } else {
-            None
-        };
-        let below = self
-            .parts()
-            .backward(products, pass, number, x, dy, exponent, dx)
-            .map_err(in_layer(number))?;
-        Ok(match below {
-            Some(exponent) => Backward {
-                error: spare,
-                spare: error,
-                exponent,
-            },
-            None => Backward {
-                error,
-                spare,
-                exponent,
-            },
-        })
+        let lens = [x.batch * S::LEN, x.batch * In::LEN];
+        errors
+            .through(lens, is_needed, |dy, exponent, dx| {
+                let y = tape.output.values(x.batch).data;
+                A::backward(y, tape.slopes.samples(x.batch), dy)?;
+                self.parts()
+                    .backward(products, pass, number, x, dy, exponent, dx)
+            })
+            .map_err(in_layer(number))
     }
 
     fn parts(&mut self) -> Parts<'_, T, K> {
@@ -285,21 +265,16 @@ where
         dy: &[T],
         exponent: i32,
         dx: Option<&mut [T]>,
-    ) -> kernels::Result<Option<i32>> {
+    ) -> kernels::Result<i32> {
         let below = match dx {
-            None => None,
+            None => exponent,
             Some(dx) => {
                 let acc_exponent = exponent + i32::from(*self.weight.exponent);
                 let rounding = Rounding::Stochastic(pass.error_words(number));
                 let weight = &*self.weight.value;
                 let run = |store| products.backward_input(pass.exec, dy, weight, store, &mut *dx);
-                Some(self.error_scale.requantize(
-                    acc_exponent,
-                    T::MAGNITUDE_BITS,
-                    pass.mode,
-                    rounding,
-                    run,
-                )?)
+                let (scale, bits) = (self.error_scale, T::MAGNITUDE_BITS);
+                scale.requantize(acc_exponent, bits, pass.mode, rounding, run)?
             }
         };
         let words = pass.update_words(number, 0);

@@ -113,8 +113,9 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ///
     /// # Errors
     /// [`Error::Batch`] unless there are 1 to `B` labels, [`Error::Loss`] for a label beyond the
-    /// classes, [`Error::Layer`] for momentum in a network that keeps no velocities. Nothing has
-    /// changed then, exponents adapted to the batch aside.
+    /// classes; nothing has changed then. [`Error::Layer`] for a batch of one row before batch
+    /// normalisation, and for momentum in a layer that keeps no velocities: exponents and running statistics
+    /// have adapted to the batch then, and layers behind that one may have been updated.
     pub fn step(
         &mut self,
         exec: &impl Executor,
@@ -137,8 +138,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ///
     /// # Errors
     /// [`Error::Batch`] unless there are targets for 1 to `B` samples, [`Error::Loss`] for a part of a
-    /// sample, [`Error::Layer`] for momentum in a network that keeps no velocities. Nothing has changed
-    /// then, exponents adapted to the batch aside.
+    /// sample; nothing has changed then. [`Error::Layer`] as [`Trainer::step`].
     pub fn step_towards(
         &mut self,
         exec: &impl Executor,
@@ -261,7 +261,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     }
 
     /// The most likely classes of the first `classes.len()` samples of the input; of equal ones the
-    /// first. Samples do not influence each other, and nothing is learned.
+    /// first. Classes from 65,536 on are not looked at. Samples do not influence each other, and nothing is learned.
     ///
     /// # Errors
     /// [`Error::Batch`] unless there are 1 to `B` places.
@@ -340,10 +340,11 @@ fn check_labels(labels: &[u16], classes: usize) -> Result<()> {
     Ok(())
 }
 
-/// Index of the first of the largest elements; 0 if none is larger than another, as with NaN.
+/// Index of the first of the largest elements, among the first 65,536; 0 if none is larger than another,
+/// as with NaN.
 fn arg_max<T: Element>(row: &[T]) -> u16 {
     let mut best: Option<(u16, T::Wide)> = None;
-    for (class, value) in (0u16..).zip(row) {
+    for (class, value) in (0..=u16::MAX).zip(row) {
         let value = value.widen();
         if best.is_none_or(|(_, largest)| value > largest) {
             best = Some((class, value));

@@ -80,8 +80,8 @@ pub trait Panels: Sized {
     fn pack<I: Isa>(_: I, _weight: Operand<'_, Self>, _len: usize, _panel: &mut Panel<Self>) {}
 
     /// The sums of products of each row of `x` with each output of the panel, as
-    /// [`Element::tile`] would compute them. Nothing is written where
-    /// the segments do not fit.
+    /// [`Element::tile`] would compute them: zeros where the segments do not fit, as those of a window on
+    /// padding alone, which may start behind the input.
     #[inline(always)]
     fn by_panel<I: Isa>(
         _: I,

@@ -142,6 +142,7 @@ impl<V: Variant> Function for Probabilities<V> {
     const RESCALES: bool = false; // -M is known
     const CHECKED: () = {
         let _ = V::TEMPERATURE;
+        assert!(V::Input::CHANNELS > 0, "softmax: rows without logits");
         assert!(
             V::Input::CHANNELS <= softmax::Shape::MOST_CLASSES,
             "softmax: more than 32,767 logits in a row"
