@@ -8,7 +8,7 @@ pub const WIDTH: usize = 64;
 /// Cells: a multiple of four, from 7 by 7 on.
 pub const CELLS: usize = 52;
 
-/// The weights of some channels, laid out as [`CellWeights::place`] tells.
+/// The weights of some channels, laid out as vectors read them.
 #[repr(align(64))]
 pub struct CellWeights {
     /// `[cells / 4, 4, 64]`.

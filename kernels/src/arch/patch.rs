@@ -93,7 +93,7 @@ pub trait Patched: Sized {
     #[inline(always)]
     fn to_patch(_from: &[Self], _to: &mut [u8]) {}
 
-    /// Takes the first `len` elements of each row of `weight`, at most [`Filters::room`] rows.
+    /// Takes the first `len` elements of each row of `weight`, at most as many rows as there is room for.
     /// There are no panels after it where that does not fit.
     #[inline(always)]
     fn pack_filters<I: Isa>(_: I, _weight: Operand<'_, Self>, _len: usize, _to: &mut Filters) {}
