@@ -57,7 +57,7 @@ pub(crate) const ALL: &[Board] = &[
         machine: &["-M", "mps2-an386", "-icount", "shift=6"],
         is_large: true,
         budget: Budget {
-            flash: 27 * 1024,
+            flash: 28 * 1024,
             ram: 24 * 1024,
             accuracy: 0.97,
         },
@@ -71,7 +71,7 @@ pub(crate) const ALL: &[Board] = &[
         machine: &["-M", "mps2-an385", "-icount", "shift=6"],
         is_large: true,
         budget: Budget {
-            flash: 28 * 1024,
+            flash: 29 * 1024,
             ram: 24 * 1024,
             accuracy: 0.97,
         },
