@@ -10,6 +10,7 @@ pub mod golden;
 pub mod interpreter;
 pub mod layers;
 pub mod noise;
+pub mod parameters;
 pub mod plain;
 pub mod tensors;
 pub mod threads;

@@ -154,7 +154,7 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
             ));
         }
     }
-    println!("{:<11} a network of each kind in i8 and u16 = host", "");
+    println!("{:<11} a network of each kind, in two types, = host", "");
     Ok(())
 }
 

@@ -25,13 +25,13 @@ pub(crate) fn one_epoch() -> Result<[(&'static str, String); 4]> {
     Ok([of::<i8>()?, of::<u8>()?, of::<i16>()?, of::<u16>()?])
 }
 
-/// Name and fingerprint of each network of the zoo in i8 and u16.
+/// Name and fingerprint of each network of the zoo in its two types.
 pub(crate) fn zoo() -> Result<Vec<(String, String)>> {
     let mut all = Vec::new();
     macro_rules! train {
-        ($($name:ident: $network:ident,)*) => {$(
-            train!($name: $network, i8);
-            train!($name: $network, u16);
+        ($($name:ident: $network:ident($narrow:ident, $wide:ident),)*) => {$(
+            train!($name: $network, $narrow);
+            train!($name: $network, $wide);
         )*};
         ($name:ident: $network:ident, $t:ident) => {{
             let mut trainer = Box::new(Trainer::<zoo::$network<$t>, { zoo::BATCH }>::BLANK);

@@ -9,10 +9,11 @@ mod models;
 
 use data::{Data, Frames, Images, Waves};
 use models::*;
-use selvedge_core::net::{Layer, Network, Visitor};
+use selvedge_core::net::{Layer, Network};
 use selvedge_core::train::Trainer;
 use selvedge_core::{Distance, Element, Rate, Serial, Sgd};
 use selvedge_kernels::loss::Kernels as Loss;
+use selvedge_tests::parameters::tensors;
 
 #[test]
 fn networks_have_the_published_sizes() {
@@ -21,28 +22,6 @@ fn networks_have_the_published_sizes() {
     assert_eq!(<MobileNet<i8> as Network>::Layers::INFO.macs, 7_489_664);
     assert_eq!(<DsCnn<i8> as Network>::Layers::INFO.macs, 2_656_768);
     assert_eq!(<Autoencoder<i8> as Network>::Layers::INFO.macs, 264_192);
-}
-
-/// The bytes of each parameter tensor.
-#[derive(Default)]
-struct Tensors(Vec<Vec<u8>>);
-
-impl Visitor for Tensors {
-    fn parameter<P: Element>(&mut self, value: &[P], residual: &[i8], exponent: i16) {
-        let mut bytes: Vec<u8> = value
-            .iter()
-            .flat_map(|v| format!("{v:?} ").into_bytes())
-            .collect();
-        bytes.extend(residual.iter().map(|&low| low as u8));
-        bytes.extend(exponent.to_le_bytes());
-        self.0.push(bytes);
-    }
-}
-
-fn tensors<N: Network>(network: &N) -> Vec<Vec<u8>> {
-    let mut tensors = Tensors::default();
-    network.layers().visit(&mut tensors);
-    tensors.0
 }
 
 /// A loss, in whatever it is summed.

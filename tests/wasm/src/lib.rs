@@ -33,11 +33,11 @@ fn fingerprint<N: Network>(mut trainer: Box<Trainer<N, BATCH>>, epochs: u32) -> 
 }
 
 macro_rules! export_zoo {
-    ($($name:ident: $network:ident,)*) => {$(
+    ($($name:ident: $network:ident($narrow:ident, $wide:ident),)*) => {$(
         /// The same for a small network of each kind.
         pub mod $name {
-            export_zoo!(narrow: $name, $network, i8);
-            export_zoo!(wide: $name, $network, u16);
+            export_zoo!(narrow: $name, $network, $narrow);
+            export_zoo!(wide: $name, $network, $wide);
         }
     )*};
     ($function:ident: $name:ident, $network:ident, $t:ident) => {

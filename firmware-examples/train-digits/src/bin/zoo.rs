@@ -1,4 +1,4 @@
-//! A few steps of a small network of each kind: a fingerprint for each in i8 and u16, to be compared
+//! A few steps of a small network of each kind: a fingerprint for each in two types, to be compared
 //! with the host's.
 #![no_std]
 #![no_main]
@@ -10,9 +10,9 @@ use train_digits::board::{self, Singleton};
 use train_digits::report::{self, fail};
 
 macro_rules! fingerprints {
-    ($($name:ident: $network:ident,)*) => {$(
-        fingerprints!($name: $network, i8);
-        fingerprints!($name: $network, u16);
+    ($($name:ident: $network:ident($narrow:ident, $wide:ident),)*) => {$(
+        fingerprints!($name: $network, $narrow);
+        fingerprints!($name: $network, $wide);
     )*};
     ($name:ident: $network:ident, $t:ident) => {{
         type Trained = Trainer<zoo::$network<$t>, BATCH>;

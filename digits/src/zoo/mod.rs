@@ -1,5 +1,9 @@
 //! A small network of each kind on the same digits, for comparing targets: [`each!`](crate::each!) names
-//! them, [`train`] trains one for a few steps.
+//! them, [`train`] trains one for a few steps. Together they have every layer.
+
+mod tensors;
+
+pub use tensors::{Audio, Moves, Shares, Volume};
 
 use crate::{CLASSES, SEED, SIDE, TRAIN};
 use selvedge_core::net::{Euclidean, KMeans, Layer, Network};
@@ -12,13 +16,15 @@ pub const BATCH: usize = 4;
 /// Steps that make every state, exponent and rounding matter.
 pub const STEPS: u32 = 24;
 
-/// Calls `$with!` with the name and the type of each network.
+/// Calls `$with!` with the name and the type of each network and the two types that it is trained in.
 #[macro_export]
 macro_rules! each {
     ($with:ident!($($before:tt)*)) => {
         $with! { $($before)*
-            perceptron: Perceptron, lenet: LeNet, separable: Separable, residual: Residual, mobile: Mobile,
-            hourglass: Hourglass, signal: Signal, clusters: Clusters,
+            perceptron: Perceptron (i8, u16), lenet: LeNet (i8, u16), separable: Separable (i8, u16),
+            residual: Residual (i8, u16), mobile: Mobile (i8, u16), hourglass: Hourglass (i8, u16),
+            signal: Signal (i8, u16), clusters: Clusters (i8, u16), volume: Volume (i8, u16),
+            moves: Moves (i8, u16), shares: Shares (i8, u16), audio: Audio (i16, u16),
         }
     };
 }
