@@ -830,6 +830,35 @@ fn constant_channels_give_beta_and_nan_stays_in_its_channel() {
     }
 }
 
+/// Only sums have a limit of rows: at inference each row is for itself.
+#[test]
+fn inference_has_no_limit_of_rows() {
+    let running = [Running {
+        mean: 0,
+        variance: 1 << 32,
+    }];
+    let affine = Affine {
+        gamma: &[64i8], // 1
+        beta: None,
+    };
+    let mut transform = [Default::default()];
+    batch_norm::transform((), -7, affine, &running, &mut transform).unwrap();
+    for rows in [1 << 24, (1 << 24) + 1] {
+        let shape = Shape { rows, channels: 1 };
+        let mut x = vec![0i8; rows];
+        x[rows - 1] = 64;
+        let mut y = vec![1i8; rows];
+        // From -18 to -6.
+        let store = Store::Shift {
+            shift: 12,
+            rounding: Rounding::NearestEven,
+        };
+        batch_norm::infer(&Serial, shape, &x, &transform, store, &mut y).unwrap();
+        assert!(y[..rows - 1].iter().all(|&y| y == 0), "{rows} rows");
+        assert_eq!(y[rows - 1], 32, "{rows} rows");
+    }
+}
+
 #[test]
 fn bad_input_is_refused_and_nothing_written() {
     let length = |arg, expected, got| Err(Error::Length { arg, expected, got });
