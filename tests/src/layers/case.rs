@@ -7,10 +7,14 @@ use selvedge_core::{Rate, Sgd};
 /// The definition of a layer: the outputs of one sample.
 pub type Definition<'a> = &'a dyn Fn(&[f64]) -> Vec<f64>;
 
+/// The definition of a layer with parameters: the outputs of one sample, given that and all parameters in order.
+pub type DefinitionBy<'a> = &'a dyn Fn(&[f64], &[f64]) -> Vec<f64>;
+
 /// What a layer is held against, and with which inputs.
 pub struct Case<'a> {
     pub(super) name: &'a str,
     pub(super) definition: Option<Definition<'a>>,
+    pub(super) definition_by: Option<DefinitionBy<'a>>,
     bound: f64,
     pub(super) seed: u32,
     /// The least magnitude of an input.
@@ -33,6 +37,7 @@ impl<'a> Case<'a> {
         Self {
             name,
             definition: None,
+            definition_by: None,
             bound: 2.0,
             seed: 1,
             gap: 0.0,
@@ -48,6 +53,15 @@ impl<'a> Case<'a> {
     pub fn defined(self, definition: Definition<'a>) -> Self {
         Self {
             definition: Some(definition),
+            ..self
+        }
+    }
+
+    /// What a sample's outputs should be with any parameters: those of the check are random, biases too.
+    #[must_use]
+    pub fn defined_by(self, definition: DefinitionBy<'a>) -> Self {
+        Self {
+            definition_by: Some(definition),
             ..self
         }
     }

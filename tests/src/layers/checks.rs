@@ -34,6 +34,14 @@ where
         assert_near(name, "f64", &want, &y, EXACT);
     }
     let parameters = layer.parameters();
+    if let Some(definition) = case.definition_by {
+        let mut layer = Driven::<R, B>::new(case.seed);
+        layer.set_parameters(&noise.vector(parameters.len(), 1.0));
+        let (y, parameters) = (layer.forward(&x), layer.parameters());
+        let samples = x.chunks(R::Input::LEN);
+        let want: Vec<f64> = samples.flat_map(|x| definition(x, &parameters)).collect();
+        assert_near(name, "f64", &want, &y, EXACT);
+    }
     layer.sgd = case.descent();
     let dx = layer.backward(&dy);
     assert_eq!(

@@ -20,7 +20,7 @@ mod checks;
 mod driven;
 mod numbers;
 
-pub use case::{Case, Definition};
+pub use case::{Case, Definition, DefinitionBy};
 pub use checks::{check_against, check_f64};
 pub use driven::Driven;
 pub use numbers::{Precision, rounded};
