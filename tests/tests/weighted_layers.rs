@@ -1,5 +1,5 @@
 //! Activations, normalisations, clusters and branches as types: outputs, errors and updates in all types. Layers
-//! over windows: `window_layers.rs`.
+//! over windows: `window_layers/`.
 
 #![recursion_limit = "256"]
 // Test code: a broken assumption should end the test at once, with its place.
