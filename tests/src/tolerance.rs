@@ -48,14 +48,14 @@ pub const CURVED_DIFFERENCE: f64 = 1e-8 / 60.0 + 100.0 * f64::EPSILON / 2e-4;
 
 /// Cosine between integer gradients and those of floats with the same rounded weights: of all
 /// parameters together, and of the worst tensor. 8 bits lose by ReLU's test after rounding and by
-/// maxima that rounding makes equal; the recipe's section 11 measures 0.9940 and 0.9781 as the lowest
-/// of its layers.
+/// maxima that rounding makes equal; the program that the recipe comes from measures 0.9940 and 0.9781 as
+/// the lowest of its layers.
 pub const COSINE_8_BITS: (f64, f64) = (0.99, 0.978);
 
-/// The same for 16 bits; section 11: 0.999959 and 0.999838.
+/// The same for 16 bits; that program: 0.999959 and 0.999838.
 pub const COSINE_16_BITS: (f64, f64) = (0.9999, 0.9998);
 
-/// The same for 24 bits, limited by the Q15 softmax; section 11: at least 0.999997.
+/// The same for 24 bits, limited by the Q15 softmax; that program: at least 0.999997.
 pub const COSINE_32_BITS: (f64, f64) = (0.999_99, 0.999_99);
 
 /// A float type with its precision.
@@ -210,5 +210,5 @@ pub const HALF_SMALLEST_F16: f64 = 1.0 / 33_554_432.0;
 pub const TORCH_LAYOUT_EPSILONS: f64 = 24.0 * 16.0;
 
 /// [`COSINE_8_BITS`] of a dense network whose ReLU is masked by its accumulator: measured 0.99993
-/// where the test of the stored output has 0.9975; section 11: 0.9996 and 0.9981.
+/// where the test of the stored output has 0.9975; that program: 0.9996 and 0.9981.
 pub const COSINE_8_BITS_MASKED: f64 = 0.9996;

@@ -81,7 +81,7 @@ fn shifts_are_the_recorded_ones_in_every_width() {
     }
 }
 
-/// The definitions of the recipe, section 2, in 128 bits, for `|x| < 2^63`.
+/// The definitions of `docs/numerics.md` §2 in 128 bits, for `|x| < 2^63`.
 mod definition {
     pub(super) fn shl_sat(x: i128, k: u32) -> i128 {
         let k = k.min(62);

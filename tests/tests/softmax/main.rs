@@ -1,5 +1,5 @@
 //! The softmax family: all variants against their definitions in f64, their gradients against
-//! differences and PyTorch, integers against an exact model, and the faults of the reference system.
+//! differences and PyTorch, integers against an exact model, and what variants are not.
 
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

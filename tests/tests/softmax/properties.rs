@@ -54,7 +54,7 @@ fn all_triples_of_8_bits_are_within_the_bound() {
     }
 }
 
-/// Rows of 1,000 logits, the largest alpha-power the specification asks for and beyond.
+/// Rows of 1,000 logits, and powers 1 / (alpha - 1) of up to 100.
 #[test]
 fn long_rows_sum_to_one() {
     let mut noise = Noise::new(131);
@@ -109,7 +109,10 @@ fn long_rows_sum_to_one() {
     }
 }
 
-// The faults of the reference system, `loom-parity.md` §20 items 1 to 5.
+// What an implementation gets wrong without noticing, as each still gives positive rows that sum to 1: a threshold
+// of a support of another size, a blend of softmax and sparsemax for entmax, a gradient without 1 / T, variants that
+// are the standard one under another name, leaves that are not multiplied by their parents. By the definitions of
+// `docs/numerics/softmax.md` §18.
 
 fn sparsemax<T: Element>(x: &[T], exponent: i32) -> Vec<T> {
     let variant = Variant::Entmax(x.len(), 2.0);
@@ -275,5 +278,3 @@ fn the_loss_has_the_same_softmax() {
         }
     }
 }
-
-// Gumbel.
