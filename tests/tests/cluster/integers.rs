@@ -342,7 +342,8 @@ fn is_parallel<T: Element<Member = Member<i64, i32>, Update: Default + Clone + I
                 let share = f64::from(got.share) / 32_768.0;
                 let cut = if m > 15 { 1e-4 } else { 0.0 };
                 assert!(
-                    (share - want.share).abs() <= tolerance::SHARE + off + cut,
+                    (share - want.share).abs()
+                        <= tolerance::share(shape.clusters, want.share) + off + cut,
                     "{name}: {got:?}, {want:?}"
                 );
             }

@@ -82,7 +82,7 @@ fn probabilities_are_the_definition<T: Element>(rounding: Option<f64>) {
                     Some(rounding) => (p.to_f64(), tolerance::float(rounding, *want)),
                     None => {
                         let tolerance =
-                            tolerance::probability(&variant) + tolerance::storage::<T>();
+                            tolerance::probability(&variant, *want) + tolerance::storage::<T>();
                         (p.to_f64() * scale, tolerance)
                     }
                 };
