@@ -479,7 +479,8 @@ macro_rules! impl_integer {
             #[inline(always)]
             fn coordinate(q: Self, exponent: i32, extent: usize, outside: Outside) -> Coordinate<i32> {
                 let q = Self::to_long(q.to_acc());
-                let shift = (-(WEIGHT_BITS as i32)).saturating_sub(exponent);
+                // Beyond 61 places to the left, a shift gives 0; there, all but 0 is far outside already.
+                let shift = (-(WEIGHT_BITS as i32)).saturating_sub(exponent).max(-61);
                 // 42 bits: rows and columns of a 32-bit address.
                 let p = q.shift(shift, Rounding::NearestEven, 0).saturate(42) as i64;
                 fixed_coordinate(p, extent, outside)

@@ -192,7 +192,7 @@ macro_rules! impl_exact {
 
 impl_exact! { i32 i64 i128 f32 f64 }
 
-/// `acc / 2^shift` to nearest even, saturated at `bits` bits: what the recipe's section 4 stores.
+/// `acc / 2^shift` to nearest even, saturated at `bits` bits: what `docs/numerics.md` §4 stores.
 #[must_use]
 pub fn requantized(acc: i128, shift: i32, bits: u32) -> i128 {
     let (floor, half) = (acc >> shift, (1i128 << shift) >> 1);

@@ -10,14 +10,57 @@ use selvedge_kernels::{Element, bf16, f16};
 /// one from the final shift, which never meet at once.
 pub const EXP2_NEG_UNITS: f64 = 1.7;
 
-/// The displayed integer loss against logarithms, in nats, for up to 35 octaves: `ln 2` in Q16 is
-/// 1.4e-6 short (5.0e-5 in all), the chord of `log2` is off by (1/64)^2 / 8 (3.1e-5), and four numbers
-/// are rounded to Q16 (1.5e-5 if all go the same way).
-pub const DISPLAYED_LOSS_NATS: f64 = 1e-4;
+/// The displayed integer loss against logarithms, in nats, given its total and distance, which are `octaves` in
+/// all: `ln 2` in Q16 is 1.43e-6 short for each, the chord of `log2` is off by (1/64)^2 / 8 (3.1e-5), and of what
+/// is rounded to Q16 the fraction loses up to a unit, entries and their interpolation half a unit of `log2` each,
+/// and the product half a unit (3.4e-5). Measured: they do not meet beyond 1e-4.
+#[must_use]
+pub fn displayed_loss(octaves: f64) -> f64 {
+    (1.43e-6 * octaves + 3.1e-5 + 3.4e-5).min(1e-4)
+}
 
-/// A probability of the integer softmax, as `loss::cross_entropy` documents: half a unit of Q15 from
-/// the division, the rest from the table's 1.7 units in numerator and total and from `log2(e)` in Q14.
-pub const PROBABILITY: f64 = 1.0 / 16_384.0;
+/// A probability `p` of `classes` of the integer softmax at a temperature of 1, of logits that were not cut: what
+/// is proven, and less than the `(2 + N·p) · 2^-15` of `docs/numerics/softmax.md`.
+///
+/// In units of 2^-15. The division rounds by ½. The numerator of the largest logit is exact; that of another, of
+/// `v` of the largest, is off by `½ + 0.35 · min(1, 2v)` of the table and its final shift
+/// ([`EXP2_NEG_UNITS`] units of 2^-16 before it, one of it), and by `0.47 v` for `log2(e)` in Q14 and the floor of
+/// the distance; upwards the shift does nothing, so that this covers both signs. With errors `ε` and the sum `S`
+/// of the numerators, a share is off by `(ε_i - p · Σ ε) / (S + Σ ε)`.
+/// - The largest: `1 / S = p`, and the others sum to `r = (1 - p) / p`.
+/// - Another, which has at most ½: `v = p S`, and `1 / S ≤ 1 - p`; those beside both have at most `1 - 2p`.
+#[must_use]
+pub fn probability(classes: usize, p: f64) -> f64 {
+    const UNIT: f64 = 1.0 / 32_768.0;
+    let n = classes as f64;
+    // `count` numerators whose sum is `sum`, both perhaps in parts of S.
+    let numerators =
+        |count: f64, sum: f64| 0.5 * count + (0.35 * count).min(0.7 * sum) + 0.47 * sum;
+    let of_largest = if n * p < 1.0 - 1e-9 {
+        0.0 // it has at least 1 / N
+    } else {
+        p * p * numerators(n - 1.0, (1.0 - p) / p)
+    };
+    let of_another = if p > 0.5 {
+        0.0
+    } else {
+        let rest = p * numerators((n - 2.0) * (1.0 - p), 1.0 - 2.0 * p);
+        (1.0 - p) * numerators(1.0 - p, p) + rest
+    };
+    let sum = 1.0 - (0.5 * n + 1.2) * UNIT; // S + Σ ε, in parts of S
+    (0.5001 + of_largest.max(of_another) / sum) * UNIT
+}
+
+/// The same of any probability: the largest is that of 1, of few classes another's.
+#[must_use]
+pub fn any_probability(classes: usize) -> f64 {
+    let at = |p: i32| probability(classes, f64::from(p) / 1024.0);
+    (0..=1024).map(at).fold(0.0, f64::max)
+}
+
+/// What [`probability`] is for at most 14 classes of random logits: errors of a tail do not all go one way.
+/// Measured, rounded up; the bound itself is above it for more than 4 classes.
+pub const DRAWN_PROBABILITY: f64 = 1.0 / 16_384.0;
 
 /// One term of a displayed squared error of values within ±1 in 16 bits or more: half a unit of Q16
 /// from rounding the term, and `|z - y| <= 2` times twice half a unit of 2^-15 from rounding the
@@ -48,14 +91,14 @@ pub const CURVED_DIFFERENCE: f64 = 1e-8 / 60.0 + 100.0 * f64::EPSILON / 2e-4;
 
 /// Cosine between integer gradients and those of floats with the same rounded weights: of all
 /// parameters together, and of the worst tensor. 8 bits lose by ReLU's test after rounding and by
-/// maxima that rounding makes equal; the recipe's section 11 measures 0.9940 and 0.9781 as the lowest
-/// of its layers.
+/// maxima that rounding makes equal; the program that the recipe comes from measures 0.9940 and 0.9781 as
+/// the lowest of its layers.
 pub const COSINE_8_BITS: (f64, f64) = (0.99, 0.978);
 
-/// The same for 16 bits; section 11: 0.999959 and 0.999838.
+/// The same for 16 bits; that program: 0.999959 and 0.999838.
 pub const COSINE_16_BITS: (f64, f64) = (0.9999, 0.9998);
 
-/// The same for 24 bits, limited by the Q15 softmax; section 11: at least 0.999997.
+/// The same for 24 bits, limited by the Q15 softmax; that program: at least 0.999997.
 pub const COSINE_32_BITS: (f64, f64) = (0.999_99, 0.999_99);
 
 /// A float type with its precision.
@@ -126,9 +169,11 @@ pub fn normal(value: f64) -> f64 {
     0.5 / 4096.0 + value.abs() * INVERSE_ROOT.1
 }
 
-/// A share of the integer clusters beside what its distances are: half a unit of Q15 and the table's
-/// 1.7 units in numerator and total, as [`PROBABILITY`]; `log2(e)` in Q14 and the floor of `t`.
-pub const SHARE: f64 = PROBABILITY;
+/// A share `p` of `clusters` beside what its distances are: the softmax's [`probability`], of random rows.
+#[must_use]
+pub fn share(clusters: usize, p: f64) -> f64 {
+    probability(clusters, p).min(DRAWN_PROBABILITY)
+}
 
 /// A cosine of integers in Q15: two reciprocal roots of 2^-14, and three roundings.
 pub const COSINE: f64 = 2.0 / 16_384.0 + 2.0 / 32_768.0;
@@ -210,5 +255,5 @@ pub const HALF_SMALLEST_F16: f64 = 1.0 / 33_554_432.0;
 pub const TORCH_LAYOUT_EPSILONS: f64 = 24.0 * 16.0;
 
 /// [`COSINE_8_BITS`] of a dense network whose ReLU is masked by its accumulator: measured 0.99993
-/// where the test of the stored output has 0.9975; section 11: 0.9996 and 0.9981.
+/// where the test of the stored output has 0.9975; that program: 0.9996 and 0.9981.
 pub const COSINE_8_BITS_MASKED: f64 = 0.9996;

@@ -35,7 +35,7 @@ fn exact<T: Element>(x: T) -> i128 {
     x.to_f64() as i128 // at most 53 bits
 }
 
-/// What the recipe's section 4 stores: `max(acc, 0)` or `acc`, shifted to nearest even, saturated.
+/// What `docs/numerics.md` §4 stores: `max(acc, 0)` or `acc`, shifted to nearest even, saturated.
 fn requantized(acc: i128, is_relu: bool, shift: i32, bits: u32) -> i128 {
     let acc = if is_relu { acc.max(0) } else { acc };
     let (floor, half) = (acc >> shift, (1i128 << shift) >> 1);

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use selvedge_kernels::exec::Serial;
+use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::resize::{self, Coordinates, Shape};
 use selvedge_kernels::sample::{self, Outside, Positions};
@@ -296,8 +297,9 @@ fn sampled_integers_are_the_model<T: Element>() {
     let mut noise = Noise::new(33);
     for outside in [Outside::Zeros, Outside::Border] {
         let shape = sampled(outside);
-        // Positions over the image and a little around; far away; coarse and fine.
-        for exponent in [3 - m, 40 - m, -11, 1] {
+        // Positions over the image and a little around; far away; coarse and fine; where a shift to the left
+        // has its last place (50), and beyond.
+        for exponent in [3 - m, 40 - m, -11, 1, 50, 51] {
             let x = elements::<T>(&mut noise, 2 * 4 * 5 * 3);
             let p = elements::<T>(&mut noise, 2 * 12 * 2);
             let dy = elements::<T>(&mut noise, 2 * 12 * 3);
@@ -365,6 +367,45 @@ fn sampled_integers_are_the_model<T: Element>() {
 #[test]
 fn sampled_integers_are_the_models() {
     for_integers!(sampled_integers_are_the_model);
+}
+
+/// However coarse positions are, all but 0 are outside; however fine, all are 0.
+fn any_exponent_of_positions_is_defined<T: Element>() {
+    let shape = sample::Shape {
+        batch: 1,
+        height: 2,
+        width: 3,
+        channels: 1,
+        points: 3,
+        outside: Outside::Border,
+    };
+    let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0].map(T::from_f64);
+    let p = [1.0, 1.0, -1.0, 1.0, 0.0, -1.0].map(T::from_f64);
+    // Exact: an accumulator has 22 places below the pixels.
+    let store = Store::Shift {
+        shift: 22,
+        rounding: Rounding::NearestEven,
+    };
+    let coarse = [50, 51, 52, 63, 1000, i32::MAX].map(|exponent| (exponent, [6.0, 3.0, 1.0]));
+    let fine = [-80, -1000, i32::MIN].map(|exponent| (exponent, [1.0; 3]));
+    for (exponent, bordered) in coarse.into_iter().chain(fine) {
+        let zeros = if exponent > 0 { [0.0; 3] } else { [1.0; 3] };
+        for (outside, want) in [(Outside::Border, bordered), (Outside::Zeros, zeros)] {
+            let shape = sample::Shape { outside, ..shape };
+            let positions = Positions {
+                values: &p,
+                exponent,
+            };
+            let mut y = [T::ZERO; 3];
+            sample::forward(&Serial, shape, &x, positions, store, &mut y).unwrap();
+            assert_eq!(y.map(T::to_f64), want, "{outside:?}, exponent {exponent}");
+        }
+    }
+}
+
+#[test]
+fn any_exponent_of_positions_is_defined_in_every_type() {
+    for_integers!(any_exponent_of_positions_is_defined);
 }
 
 #[test]

@@ -601,7 +601,7 @@ fn integers_follow_the_rule_in_every_type() {
     integers_follow_the_rule::<u64>();
 }
 
-/// Item 19 of the reference system's faults: the gradient of cross-entropy is `p - t`, once.
+/// The gradient of cross-entropy is `p - t`, once: softmax's own Jacobian is in it (`docs/numerics/losses.md` §19).
 #[test]
 fn the_gradient_of_cross_entropy_is_not_doubled() {
     let x = [0.5f64, -0.25, 1.0];

@@ -51,8 +51,8 @@ fn table(format: Format) -> Vec<f64> {
     }
 }
 
-/// Regression test of the reference system's faults 27 and 28: an E2M1 table of all codes, and int4
-/// codes that are not all zero.
+/// Of all codes, by the definitions of the formats: a table of E2M1 that lacks some, or int4 codes that are all
+/// zero, would pass tests of rounding alone (`docs/numerics/weights.md` §20).
 #[test]
 fn every_code_has_its_value() {
     for format in Format::ALL {

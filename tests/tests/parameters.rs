@@ -11,7 +11,7 @@ use selvedge_kernels::rng::Words;
 use selvedge_kernels::{Element, bf16, dense, f16};
 use selvedge_tests::tolerance;
 
-/// The recipe's initialisation (section 3) in 128 bits.
+/// The initialisation of `docs/numerics.md` §3 in 128 bits.
 struct Exact {
     exponent: i32,
     bound: u128,

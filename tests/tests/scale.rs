@@ -32,7 +32,7 @@ fn a_refused_pass_leaves_the_exponent_alone() {
     assert_eq!(state, before);
 }
 
-/// Delayed scaling, step by step (the recipe's section 4).
+/// Delayed scaling, step by step (`docs/numerics.md` §4).
 #[test]
 fn exponents_grow_at_once_and_shrink_slowly() {
     let rounding = Rounding::NearestEven;

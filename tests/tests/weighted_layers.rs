@@ -1,17 +1,17 @@
-//! Layers with parameters, pools and branches as types: outputs, errors and updates in all types.
+//! Activations, normalisations, clusters and branches as types: outputs, errors and updates in all types. Layers
+//! over windows: `window_layers/`.
 
 #![recursion_limit = "256"]
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used)]
 
 use selvedge_core::net::{
-    Activate, AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, BatchNorm, Clustering, Conv,
-    ConvTranspose, Dense, Flatten, Fork, Gelu, GlobalAveragePool, GlobalMaxPool, HardSwish,
-    Identity, KMeans, Layer, LayerNorm, LeakyRelu, LiftedRelu, MaskedRelu, MaxPool, Means, Pass,
-    Product, Relu, Relu6, Residual, RmsNorm, Same, ScaledRelu, Shares, Sigmoid, Silu, Skip, Slide,
-    Softplus, Step, Stitch, Sum, Tanh, Tape, Values,
+    Activate, BatchNorm, Clustering, Dense, Flatten, Fork, Gelu, GlobalAveragePool, HardSwish,
+    Identity, KMeans, Layer, LayerNorm, LeakyRelu, LiftedRelu, MaskedRelu, Means, Pass, Product,
+    Relu, Relu6, Residual, RmsNorm, ScaledRelu, Shares, Sigmoid, Silu, Skip, Softplus, Sum, Tanh,
+    Tape, Values,
 };
-use selvedge_core::tensor::{D1, D2, D3, D4, D5};
+use selvedge_core::tensor::{D1, D2, D3};
 use selvedge_core::{Error, Rate, Serial, Sgd};
 use selvedge_kernels::cluster::{Metric, Temperature};
 use selvedge_kernels::scale::Mode;
@@ -43,59 +43,8 @@ fn of_each(f: impl Fn(f64) -> f64) -> impl Fn(&[f64]) -> Vec<f64> {
     move |x| x.iter().map(|&x| f(x)).collect()
 }
 
-/// Of each channel: what `f` makes of its `cells`.
-fn of_channels<const C: usize>(f: impl Fn(Vec<f64>) -> f64) -> impl Fn(&[f64]) -> Vec<f64> {
-    move |x| {
-        let channel = |c| x.iter().skip(c).step_by(C).copied().collect();
-        (0..C).map(channel).map(&f).collect()
-    }
-}
-
 fn mean(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / x.len() as f64
-}
-
-#[test]
-fn dense_layers() {
-    check_layer!(T => Dense<T, 7, 5>, Case::new("dense"));
-    check_layer!(T => Dense<T, 7, 5, Tanh>, Case::new("dense, tanh").off_by(TABLE));
-    check_layer!(T => Stitch<T, 9, 3>, Case::new("stitch"));
-}
-
-#[test]
-fn convolutions_over_one_to_three_axes() {
-    check_layer!(T => Conv<T, D2<9, 4>, D3<6, 3, 2>, D2<5, 6>, Slide<2, 1>>, Case::new("conv1d in groups"));
-    check_layer!(T => Conv<T, D3<5, 7, 2>, D4<3, 3, 2, 2>, D3<5, 4, 3>, Step<1, 2, selvedge_core::net::PadSame>>,
-        Case::new("conv2d, same"));
-    check_layer!(T => Conv<T, D3<6, 6, 3>, D4<3, 3, 3, 1>, D3<4, 4, 3>, Slide<1, 1, 2>, Softplus>,
-        Case::new("depthwise, dilated").off_by(TABLE));
-    check_layer!(T => Conv<T, D4<3, 4, 3, 2>, D5<2, 2, 3, 2, 2>, D4<2, 2, 2, 2>>, Case::new("conv3d"));
-    check_layer!(T => Conv<T, D3<3, 3, 4>, D4<5, 1, 1, 4>, D3<3, 3, 5>, Slide, HardSwish>,
-        Case::new("pointwise").off_by(TABLE).with_headroom());
-}
-
-#[test]
-fn transposed_convolutions_over_one_to_three_axes() {
-    check_layer!(T => ConvTranspose<T, D2<4, 3>, D3<3, 3, 2>, D2<9, 2>, Slide<2>>, Case::new("conv_transpose1d"));
-    check_layer!(T => ConvTranspose<T, D3<3, 2, 2>, D4<2, 2, 2, 3>, D3<6, 4, 3>, Slide<2>, Sigmoid>,
-        Case::new("conv_transpose2d").off_by(TABLE));
-    check_layer!(T => ConvTranspose<T, D4<2, 2, 2, 2>, D5<2, 2, 2, 2, 1>, D4<3, 3, 3, 1>>, Case::new("conv_transpose3d"));
-}
-
-#[test]
-fn pools() {
-    check_layer!(T => MaxPool<T, D3<5, 5, 2>, D3<3, 3, 2>, D2<3, 3>, Slide<2, 1>>, Case::new("overlapping max_pool"));
-    check_layer!(T => MaxPool<T, D2<6, 3>, D2<3, 3>, D1<2>>, Case::new("max_pool1d"));
-    check_layer!(T => MaxPool<T, D4<2, 4, 4, 2>, D4<1, 2, 2, 2>, D3<2, 2, 2>>, Case::new("max_pool3d"));
-    check_layer!(T => AveragePool<T, D3<5, 5, 2>, D3<3, 3, 2>, D2<3, 3>, Same<2>, false>,
-        Case::new("average_pool, padding not counted").off_by(TABLE));
-    check_layer!(T => AveragePool<T, D2<7, 2>, D2<4, 2>, D1<3>, Slide<2, 1>>,
-        Case::new("average_pool1d").off_by(TABLE));
-    check_layer!(T => GlobalAveragePool<T, D4<2, 3, 2, 3>>, Case::new("global average").off_by(TABLE).defined(&of_channels::<3>(|x| mean(&x))));
-    check_layer!(T => GlobalMaxPool<T, D3<3, 3, 2>>, Case::new("global max").defined(&of_channels::<2>(|x| x.into_iter().fold(f64::MIN, f64::max))));
-    check_layer!(T => AdaptiveAveragePool<T, D3<5, 7, 2>, D3<2, 3, 2>>,
-        Case::new("adaptive average").off_by(TABLE));
-    check_layer!(T => AdaptiveMaxPool<T, D2<7, 2>, D2<3, 2>>, Case::new("adaptive max"));
 }
 
 /// `1.1` is `282 / 256` in integers: 1.42e-3 more, as a share. A product is rounded to units of the input

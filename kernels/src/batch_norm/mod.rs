@@ -417,11 +417,10 @@ pub fn transform<T: Element>(
 ///
 /// Returns the bit length of the largest accumulator (0 for floats), at the exponent of
 /// `gamma` plus [`Kernels::TRANSFORM_EXPONENT`]. Integers: off by one unit of it, and by what the
-/// transform is. One row is enough.
+/// transform is. One row is enough, and there is no limit but that of indices.
 ///
 /// # Errors
-/// [`Error::Length`], [`Error::Zero`], [`Error::Overflow`], [`Error::Accumulator`]; `out` is then
-/// untouched.
+/// [`Error::Length`], [`Error::Zero`], [`Error::Overflow`]; `out` is then untouched.
 pub fn infer<T: Element>(
     exec: &impl Executor,
     shape: Shape,
@@ -431,7 +430,8 @@ pub fn infer<T: Element>(
     out: &mut [T],
 ) -> Result<u32> {
     let Shape { rows, channels } = shape;
-    shape.check::<T>()?;
+    // The limit of rows is that of sums over them: here, each is for itself.
+    Arg::Shape.product(&[rows, channels])?;
     Arg::X.check_len(x.len(), &[rows, channels])?;
     Arg::Transform.check_len(transform.len(), &[channels])?;
     Arg::Out.check_len(out.len(), &[rows, channels])?;
@@ -578,7 +578,7 @@ pub trait Kernels: Sized {
     const BATCH_GRADIENT_EXPONENT: i32;
     /// What the accumulator of [`infer`] adds to the exponent of `gamma`.
     const TRANSFORM_EXPONENT: i32;
-    /// Most rows of a batch.
+    /// Most rows of a batch in training, whose statistics are sums over them.
     const MAX_BATCH_ROWS: usize;
 
     #[doc(hidden)]

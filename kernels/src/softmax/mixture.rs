@@ -42,13 +42,14 @@ impl Shape {
         let (Weights::Given(values) | Weights::Logits(Logits { x: values, .. })) = weights;
         Arg::Weight.check_len(values.len(), &[components])?;
         if let Weights::Given(values) = weights {
-            let zero = T::Number::default();
+            // Before they are cut: one that is negative by less than 15 bits can say is negative all the same.
             let is_negative = |w: &T| {
                 !matches!(
-                    w.softmax_number().partial_cmp(&zero),
+                    w.to_acc().partial_cmp(&T::Acc::default()),
                     Some(core::cmp::Ordering::Greater | core::cmp::Ordering::Equal)
                 )
             };
+            let zero = T::Number::default();
             let is_zero = values.iter().all(|w| w.softmax_number() == zero);
             if is_zero || values.iter().any(is_negative) {
                 return Err(Error::Value { arg: Arg::Weight });

@@ -342,7 +342,7 @@ pub(crate) fn plain(z: &[f64]) -> Vec<f64> {
     z.iter().map(|z| z.exp() / total).collect()
 }
 
-/// The specification's bisection on τ, 80 halvings; softmax for alpha = 1.
+/// By bisection on τ, 80 halvings (Peters et al. 2019, algorithm 1); softmax for alpha = 1.
 pub(crate) fn entmax_by_bisection(z: &[f64], alpha: f64) -> Vec<f64> {
     if alpha == 1.0 {
         return plain(z);

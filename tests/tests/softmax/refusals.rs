@@ -9,7 +9,7 @@ use selvedge_kernels::softmax::tree::Tree;
 use selvedge_kernels::softmax::{
     self, Alpha, Errors, Logits, Shape, Temperature, adaptive, entmax, masked, tree,
 };
-use selvedge_kernels::{Arg, Error};
+use selvedge_kernels::{Arg, Element, Error};
 
 /// What outputs hold before a call, to see that they hold it afterwards.
 const MARK: i8 = 85;
@@ -304,6 +304,70 @@ fn mixtures_refuse_bad_weights() {
         mixture::scratch_len(none),
         Err(Error::Zero { arg: Arg::Shape })
     );
+}
+
+/// In every type a weight of -1 is refused, however little that is of the largest, and one of 0 is not.
+fn a_weight_is_refused_below_0<T: Element>() {
+    let shape = mixture::Shape {
+        rows: 1,
+        components: 2,
+        classes: 2,
+    };
+    let logits = [0.0; 4].map(T::from_f64);
+    let largest = (1u64 << T::MAGNITUDE_BITS.max(1)) as f64 - 1.0;
+    let mut scratch = [Default::default(); 6];
+    // Those of 24 and 53 bits are cut: up to half a unit of 15 bits is cut to 0.
+    let most_cut = (1u64 << T::MAGNITUDE_BITS.saturating_sub(16)) as f64;
+    for least in [-1.0, -most_cut, -most_cut - 1.0] {
+        let weights = [largest, least].map(T::from_f64);
+        let weights = Weights::Given(&weights);
+        let refused = Err(Error::Value { arg: Arg::Weight });
+        let mut p = [7.0; 2].map(T::from_f64);
+        let got = mixture::forward(
+            shape,
+            weights,
+            Logits::new(&logits, 0),
+            &mut p,
+            &mut scratch,
+        );
+        assert_eq!(got, refused, "{least} in {}", T::DTYPE.name());
+        assert_eq!(p.map(T::to_f64), [7.0; 2], "a refused call wrote something");
+        let mut dx = [7.0; 4].map(T::from_f64);
+        let errors = Errors {
+            dy: &p,
+            store: Store::EXACT,
+        };
+        let logits = Logits::new(&logits, 0);
+        let got = mixture::backward(shape, weights, logits, errors, &mut dx, &mut scratch);
+        assert_eq!(got.map(|_| ()), refused, "{least} in {}", T::DTYPE.name());
+        assert_eq!(
+            dx.map(T::to_f64),
+            [7.0; 4],
+            "a refused call wrote something"
+        );
+    }
+    let weights = [largest, 0.0].map(T::from_f64);
+    let mut p = [T::ZERO; 2];
+    let logits = Logits::new(&logits, 0);
+    mixture::forward(
+        shape,
+        Weights::Given(&weights),
+        logits,
+        &mut p,
+        &mut scratch,
+    )
+    .unwrap();
+    assert!(p.iter().all(|p| p.to_f64() > 0.0));
+}
+
+#[test]
+fn a_mixture_refuses_a_weight_below_0_in_every_type() {
+    macro_rules! check {
+        ($t:ty) => {
+            a_weight_is_refused_below_0::<$t>();
+        };
+    }
+    selvedge_tests::for_each_type!(check);
 }
 
 /// A row with NaN, `+∞` or `-∞` alone is NaN, in both directions; other rows do not see it.

@@ -2,6 +2,7 @@
 
 use super::cases::Variant;
 use selvedge_kernels::Element;
+use selvedge_tests::tolerance::{DRAWN_PROBABILITY, any_probability};
 
 /// Kernels in f64 against definitions in f64: a few roundings of numbers up to 1; the bisection of
 /// entmax ends at an ulp of τ, of magnitude 4, times the power's slope of up to 4.
@@ -20,24 +21,49 @@ pub(crate) fn float(rounding: f64, value: f64) -> f64 {
     64.0 / 16_777_216.0 + value * rounding + 1.0 / 33_554_432.0
 }
 
-/// A probability of an integer type against f64 from the same logits, T of 0.5 to 2, before it is
-/// stored. A softmax: `PROBABILITY` (2^-14), a logit's cut to 15 bits (2^-14 of 4, times 1/T, times
-/// p (1 - p) twice), the ratio's 2^-16 of a distance of 16. Trees have 3 of these.
-pub(crate) fn probability(variant: &Variant) -> f64 {
-    let softmax = 1.0 / 16_384.0 + 1.0 / 16_384.0 + 16.0 / 65_536.0 / 8.0;
+/// A probability `p` of an integer type against f64 from the same logits, T of 0.5 to 2, before it is stored. What
+/// is multiplied, or mixed by weights that sum to 1, has at most the errors of its factors.
+pub(crate) fn probability(variant: &Variant, p: f64) -> f64 {
     match variant {
-        Variant::Tree(_) => 3.0 * softmax,
-        Variant::Adaptive(..) => 2.0 * softmax,
-        // Noise within 0.00075 (its own error and its step), times 1 / T = 2, times p (1 - p).
-        Variant::Gumbel(..) => softmax + 0.000_75 * 2.0 * 2.0 / 4.0,
-        // The table functions: p·2^-14 / (alpha - 1) more.
-        Variant::Entmax(_, alpha) => {
-            2.0 * softmax + 1.0 / 16_384.0 / (f64::from(*alpha) - 1.0).max(0.25)
+        Variant::Standard(classes) => softmax(*classes, p),
+        Variant::Grid([_, columns]) => softmax(*columns, p),
+        Variant::Groups(levels) => softmax(levels.last().copied().unwrap_or(1), p),
+        Variant::Masked(mask) => softmax(mask.iter().filter(|&&is_allowed| is_allowed).count(), p),
+        Variant::Tree(levels) => levels.iter().map(|&n| factor(n)).sum(),
+        // The head's items and an entry for each tail; the items of a tail.
+        Variant::Adaptive(_, sizes) => {
+            let tail = sizes[1..].iter().copied().max().unwrap_or(1);
+            factor(sizes[0] + sizes.len() - 1) + factor(tail)
         }
-        // Three products rounded to Q15, and π.
-        Variant::Mixture(..) => 2.0 * softmax + 3.0 / 65_536.0,
-        _ => softmax,
+        // Noise within 0.00075 (its own error and its step), times 1 / T = 2, times p (1 - p).
+        Variant::Gumbel(classes, _) => softmax(*classes, p) + 0.000_75 * 2.0 * 2.0 / 4.0,
+        Variant::Entmax(classes, 1.0) => softmax(*classes, p),
+        // Its own bound, and the table functions: p·2^-14 / (alpha - 1) more.
+        Variant::Entmax(_, alpha) => {
+            2.0 * DRAWN + 1.0 / 16_384.0 / (f64::from(*alpha) - 1.0).max(0.25)
+        }
+        // Products rounded to Q15, and π.
+        Variant::Mixture(classes, gate) => {
+            factor(*classes) + factor(gate.len()) + gate.len() as f64 / 65_536.0
+        }
     }
+}
+
+/// What rounding logits moves a probability by: a cut to 15 bits (2^-14 of 4, times 1/T, times p (1 - p)
+/// twice), and the ratio's 2^-16 of a distance of 16.
+const LOGITS: f64 = 1.0 / 16_384.0 + 16.0 / 65_536.0 / 8.0;
+
+/// A probability of random logits, cut.
+pub(crate) const DRAWN: f64 = DRAWN_PROBABILITY + LOGITS;
+
+/// A probability of a softmax of random logits.
+fn softmax(classes: usize, p: f64) -> f64 {
+    selvedge_tests::tolerance::probability(classes, p).min(DRAWN_PROBABILITY) + LOGITS
+}
+
+/// The same where its p is not known.
+fn factor(classes: usize) -> f64 {
+    any_probability(classes).min(DRAWN_PROBABILITY) + LOGITS
 }
 
 /// Storing a probability: half a unit, a whole one where 1 is saturated.

@@ -1,0 +1,133 @@
+//! What a layer is held against, and with which inputs.
+
+use crate::noise::Noise;
+use crate::tolerance::SMOOTH_DIFFERENCE;
+use selvedge_core::{Rate, Sgd};
+
+/// The definition of a layer: the outputs of one sample.
+pub type Definition<'a> = &'a dyn Fn(&[f64]) -> Vec<f64>;
+
+/// The definition of a layer with parameters: the outputs of one sample, given that and all parameters in order.
+pub type DefinitionBy<'a> = &'a dyn Fn(&[f64], &[f64]) -> Vec<f64>;
+
+/// What a layer is held against, and with which inputs.
+pub struct Case<'a> {
+    pub(super) name: &'a str,
+    pub(super) definition: Option<Definition<'a>>,
+    pub(super) definition_by: Option<DefinitionBy<'a>>,
+    bound: f64,
+    pub(super) seed: u32,
+    /// The least magnitude of an input.
+    gap: f64,
+    /// The error of outputs beside that of storing them: of 8-bit types and of other integers as a share of
+    /// the largest, of floats in roundings of `f32`, or of the type if that is finer.
+    pub(super) own: [f64; 3],
+    /// The rate of the update that is compared is `2^rate`.
+    rate: i16,
+    /// How far central differences may be off.
+    pub(super) difference: f64,
+    /// Places that the errors of outputs leave free in integers.
+    pub(super) headroom: i32,
+}
+
+impl<'a> Case<'a> {
+    /// Inputs within ±2, outputs and gradients as exact as storing them allows.
+    #[must_use]
+    pub fn new(name: &'a str) -> Self {
+        Self {
+            name,
+            definition: None,
+            definition_by: None,
+            bound: 2.0,
+            seed: 1,
+            gap: 0.0,
+            own: [0.0, 0.0, 8.0],
+            rate: -6,
+            headroom: 0,
+            difference: SMOOTH_DIFFERENCE,
+        }
+    }
+
+    /// What a sample's outputs should be.
+    #[must_use]
+    pub fn defined(self, definition: Definition<'a>) -> Self {
+        Self {
+            definition: Some(definition),
+            ..self
+        }
+    }
+
+    /// What a sample's outputs should be with any parameters: those of the check are random, biases too.
+    #[must_use]
+    pub fn defined_by(self, definition: DefinitionBy<'a>) -> Self {
+        Self {
+            definition_by: Some(definition),
+            ..self
+        }
+    }
+
+    /// Inputs within ±`bound`.
+    #[must_use]
+    pub fn within(self, bound: f64) -> Self {
+        Self { bound, ..self }
+    }
+
+    /// No inputs within ±`gap`: there is a kink at 0.
+    #[must_use]
+    pub fn away_from_zero(self, gap: f64) -> Self {
+        Self { gap, ..self }
+    }
+
+    /// Outputs have an error beside that of storing them, as a share of the largest: of 8-bit types, of
+    /// other integers.
+    #[must_use]
+    pub fn off_by(self, [bytes, wider]: [f64; 2]) -> Self {
+        let [.., floats] = self.own;
+        Self {
+            own: [bytes, wider, floats],
+            ..self
+        }
+    }
+
+    /// Floats take about so many roundings one after the other.
+    #[must_use]
+    pub fn roundings(self, count: f64) -> Self {
+        let [bytes, wider, _] = self.own;
+        Self {
+            own: [bytes, wider, count],
+            ..self
+        }
+    }
+
+    /// Parameters move by gradients times `2^rate`.
+    #[must_use]
+    pub fn at_rate(self, rate: i16) -> Self {
+        Self { rate, ..self }
+    }
+
+    /// Errors leave a place free: slopes above 1 would saturate the largest, as `docs/numerics.md` §7 says.
+    #[must_use]
+    pub fn with_headroom(self) -> Self {
+        Self {
+            headroom: 1,
+            ..self
+        }
+    }
+
+    /// Random inputs.
+    pub(super) fn samples(&self, noise: &mut Noise, len: usize) -> Vec<f64> {
+        let mut sample = || {
+            let x = noise.signed();
+            x.signum() * (self.gap + x.abs() * (self.bound - self.gap))
+        };
+        (0..len).map(|_| sample()).collect()
+    }
+
+    /// The update that is compared.
+    pub(super) fn descent(&self) -> Sgd {
+        Sgd::new(Rate {
+            mantissa: 1,
+            exponent: self.rate,
+        })
+    }
+}

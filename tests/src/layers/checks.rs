@@ -1,0 +1,166 @@
+//! What holds for every layer: outputs, errors and updates.
+
+use super::case::Case;
+use super::driven::Driven;
+use super::numbers::{Precision, assert_near, moved};
+use crate::compare::{central, cosine, inner};
+use crate::noise::Noise;
+use selvedge_core::net::Layer;
+use selvedge_core::tensor::Shape;
+use selvedge_kernels::Element;
+
+/// `f64` against a definition in `f64`, relative to the largest output: some thousand roundings.
+const EXACT: f64 = 1e-12;
+
+/// Room for more samples than a batch has.
+const ROOMY: usize = 8;
+
+/// Holds the layer `R` against its definition and against central differences, with a batch of `B`.
+pub fn check_f64<R, const B: usize>(case: &Case<'_>)
+where
+    R: Layer<Elem = f64>,
+{
+    let name = case.name;
+    let mut noise = Noise::new(case.seed);
+    let x = case.samples(&mut noise, B * R::Input::LEN);
+    let dy = noise.vector(B * R::Output::LEN, 1.0);
+    let mut layer = Driven::<R, B>::new(case.seed);
+    let y = layer.forward(&x);
+    assert_eq!(y.len(), dy.len(), "{name}: elements of the output");
+    let mut roomy = Driven::<R, ROOMY>::new(case.seed);
+    assert_eq!(y, roomy.forward(&x), "{name}: outputs of a part of a batch");
+    if let Some(definition) = case.definition {
+        let want: Vec<f64> = x.chunks(R::Input::LEN).flat_map(definition).collect();
+        assert_near(name, "f64", &want, &y, EXACT);
+    }
+    let parameters = layer.parameters();
+    if let Some(definition) = case.definition_by {
+        let mut layer = Driven::<R, B>::new(case.seed);
+        layer.set_parameters(&noise.vector(parameters.len(), 1.0));
+        let (y, parameters) = (layer.forward(&x), layer.parameters());
+        let samples = x.chunks(R::Input::LEN);
+        let want: Vec<f64> = samples.flat_map(|x| definition(x, &parameters)).collect();
+        assert_near(name, "f64", &want, &y, EXACT);
+    }
+    layer.sgd = case.descent();
+    let dx = layer.backward(&dy);
+    assert_eq!(
+        dx,
+        roomy.backward(&dy),
+        "{name}: errors of a part of a batch"
+    );
+    let loss = |x: &[f64], parameters: &[f64]| {
+        let mut layer = Driven::<R, B>::new(case.seed);
+        layer.set_parameters(parameters);
+        inner(&dy, &layer.forward(x))
+    };
+    let close = |what: &str, want: &[f64], got: &[f64], tolerance: f64| {
+        for (i, (want, got)) in want.iter().zip(got).enumerate() {
+            assert!(
+                (want - got).abs() <= tolerance,
+                "{name}, {what} {i}: differences say {want}, computed {got}"
+            );
+        }
+    };
+    let want = central(&x, |x| loss(x, &parameters));
+    close("error of input", &want, &dx, case.difference);
+    let want = central(&parameters, |parameters| loss(&x, parameters));
+    let rate = layer.sgd.rate.to_f64();
+    let moved = moved(&parameters, &layer.parameters());
+    let gradient: Vec<f64> = moved.iter().map(|moved| -moved / rate).collect();
+    // The difference of parameters before and after is rounded to units of the parameters.
+    let rounding = 4.0 * f64::EPSILON / rate;
+    close(
+        "gradient of parameter",
+        &want,
+        &gradient,
+        case.difference + rounding,
+    );
+}
+
+/// How far the square of errors may be off: an exponent that is wrong by one makes it 4 times as large or
+/// as small, while errors of 8 bits are a few hundredths off.
+const SQUARE: f64 = 0.1;
+
+/// Holds the layer `L` against `R`, the same in `f64`: outputs, errors and updates; also the updates of a
+/// network's first layer, and samples at inference one by one against all at once.
+pub fn check_against<L, R, const B: usize>(case: &Case<'_>)
+where
+    L: Layer,
+    R: Layer<Elem = f64>,
+{
+    let dtype = L::Elem::DTYPE;
+    let place = dtype.name();
+    let mut noise = Noise::new(case.seed);
+    let x = case.samples(&mut noise, B * L::Input::LEN);
+    let dy = noise.vector(B * L::Output::LEN, 1.0);
+    let mut layer = Driven::<L, B>::new(case.seed);
+    let mut exact = Driven::<R, B>::new(case.seed);
+    let parameters = layer.parameters();
+    layer.set_parameters(&parameters); // without low bytes
+    let parameters = layer.parameters();
+    exact.set_parameters(&parameters);
+    (layer.sgd, exact.sgd) = (case.descent(), case.descent());
+    let y = layer.forward(&x);
+    let want = exact.forward(&layer.input());
+    let precision = Precision::of::<L::Elem>();
+    let [bytes, wider, floats] = case.own;
+    let own = match (dtype.is_integer(), dtype.bytes()) {
+        (true, 1) => bytes,
+        // Of 53 bits, the roundings of `f64` itself are seen.
+        (true, 8) => wider + floats * f64::EPSILON,
+        (true, _) => wider,
+        _ => floats * f64::from(f32::EPSILON).min(precision.output),
+    };
+    assert_near(case.name, place, &want, &y, precision.output + own);
+    let dx = layer.backward_with(&dy, case.headroom);
+    let want = exact.backward(&dy);
+    let cosine = cosine(&want, &dx);
+    assert!(
+        cosine >= precision.cosine,
+        "{}, {place}: the errors' cosine is {cosine}",
+        case.name
+    );
+    // A cosine does not see a wrong exponent.
+    let ratio = inner(&dx, &dx) / inner(&want, &want);
+    assert!(
+        (ratio - 1.0).abs() < SQUARE,
+        "{}, {place}: the errors' square is {ratio} of what it should be",
+        case.name
+    );
+    let mut first = Driven::<L, B>::new(case.seed);
+    first.set_parameters(&parameters);
+    first.sgd = layer.sgd;
+    first.forward(&x);
+    first.update_with(&dy, case.headroom);
+    assert_eq!(
+        first.parameters(),
+        layer.parameters(),
+        "{}, {place}: parameters of a network's first layer",
+        case.name
+    );
+    let [together, apart] = layer.infer();
+    assert_eq!(
+        together, apart,
+        "{}, {place}: samples at inference influence each other",
+        case.name
+    );
+    if parameters.is_empty() {
+        return;
+    }
+    let got = moved(&parameters, &layer.parameters());
+    let want = moved(&parameters, &exact.parameters());
+    let cosine = crate::compare::cosine(&want, &got);
+    assert!(
+        cosine >= precision.update,
+        "{}, {place}: the updates' cosine is {cosine}",
+        case.name
+    );
+    let ratio = inner(&got, &got) / inner(&want, &want);
+    // Updates at right angles to the difference have a cosine of sqrt(1 - d²), and squares of 1 ± 2 d.
+    assert!(
+        (ratio - 1.0).abs() < 2.0 * (1.0 - precision.update * precision.update).sqrt(),
+        "{}, {place}: the updates' square is {ratio} of what it should be",
+        case.name
+    );
+}
