@@ -14,6 +14,7 @@ use selvedge_kernels::rng::Words;
 use selvedge_kernels::{Arg, Element, Error, Result, bf16, f16};
 use selvedge_tests::golden;
 use selvedge_tests::noise::Noise;
+use selvedge_tests::{tensors::rounding, tolerance};
 
 const EXACT: Store = Store::EXACT;
 /// Samples, elements of each.
@@ -641,6 +642,65 @@ fn the_gradient_of_cross_entropy_is_not_doubled() {
     )
     .unwrap();
     assert_eq!(plain, soft);
+}
+
+/// `p - t` and `-ln p`, of three logits.
+fn cross_entropy_is_the_definition<T: Element>() {
+    let (x, label) = ([0.5f64, -0.25, 1.0], 1);
+    let m = T::MAGNITUDE_BITS as i32;
+    let is_integer = T::DTYPE.is_integer();
+    // Logits in the head's type, at the exponent that holds ±2; errors at -M.
+    let exponent = match is_integer {
+        true => 1 - <T::Head as Element>::MAGNITUDE_BITS as i32,
+        false => 0,
+    };
+    let store = match is_integer {
+        true => Store::Shift {
+            shift: 15 - m,
+            rounding: Rounding::NearestEven,
+        },
+        false => EXACT,
+    };
+    let logits: [T::Head; 3] = x.map(|x| Element::from_f64(x * 2f64.powi(-exponent)));
+    let mut dy = [T::ZERO; 3];
+    let outcome = loss::cross_entropy::<T>(3, &logits, exponent, &[label], store, &mut dy).unwrap();
+    let total: f64 = x.iter().map(|x| x.exp()).sum();
+    let name = T::DTYPE.name();
+    // `f16` scales gradients up (`docs/numerics.md` §9).
+    let scale = if name == "f16" { 1024.0 } else { 1.0 };
+    for (class, (dy, x)) in dy.iter().zip(&x).enumerate() {
+        let p = x.exp() / total;
+        let want = p - f64::from(u8::from(class == usize::from(label)));
+        let got = dy.to_f64() * 2f64.powi(-m) / scale;
+        let bound = match is_integer {
+            // Half a unit, and a whole one where that rounds up to 2^M.
+            true => tolerance::probability(3, p) + 2f64.powi(-m),
+            false => tolerance::SOFTMAX_F32 + rounding::<T>(),
+        };
+        let error = (got - want).abs();
+        assert!(
+            error <= bound,
+            "{name}, class {class}: {got}, expected {want}"
+        );
+    }
+    let want = total.ln() - x[usize::from(label)];
+    // Integers: each of three numerators and the rest, as `loss::cross_entropy` says.
+    let bound = match is_integer {
+        true => tolerance::displayed_loss(4.0) + 3.0 * tolerance::any_probability(3),
+        false => tolerance::SOFTMAX_F32,
+    };
+    let error = (outcome.loss.to_f64() - want).abs();
+    assert!(error <= bound, "{name}: off by {error}");
+}
+
+#[test]
+fn cross_entropy_is_the_definition_in_every_type() {
+    macro_rules! check {
+        ($t:ty) => {
+            cross_entropy_is_the_definition::<$t>();
+        };
+    }
+    selvedge_tests::for_each_type!(check);
 }
 
 #[test]
