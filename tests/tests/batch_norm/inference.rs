@@ -1,7 +1,6 @@
 //! Training, running statistics, inference and folding against `f64`.
 
 use super::{parameters, pass};
-use selvedge_kernels::Element;
 use selvedge_kernels::batch_norm::{
     self, ErrorSums, Errors, Exponents, Folding, Kernels as _, Running, Saved, Shape,
 };
@@ -11,9 +10,10 @@ use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::norm::{self, Affine};
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::Words;
+use selvedge_kernels::{Element, bf16, f16};
 use selvedge_tests::compare::{assert_within, cosine, elements, inner, settled, values};
 use selvedge_tests::noise::Noise;
-use selvedge_tests::tolerance;
+use selvedge_tests::tolerance::{self, Float};
 
 /// Training passes, running statistics, inference and folding of an integer type against `f64`.
 fn follows_floats<T>(cosine_limit: f64)
@@ -279,28 +279,30 @@ fn integers_follow_floats() {
     follows_floats::<i16>(tolerance::COSINE_16_BITS.0);
     follows_floats::<u16>(tolerance::COSINE_16_BITS.0);
     follows_floats::<i32>(tolerance::COSINE_32_BITS.0);
+    follows_floats::<u32>(tolerance::COSINE_32_BITS.0);
     follows_floats::<i64>(tolerance::COSINE_32_BITS.0);
+    follows_floats::<u64>(tolerance::COSINE_32_BITS.0);
 }
 
 /// Folding floats changes nothing but roundings: layer and normalisation one after the other.
-#[test]
-fn folded_floats_give_what_both_layers_give() {
+fn folded_floats_give_what_both_layers_give<T, S>(bound: f64)
+where
+    T: Element<Bias = T, Statistic = S>,
+    S: Element,
+{
     let mut source = Noise::new(470);
     let shape = dense::Shape {
         batch: 6,
         inputs: 7,
         outputs: 4,
     };
-    let (x, mut w, mut b) = (
-        source.vector(42, 1.0),
-        source.vector(28, 1.0),
-        source.vector(4, 1.0),
-    );
-    let (gamma, beta) = (source.vector(4, 2.0), source.vector(4, 1.0));
+    let mut vector = |n, most| elements::<T>(&source.vector(n, most), 0);
+    let (x, mut w, mut b) = (vector(42, 1.0), vector(28, 1.0), vector(4, 1.0));
+    let (gamma, beta) = (vector(4, 2.0), vector(4, 1.0));
     let running: Vec<_> = (0..4)
         .map(|_| Running {
-            mean: source.signed(),
-            variance: 0.1 + source.signed().abs(),
+            mean: S::from_f64(source.signed()),
+            variance: S::from_f64(0.1 + source.signed().abs()),
         })
         .collect();
     let affine = Affine {
@@ -310,10 +312,10 @@ fn folded_floats_give_what_both_layers_give() {
             shift: 0,
         }),
     };
-    let mut transform = [Default::default(); 4];
-    batch_norm::transform(1e-5, 0, affine, &running, &mut transform).unwrap();
-    let run = |w: &[f64], b: &[f64]| {
-        let mut y = vec![0.0; 24];
+    let mut transform = vec![Default::default(); 4];
+    batch_norm::transform(T::LAYER_EPSILON, 0, affine, &running, &mut transform).unwrap();
+    let run = |w: &[T], b: &[T]| {
+        let mut y = vec![T::ZERO; 24];
         let bias = Bias {
             values: b,
             shift: 0,
@@ -331,7 +333,7 @@ fn folded_floats_give_what_both_layers_give() {
         .unwrap();
         y
     };
-    let mut want = vec![0.0; 24];
+    let mut want = vec![T::ZERO; 24];
     let two = Shape {
         rows: 6,
         channels: 4,
@@ -351,5 +353,18 @@ fn folded_floats_give_what_both_layers_give() {
         out_exponent: 0,
     };
     batch_norm::fold(folding, Exponents::default(), &mut w, &mut b).unwrap();
-    assert_within("folded", &want, &run(&w, &b), |_| tolerance::TORCH_F64);
+    let [want, got] = [want, run(&w, &b)].map(|y| values(&y, 0));
+    assert_within("folded", &want, &got, |_| bound);
+}
+
+#[test]
+fn folded_floats_give_what_both_layers_give_in_every_type() {
+    // Factors of up to 2 / √0.1 times 8 numbers within 1, each rounded once when it is stored, beside the output.
+    let stored = |rounding: f64| (8.0 + 1.0) * 2.0 / 0.1f64.sqrt() * rounding;
+    folded_floats_give_what_both_layers_give::<f16, f32>(stored(<f16 as Float>::ROUNDING));
+    folded_floats_give_what_both_layers_give::<bf16, f32>(stored(<bf16 as Float>::ROUNDING));
+    folded_floats_give_what_both_layers_give::<f32, f32>(stored(
+        2.0 * 8.0 * <f32 as Float>::ROUNDING,
+    ));
+    folded_floats_give_what_both_layers_give::<f64, f64>(tolerance::TORCH_F64);
 }

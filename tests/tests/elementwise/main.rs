@@ -117,6 +117,45 @@ fn sums_of_tensors_are_the_model() {
     for_integers!(sums_are_the_model);
 }
 
+/// Sums in the order of the terms and in the accumulator's type, averages of them by a division.
+fn sums_of_floats_are_the_definition<T: Element>() {
+    let mut noise = Noise::new(8);
+    let is_f64 = T::DTYPE.bytes() == 8;
+    // One rounding of f32 where that is the accumulator.
+    let round = |x: f64| if is_f64 { x } else { f64::from(x as f32) };
+    for n in [1, 2, 3, 7] {
+        let tensors: Vec<Vec<T>> = (0..n).map(|_| elements(&mut noise, 21)).collect();
+        let terms: Vec<_> = tensors
+            .iter()
+            .map(|values| Term {
+                values,
+                exponent: 0,
+            })
+            .collect();
+        let [mut sum, mut mean, mut spread] = [(); 3].map(|()| vec![T::ZERO; 21]);
+        elementwise::sum(&Threads(2), &terms, Store::EXACT, &mut sum).unwrap();
+        average(&Threads(2), &terms, Store::EXACT, &mut mean).unwrap();
+        average_backward(n, &tensors[0], Store::EXACT, &mut spread).unwrap();
+        for i in 0..21 {
+            let terms = tensors.iter().map(|values| values[i].to_f64());
+            let total = terms.reduce(|sum, x| round(sum + x)).unwrap();
+            let share = |x: f64| T::from_f64(round(x / n as f64)).to_f64();
+            let want = [
+                T::from_f64(total).to_f64(),
+                share(total),
+                share(tensors[0][i].to_f64()),
+            ];
+            let got = [sum[i], mean[i], spread[i]].map(T::to_f64);
+            assert_eq!(got, want, "{n} terms of {}", T::DTYPE);
+        }
+    }
+}
+
+#[test]
+fn sums_of_float_tensors_are_the_definition() {
+    for_floats!(sums_of_floats_are_the_definition);
+}
+
 fn functions_of_one_element<T: Element>() {
     let x = elements::<T>(&mut Noise::new(8), 33);
     let dy = elements::<T>(&mut Noise::new(9), 33);
