@@ -166,7 +166,7 @@ net! {
             groups: layer(GroupedSoftmax<T, D1<24>, Groups> => [24]),
         },
         second: dense(24, activation = relu),
-        chosen: concat {
+        chosen: sum {
             d0: dense(8), masked: layer(MaskedSoftmax<T, D1<8>, NotTheThird> => [8]),
         } {
             d1: dense(8), gumbel: layer(GumbelSoftmax<T, D1<8>, false, 800> => [8]),

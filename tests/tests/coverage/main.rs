@@ -72,6 +72,39 @@ fn every_layer_is_checked_in_every_type_and_both_directions() {
     }
 }
 
+/// The type that a line of `net!` names: `conv_transpose2d` is `ConvTranspose`.
+fn in_camel_case(name: &str) -> String {
+    let name = ["1d", "2d", "3d"]
+        .iter()
+        .find_map(|axes| name.strip_suffix(axes))
+        .unwrap_or(name);
+    name.split('_')
+        .filter_map(|word| Some(word.get(..1)?.to_uppercase() + word.get(1..)?))
+        .collect()
+}
+
+#[test]
+fn every_layer_is_compared_on_every_target() {
+    let zoo: BTreeSet<String> = sources("digits/src/zoo")
+        .iter()
+        .flat_map(|source| {
+            identifiers(source.split("net! {").skip(1).collect::<String>().as_str())
+                .collect::<Vec<_>>()
+        })
+        .flat_map(|name| [in_camel_case(&name), name])
+        .collect();
+    let mut layers = layers();
+    // Another name of `Dense`, and what a layer has without an activation.
+    for name in ["Stitch", "Identity"] {
+        layers.remove(name);
+    }
+    let missing: Vec<_> = layers.difference(&zoo).collect();
+    assert!(
+        missing.is_empty(),
+        "no network of digits/src/zoo has {missing:?}"
+    );
+}
+
 #[test]
 fn every_type_is_checked() {
     let mut types = Vec::new();
