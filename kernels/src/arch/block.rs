@@ -8,8 +8,6 @@ use crate::element::Element;
 pub const WIDTH: usize = 32;
 /// Sums of a block.
 pub const HEIGHT: usize = 4;
-/// Columns from which on a block pays.
-pub const WORTH: usize = 4;
 
 /// The sums of a block.
 pub type Block<A> = [[A; WIDTH]; HEIGHT];
