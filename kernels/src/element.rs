@@ -3,6 +3,7 @@
 use crate::arch::Isa;
 use crate::arch::block::Blocks;
 use crate::arch::cells::Cells;
+use crate::arch::narrow::Narrow;
 use crate::arch::panel::Panels;
 use crate::arch::patch::Patched;
 use crate::arch::tile::{Operand, Segments, Tile};
@@ -245,7 +246,9 @@ pub trait Element:
 }
 
 /// An element in which a kernel of type `T` can store an accumulator: `T` itself, or `T::Head`.
-pub trait Output<T: Element>: Copy + Send + Sync + dense::Stored<T> + conv::Stored<T> {
+pub trait Output<T: Element>:
+    Copy + Send + Sync + dense::Stored<T> + conv::Stored<T> + Narrow<T>
+{
     /// The element nearest to `acc`, which has the exponent of the output already; integers
     /// saturate at their magnitude bits.
     fn store(acc: T::Acc) -> Self;

@@ -1,6 +1,8 @@
 //! Epilogues: what happens to accumulators before they are stored.
 
 use crate::activation::Activation;
+use crate::arch::Isa;
+use crate::arch::narrow::{Extent, Narrowing};
 use crate::arch::scalar::TILE;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude, Rounding};
@@ -118,6 +120,46 @@ impl<T: Element> Epilogue<T> {
         }
         store.block::<T, O>(acc, element, range, out);
     }
+
+    /// [`Epilogue::tile`] by the instruction set, where it has one for such elements.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)] // as `tile`
+    pub(crate) fn tile_by<I: Isa, O: Output<T>, const W: usize, const R: usize>(
+        &self,
+        isa: I,
+        acc: &mut [[T::Acc; W]; R],
+        [rows, columns, step]: [usize; 3],
+        element: u32,
+        range: &mut <T::Acc as Accumulator>::Magnitude,
+        out: &mut [O],
+        slope: &mut [T],
+    ) {
+        let is_relu = match self.activation {
+            Activation::Identity => Some(false),
+            Activation::Relu => Some(true),
+            Activation::Function(_) => None,
+        };
+        if let (Some(is_relu), Store::Shift { shift, rounding }) = (is_relu, self.store) {
+            let extent = Extent {
+                rows,
+                width: W,
+                columns,
+                step,
+            };
+            let narrowing = Narrowing {
+                is_relu,
+                shift: u32::try_from(shift).unwrap_or(0),
+                rounding,
+                element,
+            };
+            if let Some(seen) = O::narrow(isa, acc.as_flattened(), extent, narrowing, out) {
+                *range = range.or(seen);
+                return;
+            }
+        }
+        self.tile(acc, [rows, columns, step], element, range, out, slope);
+    }
+
     /// The same for the rows of a tile, which go to `out` and `slope` at distances of `step`; each has
     /// `columns` elements in use. They are computed side by side.
     #[inline(always)]

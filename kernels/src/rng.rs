@@ -8,7 +8,9 @@
 use crate::error::{Arg, Error, Result};
 
 /// 2^32 divided by the golden ratio: successive multiples are spread evenly.
-const GOLDEN: u32 = 0x9E37_79B9;
+pub(crate) const GOLDEN: u32 = 0x9E37_79B9;
+/// The factors of [`mix32`].
+pub(crate) const MIX: [u32; 2] = [0x7FEB_352D, 0x846C_A68B];
 
 /// The streams of random words that belong to no layer.
 pub mod stream {
@@ -43,8 +45,8 @@ pub mod stream {
 #[must_use]
 #[inline(always)]
 pub const fn mix32(x: u32) -> u32 {
-    let x = (x ^ (x >> 16)).wrapping_mul(0x7FEB_352D);
-    let x = (x ^ (x >> 15)).wrapping_mul(0x846C_A68B);
+    let x = (x ^ (x >> 16)).wrapping_mul(MIX[0]);
+    let x = (x ^ (x >> 15)).wrapping_mul(MIX[1]);
     x ^ (x >> 16)
 }
 

@@ -39,13 +39,21 @@ fn nearest_even(shift: i32) -> Store {
     }
 }
 
-/// Forward and both gradients, exactly; integers are shifted right by `shift`, floats are not.
+/// Forward and both gradients of a random convolution.
 fn is_the_definition<T, const N: usize>(seed: u32, shift: i32)
 where
     T: Element<Acc: Exact> + Output<T>,
 {
     let mut noise = Noise::new(seed);
     let shape = random_conv::<N>(&mut noise);
+    is_defined::<T, N>(noise, shape, seed, shift);
+}
+
+/// Forward and both gradients, exactly; integers are shifted right by `shift`, floats are not.
+fn is_defined<T, const N: usize>(mut noise: Noise, shape: conv::Shape<N>, seed: u32, shift: i32)
+where
+    T: Element<Acc: Exact> + Output<T>,
+{
     let place = format!("{}, seed {seed}, {shape:?}", T::DTYPE);
     let shift = if T::DTYPE.is_integer() { shift } else { 0 };
     let [x_len, w_len, y_len] = lens(&shape);
@@ -127,6 +135,70 @@ fn convolutions_over_three_axes_are_the_definition() {
     for seed in 0..60 {
         in_all_types!(is_the_definition, 3, seed);
     }
+}
+
+/// Rows wide enough for vectors, in the shapes that these treat in their own ways.
+#[test]
+fn wide_convolutions_are_the_definition() {
+    fn check<const N: usize>(
+        input: [usize; N],
+        [channels, filters, groups]: [usize; 3],
+        kernel: [usize; N],
+        [stride, padding, dilation]: [usize; 3],
+    ) {
+        let shape = conv::Shape {
+            batch: 2,
+            input,
+            channels,
+            filters,
+            groups,
+            window: Window {
+                kernel,
+                stride: [stride; N],
+                padding: [[padding; 2]; N],
+                dilation: [dilation; N],
+            },
+        };
+        for seed in 0..2 {
+            is_defined::<i8, N>(Noise::new(seed), shape, seed, 9);
+            is_defined::<u8, N>(Noise::new(seed), shape, seed, 8);
+            is_defined::<i16, N>(Noise::new(seed), shape, seed, 17);
+            is_defined::<f32, N>(Noise::new(seed), shape, seed, 0);
+        }
+    }
+    // One or a few channels, with runs that are no multiple of four; all numbers of last pixels.
+    for width in 6..=18 {
+        check([5, width], [1, 8, 1], [3, 3], [1, 0, 1]);
+        check([5, width], [3, 17, 1], [5, 5], [1, 2, 1]);
+    }
+    check([4, 40], [5, 3, 1], [2, 3], [2, 4, 1]);
+    check([3, 21], [6, 33, 1], [3, 2], [1, 3, 3]);
+    // More pixels, more filters and longer filters than there is room for at once.
+    check([3, 30], [112, 20, 1], [3, 3], [1, 1, 1]);
+    check([4, 4], [112, 70, 1], [3, 3], [1, 1, 1]);
+    check([10, 9], [110, 5, 1], [9, 1], [2, 1, 1]);
+    check([5, 5], [120, 5, 1], [3, 3], [1, 1, 1]);
+    // One cell; groups; one and three axes.
+    check([5, 7], [30, 17, 1], [1, 1], [1, 0, 1]);
+    check([9, 9], [30, 17, 1], [1, 1], [2, 0, 1]);
+    check([6, 20], [16, 32, 4], [3, 3], [1, 1, 1]);
+    check([6, 20], [18, 40, 2], [3, 3], [2, 2, 2]);
+    check([6, 8], [60, 120, 20], [3, 3], [1, 1, 1]);
+    check([100], [5, 6, 1], [7], [2, 3, 3]);
+    check([3, 4, 9], [3, 9, 1], [2, 3, 3], [1, 1, 1]);
+    // Depthwise: strides within the kernel and beyond it, dilation, kernels that fill columns or are too
+    // long for a strip.
+    for stride in 1..=4 {
+        check([5, 37], [70, 70, 70], [3, 3], [stride, 1, 1]);
+        check([9, 12], [5, 5, 5], [5, 5], [stride, 2, 1]);
+        check([9, 23], [66, 66, 66], [7, 7], [stride, 4, 1]);
+        check([9, 14], [3, 3, 3], [3, 3], [stride, 2, 2]);
+        check([60], [3, 3, 3], [3], [stride, 0, 15]);
+        check([4, 5, 9], [3, 3, 3], [3, 3, 3], [stride, 1, 1]);
+    }
+    check([2, 40], [9, 9, 9], [1, 16], [1, 3, 1]);
+    check([2, 40], [9, 9, 9], [1, 17], [3, 3, 1]);
+    check([40, 3], [9, 9, 9], [16, 1], [1, 3, 1]);
 }
 
 /// Everything that a convolution computes, for comparison of bits.

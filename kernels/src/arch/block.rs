@@ -8,8 +8,6 @@ use crate::element::Element;
 pub const WIDTH: usize = 32;
 /// Sums of a block.
 pub const HEIGHT: usize = 4;
-/// Columns from which on a block pays.
-pub const WORTH: usize = 4;
 
 /// The sums of a block.
 pub type Block<A> = [[A; WIDTH]; HEIGHT];
@@ -44,9 +42,20 @@ pub struct Rows<'a, T> {
 /// `T` is a byte, signed or not.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn bytes<T>(values: &[T]) -> &[u8] {
+pub(super) unsafe fn bytes<T>(values: &[T]) -> &[u8] {
     // SAFETY: the promise of the caller; any bits are valid in a byte.
     unsafe { core::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }
+}
+
+/// The same, to be written.
+///
+/// # Safety
+/// `T` is a byte, signed or not.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+pub(super) unsafe fn bytes_mut<T>(values: &mut [T]) -> &mut [u8] {
+    // SAFETY: the promise of the caller; any bits are valid in a byte, signed or not.
+    unsafe { core::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
 }
 
 #[cfg(target_arch = "x86_64")]

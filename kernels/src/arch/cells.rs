@@ -1,18 +1,72 @@
-//! Depthwise windows of bytes: the products of up to 52 cells with weights of their own for each of 64
-//! channels. Four cells meet in a lane of 32 bits; the sums are exact in any order.
+//! Depthwise windows of bytes, 64 channels at a time. The cells of a column under the kernel meet in fours
+//! in a lane of 32 bits, interleaved once for all windows over the column; sums are exact in any order.
 
 use super::Isa;
+use crate::element::Element;
 
 /// Channels.
 pub const WIDTH: usize = 64;
-/// Cells: a multiple of four, from 7 by 7 on.
-pub const CELLS: usize = 52;
+/// Groups of four cells that a window has at most: 7 by 7 has 14, as each column is filled up.
+pub const QUADS: usize = 16;
+/// Groups that a strip has room for.
+pub const ROOM: usize = 40;
+/// Windows of a strip at most.
+pub const PIXELS: usize = 16;
 
-/// The weights of some channels, laid out as vectors read them.
+/// Four cells of all channels: sixteen channels a register, four cells a lane.
+pub type Quad = [[u8; WIDTH]; 4];
+
+/// The columns under some neighbouring windows in offset binary, `q + 128`: `[columns, groups of four]`.
+#[repr(align(64))]
+pub struct Strip {
+    pub(crate) quads: [Quad; ROOM],
+}
+
+impl Strip {
+    /// Nothing in it.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        Self {
+            quads: [[[0; WIDTH]; 4]; ROOM],
+        }
+    }
+}
+
+/// The windows of a strip.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// Groups of four cells in a column.
+    pub groups: usize,
+    /// Columns of a window.
+    pub kernel: usize,
+    /// Columns from one of a window to its next.
+    pub dilation: usize,
+    /// Columns from one window to the next.
+    pub stride: usize,
+    /// How many.
+    pub pixels: usize,
+}
+
+impl Windows {
+    /// How many windows a strip has room for; 0 if none.
+    #[inline(always)]
+    pub(crate) fn room(&self) -> usize {
+        let fits = || {
+            let reach = self.kernel.checked_sub(1)?.checked_mul(self.dilation)?;
+            let columns = ROOM.checked_div(self.groups)?.checked_sub(reach)?;
+            let more = columns.checked_sub(1)?.checked_div(self.stride)?;
+            (self.kernel.checked_mul(self.groups)? <= QUADS).then_some(more + 1)
+        };
+        fits().unwrap_or(0).min(PIXELS)
+    }
+}
+
+/// The weights of some channels, laid out as the cells of a strip are.
 #[repr(align(64))]
 pub struct CellWeights {
-    /// `[cells / 4, 4, 64]`.
-    pub(super) bytes: [[[i8; WIDTH]; 4]; CELLS / 4],
+    /// `[columns of the kernel, groups of four]`.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // no other set has cells
+    pub(super) quads: [[[i8; WIDTH]; 4]; QUADS],
     /// What the offset of the cells adds: 128 times the sum of a channel's weights.
     pub(super) offsets: [i32; WIDTH],
 }
@@ -22,18 +76,17 @@ impl CellWeights {
     #[inline(always)]
     pub(crate) const fn new() -> Self {
         Self {
-            bytes: [[[0; WIDTH]; 4]; CELLS / 4],
+            quads: [[[0; WIDTH]; 4]; QUADS],
             offsets: [0; WIDTH],
         }
     }
 
-    /// Where unpacking bytes, then pairs, of four cells within 128 bits takes a channel: to byte
-    /// `16 · (channel / 16) + 4 · (channel % 4) + cell % 4` of register `channel / 4 % 4`.
+    /// Sets the weight that meets cell `cell` of group `quad`.
     #[inline(always)]
-    pub(crate) fn set(&mut self, channel: usize, cell: usize, weight: i8) {
-        let quad = self.bytes.get_mut(cell / 4);
-        let register = quad.and_then(|quad| quad.get_mut(channel / 4 % 4));
-        let byte = 16 * (channel / 16) + 4 * (channel % 4) + cell % 4;
+    pub(crate) fn set(&mut self, channel: usize, quad: usize, cell: usize, weight: i8) {
+        let quad = self.quads.get_mut(quad);
+        let register = quad.and_then(|quad| quad.get_mut(channel / 16));
+        let byte = 4 * (channel % 16) + cell;
         if let Some(place) = register.and_then(|register| register.get_mut(byte)) {
             *place = weight;
         }
@@ -57,16 +110,22 @@ pub trait Cells: Sized {
         0
     }
 
-    /// The sums of products of each channel; a cell that is not as long as the others holds zeros.
+    /// Interleaves four cells of up to 64 channels; what they lack is zeros.
+    #[inline(always)]
+    fn interleave<I: Isa>(_: I, _cells: [&[Self]; 4], _to: &mut Quad) {}
+
+    /// The sums of the products of each window, and the biases; nothing if the strip has no room for so
+    /// many.
     #[inline(always)]
     fn by_cells<I: Isa>(
         _: I,
-        _cells: &[&[Self]],
+        _strip: &Strip,
+        _windows: Windows,
         _weights: &CellWeights,
-        _count: usize,
-        _sums: &mut [Self::Acc; WIDTH],
+        _biases: &[Self::Acc; WIDTH],
+        _sums: &mut [[Self::Acc; WIDTH]; PIXELS],
     ) where
-        Self: crate::element::Element,
+        Self: Element,
     {
     }
 }
@@ -78,7 +137,7 @@ macro_rules! no_cells {
 no_cells! { i16 u16 i32 u32 i64 u64 half::f16 half::bf16 f32 f64 }
 
 macro_rules! cells {
-    ($($t:ty: $cells:ident, flip $flip:literal;)*) => {$(
+    ($($t:ty: $interleave:ident, flip $flip:literal;)*) => {$(
         impl Cells for $t {
             #[inline(always)]
             fn has_cells<I: Isa>() -> bool {
@@ -91,17 +150,23 @@ macro_rules! cells {
             }
 
             #[inline(always)]
+            fn interleave<I: Isa>(isa: I, cells: [&[Self]; 4], to: &mut Quad) {
+                isa.$interleave(cells, to);
+            }
+
+            #[inline(always)]
             fn by_cells<I: Isa>(
                 isa: I,
-                cells: &[&[Self]],
+                strip: &Strip,
+                windows: Windows,
                 weights: &CellWeights,
-                count: usize,
-                sums: &mut [i32; WIDTH],
+                biases: &[i32; WIDTH],
+                sums: &mut [[i32; WIDTH]; PIXELS],
             ) {
-                isa.$cells(cells, weights, count, sums);
+                isa.by_cells(strip, windows, weights, biases, sums);
             }
         }
     )*};
 }
 
-cells! { i8: cells_i8, flip 0; u8: cells_u8, flip 0x80; }
+cells! { i8: interleave_i8, flip 0; u8: interleave_u8, flip 0x80; }

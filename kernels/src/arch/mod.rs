@@ -10,7 +10,10 @@
 #![allow(unsafe_code)]
 
 pub mod block;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
 pub mod cells;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
+pub mod narrow;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
 pub mod panel;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
@@ -24,9 +27,10 @@ pub mod x86_64;
 use half::{bf16, f16};
 
 use block::{Factors, Rows, WIDTH};
-use cells::CellWeights;
-use panel::Panel;
-use patch::{Filters, Patches};
+use cells::{CellWeights, Quad, Strip};
+use narrow::{Extent, Narrowing};
+use panel::{LANES, Panel};
+use patch::{Filters, Patch};
 pub use scalar::Scalar;
 use tile::{Operand, Segments, Tile};
 
@@ -234,16 +238,52 @@ pub trait Isa: Copy {
     fn block_u8(self, _: Factors<'_, u8>, _: Rows<'_, u8>, _: &mut [[i32; WIDTH]]) {}
     /// See [`patch::Patched`].
     #[inline(always)]
-    fn filters_i8(self, _: Operand<'_, i8>, _: usize, _: &mut Filters) {}
+    fn line_i8(self, _from: &[i8], _before: usize, _to: &mut [u8]) {}
     #[inline(always)]
-    fn filters_u8(self, _: Operand<'_, u8>, _: usize, _: &mut Filters) {}
+    fn line_u8(self, _from: &[u8], _before: usize, _to: &mut [u8]) {}
     #[inline(always)]
-    fn by_patches(self, _: &Patches, _: &Filters, _panel: usize, _: &mut panel::Sums<i32>) {}
-    /// See [`cells::Cells::by_cells`].
+    fn filters_i8(self, _: Operand<'_, i8>, _runs: [usize; 2], _: &mut Filters) -> bool {
+        false
+    }
     #[inline(always)]
-    fn cells_i8(self, _: &[&[i8]], _: &CellWeights, _count: usize, _: &mut [i32; cells::WIDTH]) {}
+    fn filters_u8(self, _: Operand<'_, u8>, _runs: [usize; 2], _: &mut Filters) -> bool {
+        false
+    }
     #[inline(always)]
-    fn cells_u8(self, _: &[&[u8]], _: &CellWeights, _count: usize, _: &mut [i32; cells::WIDTH]) {}
+    fn by_patch(
+        self,
+        _: &Patch,
+        _: patch::Windows,
+        _: &Filters,
+        _panel: usize,
+        _biases: &[i32; LANES],
+        _: &mut panel::Sums<i32>,
+    ) {
+    }
+    /// See [`cells::Cells`].
+    #[inline(always)]
+    fn interleave_i8(self, _: [&[i8]; 4], _: &mut Quad) {}
+    #[inline(always)]
+    fn interleave_u8(self, _: [&[u8]; 4], _: &mut Quad) {}
+    #[inline(always)]
+    fn by_cells(
+        self,
+        _: &Strip,
+        _: cells::Windows,
+        _: &CellWeights,
+        _biases: &[i32; cells::WIDTH],
+        _: &mut [[i32; cells::WIDTH]; cells::PIXELS],
+    ) {
+    }
+    /// See [`narrow::Narrow::narrow`].
+    #[inline(always)]
+    fn narrow_i8(self, _: &[i32], _: Extent, _: Narrowing, _out: &mut [i8]) -> Option<u32> {
+        None
+    }
+    #[inline(always)]
+    fn narrow_u8(self, _: &[i32], _: Extent, _: Narrowing, _out: &mut [u8]) -> Option<u32> {
+        None
+    }
     /// Eight half-precision numbers, exactly.
     #[inline(always)]
     fn widen_f16(self, x: &[f16; 8]) -> [f32; 8] {

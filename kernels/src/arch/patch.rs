@@ -1,25 +1,87 @@
-//! Patches: the windows of some pixels, copied one behind the other, and filters transposed to match.
-//! For bytes, of which four meet in a lane of 32 bits; their sums are exact in any order.
+//! Patches: the input under some neighbouring windows, copied once for all filters, padding included, and
+//! filters transposed to match. For bytes, of which four meet in a lane of 32 bits; their sums are exact
+//! in any order.
 
 use super::Isa;
 use super::panel::{LANES, Sums};
-use super::tile::{Operand, ROWS};
+use super::tile::Operand;
 use crate::element::Element;
 use core::mem::MaybeUninit;
 
-/// Elements of a filter that a patch has room for.
-pub const ROOM: usize = 1024;
+/// Groups of four bytes of a filter that a patch has places for.
+pub const PLACES: usize = 256;
+/// Bytes of a patch.
+pub const ROOM: usize = 12 * 1024;
 /// Pixels from which on patches pay.
 pub const WORTH: usize = 16;
 /// What [`Filters`] has room for, in groups of four bytes of [`LANES`] filters.
 const QUADS: usize = 1024;
 /// Panels of filters that it can have.
-const PANELS: usize = 16;
+pub const PANELS: usize = 16;
 
-/// `[ROWS, elements of a filter]` in offset binary: `q + 128`.
-pub type Patches = [[u8; ROOM]; ROWS];
+/// Lines of cells in offset binary, `q + 128`, and where in them the first window has its bytes.
+pub struct Patch {
+    pub(super) bytes: [u8; ROOM],
+    /// Of each group of four, the first.
+    places: [u16; PLACES],
+    len: usize,
+    /// The last of them.
+    last: usize,
+}
 
-/// Panels of filters, `[panels, filter_len / 4, LANES, 4]`, on the stack: 64 KiB, of which as much is
+impl Patch {
+    /// Nothing in it.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        Self {
+            bytes: [0; ROOM],
+            places: [0; PLACES],
+            len: 0,
+            last: 0,
+        }
+    }
+
+    /// The bytes from `start` on.
+    #[inline(always)]
+    pub(crate) fn from(&mut self, start: usize) -> &mut [u8] {
+        self.bytes.get_mut(start..).unwrap_or_default()
+    }
+
+    /// Runs of `len` bytes that start at `starts` are what a filter meets, one after the other.
+    #[inline(always)]
+    pub(crate) fn set_places(&mut self, starts: impl Iterator<Item = usize>, len: usize) {
+        (self.len, self.last) = (0, 0);
+        for start in starts {
+            for place in (start..start + len).step_by(4) {
+                if let (Some(to), true) = (self.places.get_mut(self.len), place < ROOM) {
+                    *to = place as u16;
+                    self.len += 1;
+                    self.last = self.last.max(place);
+                }
+            }
+        }
+    }
+
+    /// The places that have been set, and the last in the patch.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn places(&self) -> (&[u16], usize) {
+        (self.places.get(..self.len).unwrap_or_default(), self.last)
+    }
+}
+
+/// Some windows of a patch.
+#[derive(Clone, Copy, Debug)]
+pub struct Windows {
+    /// Bytes before the first.
+    pub first: usize,
+    /// Bytes from one to the next.
+    pub step: usize,
+    /// How many, at most [`super::tile::ROWS`]. A multiple of four is computed and has to fit.
+    pub count: usize,
+}
+
+/// Panels of filters, `[panels, groups of four, LANES, 4]`, on the stack: 64 KiB, of which as much is
 /// touched as the filters need.
 #[repr(align(64))]
 pub struct Filters {
@@ -27,12 +89,10 @@ pub struct Filters {
     values: [MaybeUninit<[u8; 4 * LANES]>; QUADS],
     /// What the offset of the patches adds to each output.
     pub(super) offsets: [[i32; LANES]; PANELS],
-    /// How many have been written, and how many of them are a panel's.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    /// How many groups have been written, how many of them are a panel's, and how many panels there are.
     len: usize,
-    pub(super) panel_len: usize,
-    /// Those of a panel that hold more than zeros.
-    pub(super) used: usize,
+    panel_len: usize,
+    panels: usize,
 }
 
 impl Filters {
@@ -44,39 +104,51 @@ impl Filters {
             offsets: [[0; LANES]; PANELS],
             len: 0,
             panel_len: 0,
-            used: 0,
+            panels: 0,
         }
     }
 
-    /// How many filters of `len <= ROOM` elements it has room for.
+    /// Takes all out.
     #[inline(always)]
-    pub(crate) fn room(len: usize) -> usize {
-        LANES * (QUADS.checked_div(len.div_ceil(64) * 16).unwrap_or(0)).min(PANELS)
+    pub(crate) fn clear(&mut self) {
+        (self.len, self.panels) = (0, 0);
     }
 
+    /// Where the next panel goes, which has as many groups as those before it, and its offsets; none if
+    /// there is no room for it.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    pub(super) fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.values.as_mut_ptr().cast()
+    pub(super) fn next(&mut self, groups: usize) -> Option<(*mut u8, &mut [i32; LANES])> {
+        if self.panels == 0 {
+            self.panel_len = groups;
+        }
+        if groups != self.panel_len || groups > QUADS - self.len {
+            return None;
+        }
+        let values = self.values.as_mut_ptr().wrapping_add(self.len);
+        Some((values.cast(), self.offsets.get_mut(self.panels)?))
     }
 
+    /// The next panel is there.
+    ///
     /// # Safety
-    /// The first `panels · panel_len` have been written.
+    /// All its groups have been written where [`Filters::next`] said.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    pub(super) unsafe fn set_len(&mut self, panels: usize, panel_len: usize) {
-        (self.len, self.panel_len) = (panels * panel_len, panel_len);
+    pub(super) unsafe fn push(&mut self) {
+        self.len += self.panel_len;
+        self.panels += 1;
     }
 
     /// Panel `panel`; empty if there is no such one.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn panel(&self, panel: usize) -> &[[u8; 4 * LANES]] {
-        // SAFETY: the first `len` have been written, by the promise of `set_len`'s caller.
+        // SAFETY: the first `len` have been written, by the promise of `push`'s caller.
         let written = unsafe { core::slice::from_raw_parts(self.values.as_ptr().cast(), self.len) };
-        let start = panel * self.panel_len;
-        written
-            .get(start..start + self.panel_len)
+        let start = panel.saturating_mul(self.panel_len);
+        (written.get(start..))
+            .and_then(|rest| rest.get(..self.panel_len))
             .unwrap_or_default()
     }
 }
@@ -89,22 +161,32 @@ pub trait Patched: Sized {
         false
     }
 
-    /// Copies elements to a patch.
+    /// Fills a line of a patch: `before` zeros, elements, zeros.
     #[inline(always)]
-    fn to_patch(_from: &[Self], _to: &mut [u8]) {}
+    fn to_patch<I: Isa>(_: I, _from: &[Self], _before: usize, _to: &mut [u8]) {}
 
-    /// Takes the first `len` elements of each row of `weight`, at most as many rows as there is room for.
-    /// There are no panels after it where that does not fit.
+    /// Adds a panel of up to [`LANES`] filters, the rows of `weight`, each of `runs` runs of `len` elements.
+    /// False, and none is added, where there is no room for it.
     #[inline(always)]
-    fn pack_filters<I: Isa>(_: I, _weight: Operand<'_, Self>, _len: usize, _to: &mut Filters) {}
-
-    /// The sums of products of each patch with each filter of panel `panel`.
-    #[inline(always)]
-    fn by_patches<I: Isa>(
+    fn pack_filters<I: Isa>(
         _: I,
-        _patches: &Patches,
+        _weight: Operand<'_, Self>,
+        _runs: [usize; 2],
+        _to: &mut Filters,
+    ) -> bool {
+        false
+    }
+
+    /// The sums of products of each window with each filter of panel `panel`, and the biases; nothing if
+    /// they do not fit.
+    #[inline(always)]
+    fn by_patch<I: Isa>(
+        _: I,
+        _patch: &Patch,
+        _windows: Windows,
         _filters: &Filters,
         _panel: usize,
+        _biases: &[Self::Acc; LANES],
         _sums: &mut Sums<Self::Acc>,
     ) where
         Self: Element,
@@ -119,7 +201,7 @@ macro_rules! no_patches {
 no_patches! { i16 u16 i32 u32 i64 u64 half::f16 half::bf16 f32 f64 }
 
 macro_rules! patches {
-    ($($t:ty: $pack:ident, offset $offset:literal;)*) => {$(
+    ($($t:ty: $line:ident $pack:ident;)*) => {$(
         impl Patched for $t {
             #[inline(always)]
             fn has_patches<I: Isa>() -> bool {
@@ -127,29 +209,34 @@ macro_rules! patches {
             }
 
             #[inline(always)]
-            fn to_patch(from: &[Self], to: &mut [u8]) {
-                for (to, &from) in to.iter_mut().zip(from) {
-                    *to = from as u8 ^ $offset;
-                }
+            fn to_patch<I: Isa>(isa: I, from: &[Self], before: usize, to: &mut [u8]) {
+                isa.$line(from, before, to);
             }
 
             #[inline(always)]
-            fn pack_filters<I: Isa>(isa: I, weight: Operand<'_, Self>, len: usize, to: &mut Filters) {
-                isa.$pack(weight, len, to);
-            }
-
-            #[inline(always)]
-            fn by_patches<I: Isa>(
+            fn pack_filters<I: Isa>(
                 isa: I,
-                patches: &Patches,
+                weight: Operand<'_, Self>,
+                runs: [usize; 2],
+                to: &mut Filters,
+            ) -> bool {
+                isa.$pack(weight, runs, to)
+            }
+
+            #[inline(always)]
+            fn by_patch<I: Isa>(
+                isa: I,
+                patch: &Patch,
+                windows: Windows,
                 filters: &Filters,
                 panel: usize,
-                sums: &mut Sums<<Self as Element>::Acc>,
+                biases: &[i32; LANES],
+                sums: &mut Sums<i32>,
             ) {
-                isa.by_patches(patches, filters, panel, sums);
+                isa.by_patch(patch, windows, filters, panel, biases, sums);
             }
         }
     )*};
 }
 
-patches! { i8: filters_i8, offset 0x80; u8: filters_u8, offset 0; }
+patches! { i8: line_i8 filters_i8; u8: line_u8 filters_u8; }

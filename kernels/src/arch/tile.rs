@@ -109,12 +109,6 @@ impl Segments {
         self.len
     }
 
-    /// Elements of all segments.
-    #[inline(always)]
-    pub(crate) fn elements(&self) -> usize {
-        self.counts.iter().fold(self.len, |len, &count| len * count)
-    }
-
     /// The start of each segment in `x` and in the weights.
     #[inline(always)]
     pub(crate) fn starts(&self) -> Starts<'_> {

@@ -2,7 +2,6 @@
 //! transpose, too.
 
 use super::Extents;
-use crate::arch::block::WORTH;
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::{Isa, Kernel};
 use crate::dense::Bias;
@@ -118,7 +117,7 @@ impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
         if self.extents.is_depthwise() {
             return self.depthwise(isa);
         }
-        if T::has_blocks::<I>() && group_channels >= WORTH {
+        if T::has_blocks::<I>() {
             return self.blocked(isa);
         }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
@@ -248,7 +247,7 @@ impl<T: Element> WeightGradient<'_, '_, T> {
         if self.extents.is_depthwise() {
             return self.depthwise();
         }
-        if T::has_blocks::<I>() && group_channels >= WORTH {
+        if T::has_blocks::<I>() {
             return self.blocked(isa);
         }
         let mut element = 0;

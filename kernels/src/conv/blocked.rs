@@ -119,7 +119,8 @@ impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
                 }
             }
             let start = x * channels + channel;
-            self.epilogue.tile(
+            self.epilogue.tile_by(
+                isa,
                 &mut sums,
                 [count, block_width, columns.stride * channels],
                 element.wrapping_add(start as u32),

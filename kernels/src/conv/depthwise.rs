@@ -7,7 +7,6 @@ use super::Extents;
 use super::backward::{RowsBack, WeightGradient};
 use super::forward::Rows;
 use crate::arch::Isa;
-use crate::arch::cells::CellWeights;
 use crate::dense::Bias;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude};
@@ -39,20 +38,23 @@ fn add<T: Element>(sums: &mut [T::Acc], x: &[T], weight: &[T::Wide]) {
 }
 
 /// Output rows of a forward pass, or of an input gradient, which reads errors instead.
-struct Pass<'a, T: Element, O> {
-    extents: Extents,
-    source: &'a [T],
-    weight: &'a [T],
-    bias: Option<Bias<'a, T>>,
-    epilogue: Epilogue<T>,
-    first: usize,
-    out: &'a mut [O],
-    slope: &'a mut [T],
+pub(super) struct Pass<'a, T: Element, O> {
+    pub(super) extents: Extents,
+    pub(super) source: &'a [T],
+    pub(super) weight: &'a [T],
+    pub(super) bias: Option<Bias<'a, T>>,
+    pub(super) epilogue: Epilogue<T>,
+    pub(super) first: usize,
+    pub(super) out: &'a mut [O],
+    pub(super) slope: &'a mut [T],
 }
 
 impl<T: Element, O: Output<T>> Pass<'_, T, O> {
     #[inline(always)]
     fn compute<I: Isa, const BACK: bool>(self, isa: I) -> u32 {
+        if self.has_strips::<I, BACK>() {
+            return self.stripped::<I, BACK>(isa);
+        }
         let Extents {
             input,
             channels,
@@ -72,18 +74,14 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
         };
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut weights: Weights<T::Wide> = [[T::Wide::default(); WIDTH]; CELLS];
-        let mut windows: [&[T]; CELLS] = [&[]; CELLS];
         let (mut lines, mut places) = ([(0, 0); CELLS], [(0, 0); CELLS]);
         let out_len = out_width * channels;
         for channel in (0..channels).step_by(WIDTH) {
             let count = WIDTH.min(channels - channel);
-            let mut cell_weights = CellWeights::new();
             let filters = self.weight.get(channel * filter_len..).unwrap_or_default();
             for (c, filter) in filters.chunks(filter_len.max(1)).enumerate().take(count) {
-                for (cell, (weights, &w)) in weights.iter_mut().zip(filter).enumerate() {
-                    if T::has_cells::<I>() {
-                        cell_weights.set(c, cell, w.signed());
-                    } else if let Some(to) = weights.get_mut(c) {
+                for (weights, &w) in weights.iter_mut().zip(filter) {
+                    if let Some(to) = weights.get_mut(c) {
                         *to = w.widen();
                     }
                 }
@@ -121,12 +119,6 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
                     let mut sums = [[T::Acc::default(); WIDTH]];
                     let [all] = &mut sums;
                     let sum = all.get_mut(..count).unwrap_or_default();
-                    if T::has_cells::<I>() {
-                        windows
-                            .iter_mut()
-                            .take(filter_len)
-                            .for_each(|cell| *cell = &[]);
-                    }
                     // Which of their cells, the same in each.
                     let mut place_count = 0;
                     for b in 0..columns.kernel {
@@ -145,20 +137,11 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
                             let Some(values) = self.source.get(from..from + count) else {
                                 continue;
                             };
-                            if T::has_cells::<I>() {
-                                if let Some(window) = windows.get_mut(cell) {
-                                    *window = values;
-                                }
-                            } else if let Some(weights) = weights.get(cell) {
+                            if let Some(weights) = weights.get(cell) {
                                 add::<T>(sum, values, weights);
                             }
                         }
                     }
-                    if T::has_cells::<I>() {
-                        let windows = windows.get(..filter_len).unwrap_or_default();
-                        T::by_cells(isa, windows, &cell_weights, count, all);
-                    }
-                    let sum = all.get_mut(..count).unwrap_or_default();
                     for (sum, &bias) in sum.iter_mut().zip(&biases) {
                         *sum += bias;
                     }

@@ -121,6 +121,9 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
         if self.extents.is_depthwise() {
             return self.depthwise(isa);
         }
+        if self.has_patches::<I>() {
+            return self.patched(isa);
+        }
         if I::TILED {
             return self.tiled(isa);
         }

@@ -7,6 +7,7 @@ mod blocked;
 mod depthwise;
 mod forward;
 mod patched;
+mod strips;
 mod tiled;
 pub mod transpose;
 

@@ -11,17 +11,17 @@ use crate::window::{Axis, advance, locate};
 
 /// Neighbouring pixels of an output row whose windows cover the same cells of the kernel.
 #[derive(Clone, Copy)]
-pub(super) struct Pixels {
+struct Pixels {
     /// Of `x`, where the first window starts.
-    pub(super) x: usize,
+    x: usize,
     /// Elements of `x` from one window to the next.
-    pub(super) step: usize,
+    step: usize,
     /// Of a filter, where the first cell covered starts.
-    pub(super) filter: usize,
-    pub(super) segments: Segments,
+    filter: usize,
+    segments: Segments,
     /// Of the output, where the first pixel starts.
     start: usize,
-    pub(super) count: usize,
+    count: usize,
 }
 
 /// All pixels of some output rows.
@@ -151,21 +151,15 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             start: 0,
             count,
         };
-        let has_patches = self.has_patches::<I>(count);
         let range_of = &mut range;
-        match (self.is_pointwise(), has_panels, has_patches) {
-            (true, true, _) => {
+        match (self.is_pointwise(), has_panels) {
+            (true, true) => {
                 let runs = || core::iter::once(whole);
                 self.paneled(isa, runs, element, range_of, out, slope);
             }
-            (false, true, _) => self.paneled(isa, runs, element, range_of, out, slope),
-            (true, _, true) => {
-                let runs = || core::iter::once(whole);
-                self.patched(isa, runs, element, range_of, out, slope);
-            }
-            (false, _, true) => self.patched(isa, runs, element, range_of, out, slope),
-            (true, ..) => self.pixels(isa, whole, element, range_of, out, slope),
-            (false, ..) => {
+            (false, true) => self.paneled(isa, runs, element, range_of, out, slope),
+            (true, false) => self.pixels(isa, whole, element, range_of, out, slope),
+            (false, false) => {
                 for pixels in runs() {
                     self.pixels(isa, pixels, element, range_of, out, slope);
                 }
@@ -251,7 +245,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
     }
 
     /// Whether each output pixel is made of the one input pixel of the same place.
-    fn is_pointwise(&self) -> bool {
+    pub(super) fn is_pointwise(&self) -> bool {
         let is_point = |axis: &Axis| axis.kernel == 1 && axis.stride == 1 && axis.before == 0;
         let Extents {
             input, out, axes, ..

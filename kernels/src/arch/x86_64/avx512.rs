@@ -5,11 +5,12 @@ use super::avx2::{Avx2, total_i32, total_i64, widen_bf16};
 use super::detected;
 use super::float::{Double, Load, Single};
 use super::lanes::{self, GROUP, Lanes};
-use super::{block, cells, panel, patch};
-use crate::arch::block::{Factors, Rows, WIDTH};
-use crate::arch::cells::CellWeights;
-use crate::arch::panel::{Panel, Sums};
-use crate::arch::patch::{Filters, Patches};
+use super::{block, cells, narrow, panel, patch};
+use crate::arch::block::{Factors, Rows, WIDTH, bytes, bytes_mut};
+use crate::arch::cells::{CellWeights, PIXELS, Quad, Strip};
+use crate::arch::narrow::{Extent, Narrowing};
+use crate::arch::panel::{LANES, Panel, Sums};
+use crate::arch::patch::{Filters, Patch};
 use crate::arch::tile::{Operand, Segments, Tile};
 use crate::arch::{Isa, Kernel};
 use core::arch::x86_64::*;
@@ -535,50 +536,44 @@ macro_rules! block {
     };
 }
 
-/// Packs filters of `$element`, of which XOR with `$flip` makes signed bytes.
-macro_rules! filters {
-    ($name:ident, $element:ty, $flip:literal) => {
+/// What is done with bytes of `$element`, of which XOR with `$flip` makes signed ones, and XOR with `$offset`
+/// offset binary.
+macro_rules! bytes {
+    ($element:ty, $flip:literal, $offset:literal: $line:ident $filters:ident $interleave:ident $narrow:ident) => {
         #[inline(always)]
-        fn $name(self, weight: Operand<'_, $element>, len: usize, to: &mut Filters) {
-            #[inline(never)]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-            fn on(weight: Operand<'_, u8>, len: usize, to: &mut Filters) {
-                // SAFETY: this function is compiled for the instructions, and called with their
-                // proof.
-                unsafe { patch::pack::<$flip>(weight, len, to) }
-            }
+        fn $line(self, from: &[$element], before: usize, to: &mut [u8]) {
+            // SAFETY: `self` proves the instructions; the elements are bytes.
+            unsafe { patch::line::<$offset>(bytes(from), before, to) }
+        }
+
+        #[inline(always)]
+        fn $filters(
+            self,
+            weight: Operand<'_, $element>,
+            runs: [usize; 2],
+            to: &mut Filters,
+        ) -> bool {
             // SAFETY: `self` proves the instructions; signed and unsigned bytes have the same size
             // and alignment, and any bits are valid in both.
-            unsafe { on(weight.cast(), len, to) }
+            unsafe { patch::pack::<$flip>(weight.cast(), runs, to) }
         }
-    };
-}
 
-/// Depthwise windows of `$element`, of which XOR with `$offset` makes offset binary.
-macro_rules! cells {
-    ($name:ident, $element:ty, $offset:literal) => {
         #[inline(always)]
-        fn $name(
+        fn $interleave(self, cells: [&[$element]; 4], to: &mut Quad) {
+            // SAFETY: `self` proves the instructions; the elements are bytes.
+            unsafe { cells::interleave::<$element, $offset>(cells, to) }
+        }
+
+        #[inline(always)]
+        fn $narrow(
             self,
-            cells: &[&[$element]],
-            weights: &CellWeights,
-            count: usize,
-            sums: &mut [i32; crate::arch::cells::WIDTH],
-        ) {
-            #[inline(never)]
-            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-            fn on(
-                cells: &[&[$element]],
-                weights: &CellWeights,
-                count: usize,
-                sums: &mut [i32; crate::arch::cells::WIDTH],
-            ) {
-                // SAFETY: this function is compiled for the instructions, and called with their
-                // proof; the elements are bytes.
-                unsafe { cells::multiply::<$element, $offset>(cells, weights, count, sums) }
-            }
-            // SAFETY: `self` proves the instructions.
-            unsafe { on(cells, weights, count, sums) }
+            acc: &[i32],
+            extent: Extent,
+            narrowing: Narrowing,
+            out: &mut [$element],
+        ) -> Option<u32> {
+            // SAFETY: `self` proves the instructions; the elements are bytes.
+            unsafe { narrow::rows::<$flip>(acc, extent, narrowing, bytes_mut(out)) }
         }
     };
 }
@@ -600,21 +595,34 @@ impl Isa for Avx512 {
     const HAS_PATCHES: bool = true;
     const HAS_CELLS: bool = true;
 
-    cells!(cells_i8, i8, 0x80);
-    cells!(cells_u8, u8, 0);
-    filters!(filters_i8, i8, 0);
-    filters!(filters_u8, u8, 0x80);
+    bytes!(i8, 0, 0x80: line_i8 filters_i8 interleave_i8 narrow_i8);
+    bytes!(u8, 0x80, 0: line_u8 filters_u8 interleave_u8 narrow_u8);
 
     #[inline(always)]
-    fn by_patches(self, patches: &Patches, filters: &Filters, panel: usize, sums: &mut Sums<i32>) {
-        #[inline(never)]
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-        fn on(patches: &Patches, filters: &Filters, panel: usize, sums: &mut Sums<i32>) {
-            // SAFETY: this function is compiled for the instructions, and called with their proof.
-            unsafe { patch::multiply(patches, filters, panel, sums) }
-        }
+    fn by_patch(
+        self,
+        patch: &Patch,
+        windows: crate::arch::patch::Windows,
+        filters: &Filters,
+        panel: usize,
+        biases: &[i32; LANES],
+        sums: &mut Sums<i32>,
+    ) {
         // SAFETY: `self` proves the instructions.
-        unsafe { on(patches, filters, panel, sums) }
+        unsafe { patch::multiply(patch, windows, filters, panel, biases, sums) }
+    }
+
+    #[inline(always)]
+    fn by_cells(
+        self,
+        strip: &Strip,
+        windows: crate::arch::cells::Windows,
+        weights: &CellWeights,
+        biases: &[i32; crate::arch::cells::WIDTH],
+        sums: &mut [[i32; crate::arch::cells::WIDTH]; PIXELS],
+    ) {
+        // SAFETY: `self` proves the instructions.
+        unsafe { cells::multiply(strip, windows, weights, biases, sums) }
     }
 
     block!(block_i8, i8, 0);

@@ -6,6 +6,7 @@ mod block;
 mod cells;
 mod float;
 mod lanes;
+mod narrow;
 mod panel;
 mod patch;
 #[cfg(test)]

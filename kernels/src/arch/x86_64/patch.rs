@@ -3,84 +3,149 @@
 
 use super::{lanes, panel};
 use crate::arch::panel::{LANES, Sums};
-use crate::arch::patch::{Filters, Patches, ROOM};
+use crate::arch::patch::{Filters, Patch, ROOM, Windows};
 use crate::arch::tile::{Operand, ROWS, Segments};
 use core::arch::x86_64::*;
 
-/// Fills panels of filters; `FLIP` makes signed bytes by XOR.
-///
-/// # Safety
-/// The processor has AVX-512 with VNNI.
+/// The lowest `n` of 64 lanes.
 #[inline(always)]
-pub(super) unsafe fn pack<const FLIP: u8>(weight: Operand<'_, u8>, len: usize, to: &mut Filters) {
-    // SAFETY: there is nothing to be written of none.
-    unsafe { to.set_len(0, 0) };
-    let fits = Segments::one(len).fit(weight, weight);
-    if len > ROOM || weight.rows > Filters::room(len) || !fits {
-        return;
-    }
-    let (panels, panel_len) = (weight.rows.div_ceil(LANES), len.div_ceil(64) * 16);
-    for panel in 0..panels {
-        let rows: [_; LANES] = lanes::rows(weight, panel * LANES);
-        // SAFETY: masks end with the rows, which fit, as just checked; `room` is that of rounded
-        // panels; the instructions are the caller's promise.
+const fn first(n: usize) -> u64 {
+    if n < 64 { (1 << n) - 1 } else { u64::MAX }
+}
+
+/// Fills a line: `before` zeros, elements, zeros; XOR with `OFFSET` makes offset binary of an element.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn line<const OFFSET: u8>(from: &[u8], before: usize, to: &mut [u8]) {
+    let end = before.saturating_add(from.len());
+    let offset = _mm512_set1_epi8(OFFSET as i8);
+    let zero = _mm512_set1_epi8((0x80 ^ OFFSET) as i8);
+    for (i, to) in to.chunks_mut(64).enumerate() {
+        let at = 64 * i;
+        let mask = first(end.saturating_sub(at)) & !first(before.saturating_sub(at));
+        let p = from.as_ptr().wrapping_add(at).wrapping_sub(before);
+        // SAFETY: the mask begins and ends with the elements, that of the store ends with the line.
         unsafe {
-            let mut offset = _mm512_setzero_si512();
+            let x = _mm512_mask_loadu_epi8(zero, mask, p.cast());
+            let x = _mm512_xor_si512(x, offset);
+            _mm512_mask_storeu_epi8(to.as_mut_ptr().cast(), first(to.len()), x);
+        }
+    }
+}
+
+/// Adds a panel of filters, unless there is no room; `FLIP` makes signed bytes by XOR.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn pack<const FLIP: u8>(
+    weight: Operand<'_, u8>,
+    [runs, len]: [usize; 2],
+    to: &mut Filters,
+) -> bool {
+    let fits = |len| weight.rows <= LANES && Segments::one(len).fit(weight, weight);
+    let groups = runs.checked_mul(len.div_ceil(4));
+    let (true, Some(groups)) = (runs.checked_mul(len).is_some_and(fits), groups) else {
+        return false;
+    };
+    let Some((mut at, offsets)) = to.next(groups) else {
+        return false;
+    };
+    let rows: [_; LANES] = lanes::rows(weight, 0);
+    let flip = _mm512_set1_epi8(FLIP as i8);
+    let mut offset = _mm512_setzero_si512();
+    // SAFETY: masks end with the runs, which fit, as just checked; `groups` is how many groups all runs
+    // have, and there is room for so many.
+    unsafe {
+        for run in 0..runs {
             for k in (0..len).step_by(64) {
-                let mask = u64::MAX >> (64 - (len - k).min(64));
-                let flip = _mm512_set1_epi8(FLIP as i8);
+                let mask = first(len - k);
                 let mut square = [_mm512_setzero_ps(); LANES];
                 for (to, row) in square.iter_mut().zip(&rows) {
-                    let bytes = _mm512_mask_loadu_epi8(flip, mask, row.wrapping_add(k).cast());
+                    let bytes = row.wrapping_add(run * len + k);
+                    let bytes = _mm512_mask_loadu_epi8(flip, mask, bytes.cast());
                     *to = _mm512_castsi512_ps(_mm512_xor_si512(bytes, flip));
                 }
                 let square = panel::transpose(square);
-                let quads = to.as_mut_ptr().add((panel * panel_len + k / 4) * 4 * LANES);
-                for (i, &quad) in square.iter().enumerate() {
+                for &quad in square.iter().take((len - k).div_ceil(4)) {
                     let quad = _mm512_castps_si512(quad);
                     offset = _mm512_dpbusd_epi32(offset, _mm512_set1_epi8(0x80u8 as i8), quad);
-                    _mm512_storeu_si512(quads.add(i * 4 * LANES).cast(), quad);
+                    _mm512_storeu_si512(at.cast(), quad);
+                    at = at.add(4 * LANES);
                 }
             }
-            if let Some(to) = to.offsets.get_mut(panel) {
-                _mm512_storeu_si512(to.as_mut_ptr().cast(), offset);
-            }
         }
+        _mm512_storeu_si512(offsets.as_mut_ptr().cast(), offset);
+        to.push();
     }
-    to.used = len.div_ceil(4);
-    // SAFETY: as many have just been written.
-    unsafe { to.set_len(panels, panel_len) };
+    true
 }
 
-/// The sums of all patches with panel `panel`.
-///
-/// # Safety
-/// The processor has AVX-512 with VNNI.
-#[inline(always)]
-pub(super) unsafe fn multiply(
-    patches: &Patches,
+/// The sums of some windows with panel `panel`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn multiply(
+    patch: &Patch,
+    windows: Windows,
     filters: &Filters,
     panel: usize,
+    biases: &[i32; LANES],
     to: &mut Sums<i32>,
 ) {
-    let Some(offset) = filters.offsets.get(panel) else {
+    match windows.count.div_ceil(4) {
+        0 => {}
+        1 => block::<1>(patch, windows, filters, panel, biases, to),
+        2 => block::<2>(patch, windows, filters, panel, biases, to),
+        _ => block::<3>(patch, windows, filters, panel, biases, to),
+    }
+}
+
+/// Windows that share the address of the first of them.
+const GROUP: usize = 4;
+
+/// The same of `G` times four windows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn block<const G: usize>(
+    patch: &Patch,
+    windows: Windows,
+    filters: &Filters,
+    panel: usize,
+    biases: &[i32; LANES],
+    to: &mut Sums<i32>,
+) {
+    const { assert!(GROUP * G <= ROWS) };
+    let Windows { first, step, .. } = windows;
+    let (places, last) = patch.places();
+    let end = || {
+        let steps = step.checked_mul(GROUP * G - 1)?;
+        first.checked_add(steps)?.checked_add(last + 4)
+    };
+    let (Some(offsets), true) = (
+        filters.offsets.get(panel),
+        end().is_some_and(|end| end <= ROOM),
+    ) else {
         return;
     };
-    // SAFETY: a panel has no more groups of four than a patch; the instructions are the caller's
-    // promise.
+    // SAFETY: four bytes from the last place of the last window on lie in the patch, as just checked.
     unsafe {
-        let mut sums = [_mm512_setzero_si512(); ROWS];
-        let used = filters.used.min(ROOM / 4);
-        for (k, quad) in filters.panel(panel).iter().enumerate().take(used) {
+        let start = _mm512_sub_epi32(
+            _mm512_loadu_si512(biases.as_ptr().cast()),
+            _mm512_loadu_si512(offsets.as_ptr().cast()),
+        );
+        let mut sums = [[start; GROUP]; G];
+        let base = patch.bytes.as_ptr().add(first);
+        let triple = 3 * step;
+        for (&place, quad) in places.iter().zip(filters.panel(panel)) {
             let quad = _mm512_loadu_si512(quad.as_ptr().cast());
-            for (sum, patch) in sums.iter_mut().zip(patches) {
-                let x = patch.as_ptr().add(4 * k).cast::<i32>().read_unaligned();
-                *sum = _mm512_dpbusd_epi32(*sum, _mm512_set1_epi32(x), quad);
+            let mut x = base.add(usize::from(place));
+            for sums in &mut sums {
+                let windows = [x, x.add(step), x.add(2 * step), x.add(triple)];
+                for (sum, x) in sums.iter_mut().zip(windows) {
+                    let x = _mm512_set1_epi32(x.cast::<i32>().read_unaligned());
+                    *sum = _mm512_dpbusd_epi32(*sum, x, quad);
+                }
+                x = x.wrapping_add(4 * step);
             }
         }
-        let offset = _mm512_loadu_si512(offset.as_ptr().cast());
-        for (to, &sum) in to.iter_mut().zip(&sums) {
-            _mm512_storeu_si512(to.as_mut_ptr().cast(), _mm512_sub_epi32(sum, offset));
+        for (to, &sum) in to.iter_mut().zip(sums.as_flattened()) {
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), sum);
         }
     }
 }

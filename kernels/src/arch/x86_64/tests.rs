@@ -3,15 +3,19 @@
 extern crate std;
 
 use super::{Avx2, Avx512};
+use crate::activation::Activation;
 use crate::arch::block::{Blocks, Factors, HEIGHT, Rows, WIDTH};
-use crate::arch::cells::{self, CellWeights, Cells};
+use crate::arch::cells::{self, CellWeights, Cells, Strip};
+use crate::arch::narrow::{Extent, Narrow, Narrowing};
 use crate::arch::panel::{LANES, Panel, Panels};
-use crate::arch::patch::{self, Filters, Patched};
+use crate::arch::patch::{self, Filters, Patch, Patched};
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments, Tile};
 use crate::arch::{Isa, Kernel, Scalar};
 use crate::element::Element;
-use crate::rng::mix32;
+use crate::fixed::{Magnitude, Rounding};
+use crate::requantize::{Epilogue, Store};
+use crate::rng::{Words, mix32};
 use half::{bf16, f16};
 use std::vec::Vec;
 
@@ -341,27 +345,115 @@ impl Kernel for Refused {
         }
         assert!(sums.as_flattened().iter().all(|&sum| sum == 2));
 
-        let (mut filters, patches) = (Filters::new(), [[0x81; patch::ROOM]; ROWS]);
-        let mut sums = [[2i32; LANES]; ROWS];
-        for (step, rows, len) in [(0, 1, 65), (0, 257, 1), (0, 1, 1025), (usize::MAX, 2, 1)] {
+        // Filters beyond the end, too many, too long, of another length than those before; windows beyond
+        // the end of a patch.
+        let mut filters = Filters::new();
+        for (step, rows, runs) in [
+            (0, 1, [1, 65]),
+            (0, 17, [1, 1]),
+            (0, 1, [usize::MAX, 2]),
+            (usize::MAX, 2, [1, 1]),
+        ] {
             let operand = Operand {
                 values: &bytes[..],
                 step,
                 rows,
             };
-            i8::pack_filters(isa, operand, len, &mut filters);
-            i8::by_patches(isa, &patches, &filters, 0, &mut sums);
-            i8::by_patches(isa, &patches, &filters, usize::MAX, &mut sums);
+            assert!(!i8::pack_filters(isa, operand, runs, &mut filters));
         }
-        assert!(sums.as_flattened().iter().all(|&sum| sum == 0 || sum == 2));
+        let operand = |step, rows| Operand {
+            values: &bytes[..],
+            step,
+            rows,
+        };
+        let is_packed = i8::pack_filters(isa, operand(1, 16), [2, 9], &mut filters);
+        assert_eq!(is_packed, i8::has_patches::<I>());
+        assert!(!i8::pack_filters(isa, operand(1, 16), [1, 9], &mut filters));
+        let mut patch = Patch::new();
+        let mut sums = [[2i32; LANES]; ROWS];
+        patch.set_places([0, 9].into_iter(), 9);
+        for (first, step, count) in [
+            (patch::ROOM - 20, 0, 1),
+            (patch::ROOM - 42, 8, 2),
+            (0, patch::ROOM, 12),
+            (usize::MAX, 1, 1),
+            (1, usize::MAX, 5),
+            (0, 1, 0),
+        ] {
+            let windows = patch::Windows { first, step, count };
+            i8::by_patch(isa, &patch, windows, &filters, 0, &[0; LANES], &mut sums);
+        }
+        let windows = patch::Windows {
+            first: 0,
+            step: 1,
+            count: 1,
+        };
+        i8::by_patch(
+            isa,
+            &patch,
+            windows,
+            &filters,
+            usize::MAX,
+            &[0; LANES],
+            &mut sums,
+        );
+        assert!(sums.as_flattened().iter().all(|&sum| sum == 2));
 
-        // A cell that is too short counts as zeros.
-        let mut weights = CellWeights::new();
-        (0..5).for_each(|cell| weights.set(3, cell, 1));
-        let mut sums = [0; cells::WIDTH];
-        let cells: [&[i8]; 5] = [&bytes, &bytes[..3], &[], &bytes[..4], &bytes];
-        i8::by_cells(isa, &cells, &weights, 4, &mut sums);
-        assert!(sums[3] == 3 || !i8::has_cells::<I>());
+        // More windows than a strip has.
+        let weights = CellWeights::new();
+        let mut sums = [[2i32; cells::WIDTH]; cells::PIXELS];
+        for (groups, kernel, dilation, stride, pixels) in [
+            (1, 3, 1, 1, 17),
+            (1, 17, 1, 1, 1),
+            (1, 3, 20, 1, 1),
+            (2, 3, 1, 10, 4),
+            (0, 3, 1, 1, 1),
+            (1, 0, 1, 1, 1),
+            (1, 3, 1, 0, 2),
+            (usize::MAX, 3, 1, 1, 1),
+            (1, 3, usize::MAX, 1, 1),
+        ] {
+            let windows = cells::Windows {
+                groups,
+                kernel,
+                dilation,
+                stride,
+                pixels,
+            };
+            let biases = [0; cells::WIDTH];
+            i8::by_cells(isa, &Strip::new(), windows, &weights, &biases, &mut sums);
+        }
+        assert!(sums.as_flattened().iter().all(|&sum| sum == 2));
+
+        // Rows that are not in their slices, and shifts that are none.
+        let (acc, mut out) = ([1i32; 64], [2i8; 64]);
+        for (rows, width, columns, step, shift) in [
+            (5, 16, 16, 16, 1),
+            (4, 16, 16, 17, 1),
+            (1, 16, 17, 0, 1),
+            (0, 16, 16, 16, 1),
+            (1, 24, 16, 16, 1),
+            (usize::MAX, 16, 1, 1, 1),
+            (2, 16, 1, usize::MAX, 1),
+            (1, 16, 16, 16, 0),
+            (1, 16, 16, 16, 32),
+        ] {
+            let extent = Extent {
+                rows,
+                width,
+                columns,
+                step,
+            };
+            let narrowing = Narrowing {
+                is_relu: false,
+                shift,
+                rounding: Rounding::NearestEven,
+                element: 0,
+            };
+            let seen = <i8 as Narrow<i8>>::narrow(isa, &acc, extent, narrowing, &mut out);
+            assert_eq!(seen, None);
+        }
+        assert!(out.iter().all(|&x| x == 2));
     }
 }
 
@@ -369,6 +461,73 @@ impl Kernel for Refused {
 fn what_does_not_fit_is_left_alone() {
     for isa in sets() {
         isa.run(Refused);
+    }
+}
+
+/// The epilogue of some rows, by an instruction set.
+struct Tile16<'a, T: Element> {
+    acc: &'a [[T::Acc; 48]; 5],
+    place: [usize; 3],
+    epilogue: Epilogue<T>,
+    out: &'a mut [T],
+}
+
+impl<T: Element> Kernel for Tile16<'_, T> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        let (mut acc, mut range) = (*self.acc, Default::default());
+        self.epilogue
+            .tile_by(isa, &mut acc, self.place, 77, &mut range, self.out, &mut []);
+        range.bits()
+    }
+}
+
+/// Accumulators become bytes as they do in plain code: ties, extremes, all shifts, parts of vectors.
+#[test]
+fn narrowing_agrees() {
+    fn agrees<T: Element<Acc = i32>>(isa: Set, extremes: &[i32]) {
+        let words = fill(5 * 48, 5, extremes, |u| (u as i32) >> (u % 31));
+        let mut acc = [[0; 48]; 5];
+        for (to, &x) in acc.as_flattened_mut().iter_mut().zip(&words) {
+            *to = x;
+        }
+        let roundings = [
+            Rounding::NearestEven,
+            Rounding::Stochastic(Words::new(1, 2, 3)),
+        ];
+        for shift in -2..34 {
+            for (case, columns) in (1..=48).enumerate() {
+                let (rows, step) = (case % 5 + 1, columns + case % 3);
+                for rounding in roundings {
+                    for activation in [Activation::Identity, Activation::Relu] {
+                        let epilogue = Epilogue {
+                            activation,
+                            exponent: 0,
+                            store: Store::Shift { shift, rounding },
+                        };
+                        let [mut got, mut want] = [[T::ZERO; 260]; 2];
+                        let place = [rows, columns, step];
+                        let kernel = |out| Tile16 {
+                            acc: &acc,
+                            place,
+                            epilogue,
+                            out,
+                        };
+                        let seen = isa.run(kernel(&mut got[..]));
+                        let name = std::format!("{isa:?}, {place:?}, {epilogue:?}");
+                        assert_eq!(seen, kernel(&mut want[..]).run(Scalar), "{name}");
+                        assert_eq!(got, want, "{name}");
+                    }
+                }
+            }
+        }
+    }
+    let extremes = [i32::MAX, -i32::MAX, 1 << 30, 127, -128, 384, -3, 2, 0];
+    for isa in sets() {
+        agrees::<i8>(isa, &extremes);
+        agrees::<u8>(isa, &extremes);
     }
 }
 
