@@ -248,7 +248,9 @@ fn target_steps() -> Vec<Step> {
                 ]);
                 // An emulator is slow: properties are tried with fewer inputs than on the host.
                 cargo.env("PROPTEST_CASES", "16");
-                check(cargo.args(["--target", AARCH64]))?;
+                cargo.args(["--target", AARCH64]);
+                // Networks that learn are the host's: the zoo shows that the bytes are the same.
+                check(cargo.args(["--", "--skip", "learns"]))?;
                 zoo_on(AARCH64)
             },
         ),
