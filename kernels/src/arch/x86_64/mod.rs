@@ -6,8 +6,10 @@ mod block;
 mod cells;
 mod float;
 mod lanes;
+mod masked;
 mod panel;
 mod patch;
+mod single;
 #[cfg(test)]
 mod tests;
 
