@@ -275,7 +275,7 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
             return 0;
         }
         let batch = self.out.len().checked_div(self.outputs).unwrap_or(0);
-        if T::has_panels::<I>() && batch >= panel::WORTH && self.inputs <= panel::ROOM {
+        if T::has_panels::<I>() && batch >= panel::worth(self.inputs) {
             return self.paneled(isa, batch);
         }
         if I::TILED {
@@ -313,17 +313,18 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let segments = Segments::one(inputs);
         let mut panel = Panel::new();
-        let mut sums = [[T::Acc::default(); LANES]; ROWS];
-        for column in (0..outputs).step_by(LANES) {
+        let mut sums = [[[T::Acc::default(); LANES]; ROWS]; 2];
+        let mut column = 0;
+        while column < outputs {
             let weight = Operand {
                 values: self.weight.get(column * inputs..).unwrap_or_default(),
                 step: inputs,
-                rows: LANES.min(outputs - column),
+                rows: panel::take(inputs, outputs - column),
             };
             T::pack(isa, weight, inputs, &mut panel);
-            let mut bias = [T::Acc::default(); LANES];
+            let mut biases = [[T::Acc::default(); LANES]; 2];
             let values = self.bias.values.get(column..).unwrap_or_default();
-            for (to, &value) in bias.iter_mut().zip(values) {
+            for (to, &value) in biases.as_flattened_mut().iter_mut().zip(values) {
                 *to = T::bias(value, self.bias.shift);
             }
             for row in (0..batch).step_by(ROWS) {
@@ -333,21 +334,29 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                     rows: ROWS.min(batch - row),
                 };
                 T::by_panel(isa, x, &panel, &segments, &mut sums);
-                for sums in sums.iter_mut().take(x.rows) {
-                    for (sum, &bias) in sums.iter_mut().zip(&bias) {
-                        *sum += bias;
+                let (mut start, mut left) = (row * outputs + column, weight.rows);
+                for (sums, bias) in sums.iter_mut().zip(&biases) {
+                    if left == 0 {
+                        break;
                     }
+                    for sums in sums.iter_mut().take(x.rows) {
+                        for (sum, &bias) in sums.iter_mut().zip(bias) {
+                            *sum += bias;
+                        }
+                    }
+                    let count = left.min(LANES);
+                    self.epilogue.tile(
+                        sums,
+                        [x.rows, count, outputs],
+                        self.first.wrapping_add(start as u32),
+                        &mut range,
+                        self.out.get_mut(start..).unwrap_or_default(),
+                        self.slope.get_mut(start..).unwrap_or_default(),
+                    );
+                    (start, left) = (start + count, left - count);
                 }
-                let start = row * outputs + column;
-                self.epilogue.tile(
-                    &mut sums,
-                    [x.rows, weight.rows, outputs],
-                    self.first.wrapping_add(start as u32),
-                    &mut range,
-                    self.out.get_mut(start..).unwrap_or_default(),
-                    self.slope.get_mut(start..).unwrap_or_default(),
-                );
             }
+            column += weight.rows;
         }
         range.bits()
     }

@@ -228,7 +228,7 @@ pub trait Isa: Copy {
         _x: Operand<'_, f32>,
         _panel: &Panel<f32>,
         _segments: &Segments,
-        _sums: &mut panel::Sums<f32>,
+        _sums: &mut [panel::Sums<f32>; 2],
     ) {
     }
     /// See [`block::Blocks::add_block`].

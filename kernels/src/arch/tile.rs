@@ -109,6 +109,13 @@ impl Segments {
         self.len
     }
 
+    /// Elements of the segment, if it is the only one.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    pub(super) fn only(&self) -> Option<usize> {
+        (self.counts == [1; 3]).then_some(self.len)
+    }
+
     /// The start of each segment in `x` and in the weights.
     #[inline(always)]
     pub(crate) fn starts(&self) -> Starts<'_> {

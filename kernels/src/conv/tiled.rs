@@ -129,10 +129,8 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
         );
         let element = (self.first * out_columns * filters) as u32;
         let count = out.len().checked_div(filters).unwrap_or(0);
-        let has_panels = T::has_panels::<I>()
-            && count >= panel::WORTH
-            && filter_len <= panel::ROOM
-            && self.extents.group[1] > 1;
+        let has_panels =
+            T::has_panels::<I>() && count >= panel::worth(filter_len) && self.extents.group[1] > 1;
         let end = out.len();
         let runs = || Runs {
             extents: self.extents,
@@ -186,17 +184,17 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             ..
         } = self.extents;
         let mut panel = Panel::new();
-        let mut sums = [[T::Acc::default(); LANES]; ROWS];
+        let mut sums = [[[T::Acc::default(); LANES]; ROWS]; 2];
         let (mut filter, mut group_start, mut left) = (0, 0, group_filters);
         while filter < filters {
-            let count = LANES.min(left);
+            let count = panel::take(filter_len, left);
             let weight = Operand {
                 values: self.weight.get(filter * filter_len..).unwrap_or_default(),
                 step: filter_len,
                 rows: count,
             };
             T::pack(isa, weight, filter_len, &mut panel);
-            let bias: [_; LANES] = self.biases(filter);
+            let biases: [[_; LANES]; 2] = [self.biases(filter), self.biases(filter + LANES)];
             for pixels in runs() {
                 let segments = pixels.segments.after(pixels.filter);
                 for pixel in (0..pixels.count).step_by(ROWS) {
@@ -207,20 +205,27 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                         rows: ROWS.min(pixels.count - pixel),
                     };
                     T::by_panel(isa, x, &panel, &segments, &mut sums);
-                    for sums in sums.iter_mut().take(x.rows) {
-                        for (sum, &bias) in sums.iter_mut().zip(&bias) {
-                            *sum += bias;
+                    let (mut start, mut left) = (pixels.start + pixel * filters + filter, count);
+                    for (sums, bias) in sums.iter_mut().zip(&biases) {
+                        if left == 0 {
+                            break;
                         }
+                        for sums in sums.iter_mut().take(x.rows) {
+                            for (sum, &bias) in sums.iter_mut().zip(bias) {
+                                *sum += bias;
+                            }
+                        }
+                        let count = left.min(LANES);
+                        self.epilogue.tile(
+                            sums,
+                            [x.rows, count, filters],
+                            element.wrapping_add(start as u32),
+                            range,
+                            out.get_mut(start..).unwrap_or_default(),
+                            slope.get_mut(start..).unwrap_or_default(),
+                        );
+                        (start, left) = (start + count, left - count);
                     }
-                    let start = pixels.start + pixel * filters + filter;
-                    self.epilogue.tile(
-                        &mut sums,
-                        [x.rows, count, filters],
-                        element.wrapping_add(start as u32),
-                        range,
-                        out.get_mut(start..).unwrap_or_default(),
-                        slope.get_mut(start..).unwrap_or_default(),
-                    );
                 }
             }
             filter += count;

@@ -1,11 +1,12 @@
 //! AVX-512 with VNNI (Ice Lake and later, Zen 4 and later): masks for the ends of segments, twice
 //! the registers, multiply-accumulate of integers.
 
-use super::avx2::{Avx2, total_i32, total_i64, widen_bf16};
+use super::avx2::{Avx2, total_i32, total_i64};
 use super::detected;
-use super::float::{Double, Load, Single};
+use super::float::{Double, Single};
 use super::lanes::{self, GROUP, Lanes};
-use super::{block, cells, narrow, panel, patch};
+use super::masked::{LoadBf16, LoadF16};
+use super::{block, cells, narrow, panel, patch, single};
 use crate::arch::block::{Factors, Rows, WIDTH, bytes, bytes_mut};
 use crate::arch::cells::{CellWeights, PIXELS, Quad, Strip};
 use crate::arch::narrow::{Extent, Narrowing};
@@ -44,62 +45,8 @@ impl Avx512 {
 
 /// The lowest `n < 64` lanes.
 #[inline(always)]
-const fn first(n: usize) -> u64 {
+pub(super) const fn first(n: usize) -> u64 {
     (1 << n) - 1
-}
-
-struct LoadF32;
-
-impl Load for LoadF32 {
-    type Element = f32;
-
-    #[inline(always)]
-    unsafe fn whole(p: *const f32) -> __m256 {
-        // SAFETY: the caller's proof of AVX-512, and its promise that eight can be read.
-        unsafe { _mm256_loadu_ps(p) }
-    }
-
-    #[inline(always)]
-    unsafe fn first(p: *const f32, n: usize) -> __m256 {
-        // SAFETY: the caller's proof of AVX-512, and its promise that `n < 8` can be read.
-        unsafe { _mm256_maskz_loadu_ps(first(n) as __mmask8, p) }
-    }
-}
-
-struct LoadF16;
-
-impl Load for LoadF16 {
-    type Element = f16;
-
-    #[inline(always)]
-    unsafe fn whole(p: *const f16) -> __m256 {
-        // SAFETY: the caller's proof of AVX-512, and its promise that eight can be read.
-        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn first(p: *const f16, n: usize) -> __m256 {
-        // SAFETY: the caller's proof of AVX-512, and its promise that `n < 8` can be read.
-        unsafe { _mm256_cvtph_ps(_mm_maskz_loadu_epi16(first(n) as __mmask8, p.cast())) }
-    }
-}
-
-struct LoadBf16;
-
-impl Load for LoadBf16 {
-    type Element = bf16;
-
-    #[inline(always)]
-    unsafe fn whole(p: *const bf16) -> __m256 {
-        // SAFETY: the caller's proof of AVX-512, and its promise that eight can be read.
-        unsafe { widen_bf16(_mm_loadu_si128(p.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn first(p: *const bf16, n: usize) -> __m256 {
-        // SAFETY: the caller's proof of AVX-512, and its promise that `n < 8` can be read.
-        unsafe { widen_bf16(_mm_maskz_loadu_epi16(first(n) as __mmask8, p.cast())) }
-    }
 }
 
 /// Both halves added.
@@ -646,11 +593,16 @@ impl Isa for Avx512 {
         x: Operand<'_, f32>,
         panel: &Panel<f32>,
         segments: &Segments,
-        sums: &mut Sums<f32>,
+        sums: &mut [Sums<f32>; 2],
     ) {
         #[inline(never)]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-        fn on(x: Operand<'_, f32>, panel: &Panel<f32>, segments: &Segments, sums: &mut Sums<f32>) {
+        fn on(
+            x: Operand<'_, f32>,
+            panel: &Panel<f32>,
+            segments: &Segments,
+            sums: &mut [Sums<f32>; 2],
+        ) {
             // SAFETY: this function is compiled for the instructions, and called with their proof.
             unsafe { panel::multiply(x, panel, segments, sums) }
         }
@@ -668,7 +620,29 @@ impl Isa for Avx512 {
         self.0.widen_f16(x)
     }
 
-    tile!(tile_f32, f32, f32, Single<LoadF32>, f32, 3, 2);
+    #[inline(always)]
+    fn tile_f32(
+        self,
+        x: Operand<'_, f32>,
+        weight: Operand<'_, f32>,
+        segments: &Segments,
+        tile: &mut Tile<f32>,
+    ) {
+        #[inline(never)]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn on(
+            x: Operand<'_, f32>,
+            weight: Operand<'_, f32>,
+            segments: &Segments,
+            tile: &mut Tile<f32>,
+        ) {
+            // SAFETY: this function is compiled for the instructions, and called with their proof.
+            unsafe { single::tile(x, weight, segments, tile) }
+        }
+        // SAFETY: `self` proves the instructions.
+        unsafe { on(x, weight, segments, tile) }
+    }
+
     tile!(tile_f16, f16, f32, Single<LoadF16>, f16, 3, 2);
     tile!(tile_bf16, bf16, f32, Single<LoadBf16>, bf16, 3, 2);
     tile!(tile_f64, f64, f64, Double, f64, 4, 1);

@@ -6,9 +6,11 @@ mod block;
 mod cells;
 mod float;
 mod lanes;
+mod masked;
 mod narrow;
 mod panel;
 mod patch;
+mod single;
 #[cfg(test)]
 mod tests;
 

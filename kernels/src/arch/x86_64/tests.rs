@@ -7,7 +7,7 @@ use crate::activation::Activation;
 use crate::arch::block::{Blocks, Factors, HEIGHT, Rows, WIDTH};
 use crate::arch::cells::{self, CellWeights, Cells, Strip};
 use crate::arch::narrow::{Extent, Narrow, Narrowing};
-use crate::arch::panel::{LANES, Panel, Panels};
+use crate::arch::panel::{self, LANES, Panel, Panels};
 use crate::arch::patch::{self, Filters, Patch, Patched};
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments, Tile};
@@ -269,6 +269,98 @@ fn operands_that_are_too_short_are_left_alone() {
     }
 }
 
+/// The sums of a panel as tiles compute them, or nothing where there are no panels.
+struct OnePanel<'a>(Operand<'a, f32>, Operand<'a, f32>, usize, Segments);
+
+impl Kernel for OnePanel<'_> {
+    type Output = Option<[panel::Sums<f32>; 2]>;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> Option<[panel::Sums<f32>; 2]> {
+        let Self(x, weight, len, segments) = self;
+        let mut sums = [[[f32::NAN; LANES]; ROWS]; 2];
+        let mut panel = Panel::new();
+        f32::pack(isa, weight, len, &mut panel);
+        f32::by_panel(isa, x, &panel, &segments, &mut sums);
+        f32::has_panels::<I>().then_some(sums)
+    }
+}
+
+/// Panels of all numbers of rows and outputs, narrow and wide, of short segments and of long ones.
+#[test]
+fn panels_agree_bit_by_bit() {
+    let n = 60_000;
+    let word = |u: u32| u as i32 as f32 / 65_537.0;
+    let extremes = [f32::MIN_POSITIVE, -0.0, 1.0, 1e-45];
+    let (x, weight) = (fill(n, 5, &extremes, word), fill(n, 6, &extremes, word));
+    for isa in sets() {
+        let mut case = 0;
+        for len in (1..=48).chain([63, 64, 65, 160, 320, 321, 500, 512]) {
+            for counts in [[1, 1, 1], [1, 1, 2], [1, 2, 1], [2, 3, 3], [2, 1, 0]] {
+                let cells = counts.iter().product::<usize>();
+                let filter_len = len * cells.max(1) + 3;
+                if filter_len > panel::ROOM {
+                    continue;
+                }
+                for _ in 0..8 {
+                    case += 1;
+                    let rows = case % ROWS + 1;
+                    let columns = panel::take(filter_len, case / ROWS % (2 * LANES) + 1);
+                    let steps = |gap| {
+                        let row = len * counts[2] + gap;
+                        [row * counts[1] + gap, row, len]
+                    };
+                    let segments = Segments::new(len, counts, steps(1), steps(0)).after(3);
+                    let operand = |values, step, rows| Operand { values, step, rows };
+                    let x = operand(&x[case % 33..], len / 3, rows);
+                    let weight = operand(&weight[case % 31..], filter_len, columns);
+                    let Some(got) = isa.run(OnePanel(x, weight, filter_len, segments)) else {
+                        continue;
+                    };
+                    for c in 0..columns {
+                        let values = &weight.values[c * filter_len..];
+                        let one = operand(values, 0, 1);
+                        let want = OneTile(x, one, segments).run(Scalar);
+                        for (r, want) in want.iter().enumerate().take(rows) {
+                            let got = got[c / LANES][r][c % LANES];
+                            assert!(
+                                got.to_bits() == want[0].to_bits(),
+                                "[{r}, {c}] of {rows}x{columns}, {counts:?} segments of {len}: \
+                                 {got} for {}",
+                                want[0]
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A single row by all numbers of outputs, at all lengths.
+#[test]
+fn single_rows_agree_bit_by_bit() {
+    let word = |u: u32| u as i32 as f32 / 65_537.0;
+    let (x, weight) = (fill(400, 7, &[-0.0], word), fill(4000, 8, &[-0.0], word));
+    for isa in sets() {
+        for len in 0..=300 {
+            for columns in 1..=COLUMNS {
+                let operand = |values, step, rows| Operand { values, step, rows };
+                let x = operand(&x[len % 7..], 0, 1);
+                let weight = operand(&weight[len % 5..], len + 1, columns);
+                let kernel = || OneTile(x, weight, Segments::one(len).after(1));
+                let (got, want) = (isa.run(kernel()), kernel().run(Scalar));
+                for (got, want) in got[0].iter().zip(&want[0]).take(columns) {
+                    assert!(
+                        got.to_bits() == want.to_bits(),
+                        "{len} elements, {columns} outputs on {isa:?}: {got} for {want}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// Sums of what does not fit are zero; an instruction set without panels has none.
 #[inline(always)]
 fn multiplies_nothing<I: Isa>(
@@ -277,10 +369,11 @@ fn multiplies_nothing<I: Isa>(
     panel: &Panel<f32>,
     segments: &Segments,
 ) {
-    let mut sums = [[2.0; LANES]; ROWS];
+    let mut sums = [[[2.0; LANES]; ROWS]; 2];
     f32::by_panel(isa, x, panel, segments, &mut sums);
     let expected = if f32::has_panels::<I>() { 0.0 } else { 2.0 };
-    assert!(sums.as_flattened().iter().all(|&sum| sum == expected));
+    let mut sums = sums.as_flattened().as_flattened().iter();
+    assert!(sums.all(|&sum| sum == expected));
 }
 
 /// What follows a computation that was refused.
@@ -294,14 +387,18 @@ impl Kernel for Refused {
         let floats = [1.0f32; 64];
         let wide = |values, step, rows| Operand { values, step, rows };
         let mut panel = Panel::new();
+        let many = [1.0f32; panel::ROOM + 1];
         // A panel of more than there is, of more than it has room for, with rows beyond the end.
-        for (step, rows, len) in [
-            (0, 1, 65),
-            (0, 1, usize::MAX),
-            (1, 16, 50),
-            (usize::MAX, 2, 1),
+        for (values, step, rows, len) in [
+            (&floats[..], 0, 1, 65),
+            (&floats[..], 0, 1, usize::MAX),
+            (&floats[..], 1, 16, 50),
+            (&floats[..], usize::MAX, 2, 1),
+            (&many[..], 0, 1, panel::ROOM + 1),
+            (&many[..], 0, LANES + 1, panel::ROOM),
+            (&many[..], 0, 2 * LANES + 1, 1),
         ] {
-            f32::pack(isa, wide(&floats[..], step, rows), len, &mut panel);
+            f32::pack(isa, wide(values, step, rows), len, &mut panel);
             let x = wide(&floats[..], 0, 1);
             multiplies_nothing(isa, x, &panel, &Segments::one(1));
         }
