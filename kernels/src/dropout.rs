@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude, bit_len, div_rem};
-use crate::requantize::Store;
+use crate::requantize::{BLOCK, Store};
 use crate::rng::Words;
 use half::{bf16, f16};
 
@@ -177,18 +177,22 @@ impl<T: Element> Kernel for Apply<'_, T> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
+    fn run<I: Isa>(self, isa: I) -> u32 {
         let factor = T::dropout_factor(self.dropout);
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = self.first;
-        for (x, out) in self.x.iter().zip(self.out) {
-            let acc = if self.dropout.keeps(self.words.word(element)) {
-                T::mul(x.widen(), factor)
-            } else {
-                T::Acc::default()
-            };
-            self.store.one::<T, T>(acc, element, &mut range, out);
-            element = element.wrapping_add(1);
+        for (x, out) in self.x.chunks(BLOCK).zip(self.out.chunks_mut(BLOCK)) {
+            let mut acc = [[T::Acc::default(); BLOCK]];
+            for ((acc, x), at) in acc.as_flattened_mut().iter_mut().zip(x).zip(0u32..) {
+                if self
+                    .dropout
+                    .keeps(self.words.word(element.wrapping_add(at)))
+                {
+                    *acc = T::mul(x.widen(), factor);
+                }
+            }
+            self.store.block_by(isa, &mut acc, element, &mut range, out);
+            element = element.wrapping_add(out.len() as u32);
         }
         range.bits()
     }

@@ -56,6 +56,16 @@ pub trait Long: Sized {
         range: &mut <Self::Long as Accumulator>::Magnitude,
         out: &mut Self,
     );
+    /// The same for as many as `out` has, the first of which has index `element`; side by side, with the sums
+    /// as scratch.
+    #[doc(hidden)]
+    fn store_longs(
+        store: Store,
+        acc: &mut [Self::Long],
+        element: u32,
+        range: &mut <Self::Long as Accumulator>::Magnitude,
+        out: &mut [Self],
+    );
 }
 
 macro_rules! impl_integer {
@@ -87,6 +97,25 @@ macro_rules! impl_integer {
                     *out = <$t as Output<$t>>::store(stored as $acc); // M bits
                 }
             }
+
+            #[inline(always)]
+            fn store_longs(
+                store: Store,
+                acc: &mut [$long],
+                element: u32,
+                range: &mut <$long as Accumulator>::Magnitude,
+                out: &mut [Self],
+            ) {
+                let acc = acc.get_mut(..out.len()).unwrap_or_default();
+                *range = acc.iter().fold(*range, |range, acc| range.or(acc.magnitude()));
+                if let Store::Shift { shift, rounding } = store {
+                    $long::shift_all(acc, shift, rounding, |i| element.wrapping_add(i));
+                    for (out, acc) in out.iter_mut().zip(acc) {
+                        let stored = acc.saturate(Self::MAGNITUDE_BITS);
+                        *out = <$t as Output<$t>>::store(stored as $acc); // M bits
+                    }
+                }
+            }
         }
     )*};
 }
@@ -109,6 +138,17 @@ macro_rules! impl_float {
             #[inline(always)]
             fn store_long(store: Store, acc: $acc, element: u32, range: &mut (), out: &mut Self) {
                 store.one::<$t, $t>(acc, element, range, out);
+            }
+
+            #[inline(always)]
+            fn store_longs(
+                store: Store,
+                acc: &mut [$acc],
+                element: u32,
+                range: &mut (),
+                out: &mut [Self],
+            ) {
+                store.block::<$t, $t>(acc, element, range, out);
             }
         }
     )*};

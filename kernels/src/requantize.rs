@@ -7,6 +7,12 @@ use crate::arch::scalar::TILE;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude, Rounding};
 
+/// Accumulators that are stored together; few on devices, for their stacks.
+pub(crate) const BLOCK: usize = if cfg!(target_os = "none") { TILE } else { 64 };
+
+/// A block of accumulators, as a tile of one row.
+pub(crate) type Accumulators<A> = [[A; BLOCK]; 1];
+
 /// What becomes of accumulators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
@@ -44,6 +50,30 @@ impl Store {
         if let Self::Shift { shift, rounding } = self {
             *out = O::store(acc.shift(shift, rounding, element));
         }
+    }
+
+    /// The same for consecutive output elements, `out.len() <= BLOCK` of them and the first with index
+    /// `element`: side by side, by the instruction set where it has one for that. Accumulators are scratch
+    /// then.
+    #[inline(always)]
+    pub(crate) fn block_by<I: Isa, T: Element>(
+        self,
+        isa: I,
+        acc: &mut Accumulators<T::Acc>,
+        element: u32,
+        range: &mut <T::Acc as Accumulator>::Magnitude,
+        out: &mut [T],
+    ) {
+        if cfg!(target_os = "none") {
+            self.block::<T, T>(acc.as_flattened(), element, range, out);
+            return;
+        }
+        let epilogue = Epilogue {
+            store: self,
+            ..Epilogue::EXACT
+        };
+        let place = [1, out.len(), BLOCK];
+        epilogue.tile_by(isa, acc, place, element, range, out, &mut []);
     }
 
     /// Takes the accumulators of consecutive output elements, the first with row-major index

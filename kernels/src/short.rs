@@ -69,3 +69,25 @@ pub(crate) fn put<T: Short>(store: Store, acc: i64, element: u32, range: &mut u6
         *out = T::from_i64(acc.shift(shift, rounding, element));
     }
 }
+
+/// The same for as many as `out` has, the first of which has row-major index `element`; side by side, with the
+/// accumulators as scratch.
+#[inline(always)]
+pub(crate) fn put_block<T: Short>(
+    store: Store,
+    acc: &mut [i64],
+    element: u32,
+    range: &mut u64,
+    out: &mut [T],
+) {
+    let acc = acc.get_mut(..out.len()).unwrap_or_default();
+    *range = acc
+        .iter()
+        .fold(*range, |range, acc| range | acc.unsigned_abs());
+    if let Store::Shift { shift, rounding } = store {
+        i64::shift_all(acc, shift, rounding, |i| element.wrapping_add(i));
+        for (out, &acc) in out.iter_mut().zip(&*acc) {
+            *out = T::from_i64(acc);
+        }
+    }
+}

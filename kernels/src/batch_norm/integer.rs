@@ -13,7 +13,8 @@ use crate::fixed::{
     shift_rne_i128, shl_sat_i64, shl_sat_i128,
 };
 use crate::norm::{Normal, normal};
-use crate::short::{Short, put};
+use crate::requantize::BLOCK;
+use crate::short::{Short, put_block};
 use crate::split::{rows_of, rows_of_mut};
 
 /// Statistics of a channel of integers, cut to 15 bits: `S1`, `S2`, and `1/√V` where
@@ -104,7 +105,7 @@ impl<T: Normal + Kernels<Channel = Channel>> Kernel for Integer<Forward<'_, T>> 
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
+    fn run<I: Isa>(self, isa: I) -> u32 {
         let Forward {
             shape,
             x,
@@ -121,15 +122,20 @@ impl<T: Normal + Kernels<Channel = Channel>> Kernel for Integer<Forward<'_, T>> 
         for (x, out) in rows {
             let mut betas = affine.beta.map_or(&[][..], |beta| beta.values).iter();
             let shift = affine.beta.map_or(0, |beta| beta.shift);
-            let channels = statistics.iter().zip(affine.gamma);
-            for ((x, (channel, &gamma)), out) in x.iter().zip(channels).zip(out) {
-                let normal = normal(n * i64::from(x.cut()) - channel.sum, channel.root);
-                let mut acc = T::scaled(normal, gamma);
-                if let Some(&beta) = betas.next() {
-                    acc += T::offset(beta, shift);
+            let mut channels = statistics.iter().zip(affine.gamma);
+            for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+                let mut acc = [[T::Acc::default(); BLOCK]];
+                let places = acc.as_flattened_mut().iter_mut();
+                for ((acc, x), (channel, &gamma)) in places.zip(x).zip(channels.by_ref()) {
+                    let normal = normal(n * i64::from(x.cut()) - channel.sum, channel.root);
+                    *acc = T::scaled(normal, gamma);
                 }
-                store.one::<T, T>(acc, element, &mut range, out);
-                element = element.wrapping_add(1);
+                let places = acc.as_flattened_mut().iter_mut().take(out.len());
+                for (acc, &beta) in places.zip(betas.by_ref()) {
+                    *acc += T::offset(beta, shift);
+                }
+                store.block_by(isa, &mut acc, element, &mut range, out);
+                element = element.wrapping_add(out.len() as u32);
             }
         }
         range.bits()
@@ -194,18 +200,23 @@ where
         let mut element = first;
         let rows = rows_of(saved.x, shape.channels).zip(rows_of(errors.dy, shape.channels));
         for ((x, dy), dx) in rows.zip(rows_of_mut(dx, shape.channels)) {
-            let channels = saved.statistics.iter().zip(errors.sums).zip(gamma);
-            for (((x, d), dx), ((channel, sums), gamma)) in x.iter().zip(dy).zip(dx).zip(channels) {
-                let normal = normal(n * i64::from(x.cut()) - channel.sum, channel.root);
-                // With 15 bits of dy and |x̂| at most 8: w has at most 19 bits more than N, and
-                // w / √V at most 19 + 24/2 + 15 + 1 with those of the root, as V is N - 1 or more.
-                let slope = i64::from(normal) * shift_rne_i64(sums.product, 12);
-                let w = n * i64::from(d.cut()) - sums.dy - shift_rne_i64(slope, 12);
-                let root = channel.root;
-                let scaled = shift_rne_i64(w * i64::from(root.mantissa), 15 - root.places);
-                let acc = scaled * i64::from(gamma.cut());
-                put(store, acc, element, &mut range, dx);
-                element = element.wrapping_add(1);
+            let mut channels = saved.statistics.iter().zip(errors.sums).zip(gamma);
+            let blocks = x.chunks(BLOCK).zip(dy.chunks(BLOCK));
+            for ((x, dy), dx) in blocks.zip(dx.chunks_mut(BLOCK)) {
+                let mut acc = [0; BLOCK];
+                let places = acc.iter_mut().zip(x).zip(dy);
+                for (((acc, x), d), ((channel, sums), gamma)) in places.zip(channels.by_ref()) {
+                    let normal = normal(n * i64::from(x.cut()) - channel.sum, channel.root);
+                    // With 15 bits of dy and |x̂| at most 8: w has at most 19 bits more than N, and
+                    // w / √V at most 19 + 24/2 + 15 + 1 with those of the root, as V is N - 1 or more.
+                    let slope = i64::from(normal) * shift_rne_i64(sums.product, 12);
+                    let w = n * i64::from(d.cut()) - sums.dy - shift_rne_i64(slope, 12);
+                    let root = channel.root;
+                    let scaled = shift_rne_i64(w * i64::from(root.mantissa), 15 - root.places);
+                    *acc = scaled * i64::from(gamma.cut());
+                }
+                put_block(store, &mut acc, element, &mut range, dx);
+                element = element.wrapping_add(dx.len() as u32);
             }
         }
         range.bits()
@@ -228,11 +239,15 @@ impl<T: Short + Kernels<Transform = Transform>> Kernel for Integer<Infer<'_, T>>
         let mut range = 0u64;
         let mut element = first;
         for (x, out) in rows_of(x, channels).zip(rows_of_mut(out, channels)) {
-            for ((x, transform), out) in x.iter().zip(transform).zip(out) {
-                let product = i64::from(x.cut()) * transform.factor;
-                let acc = shift_rne_i64(product, transform.shift) + transform.offset;
-                put(store, acc, element, &mut range, out);
-                element = element.wrapping_add(1);
+            let blocks = x.chunks(BLOCK).zip(transform.chunks(BLOCK));
+            for ((x, transform), out) in blocks.zip(out.chunks_mut(BLOCK)) {
+                let mut acc = [0; BLOCK];
+                for ((acc, x), transform) in acc.iter_mut().zip(x).zip(transform) {
+                    let product = i64::from(x.cut()) * transform.factor;
+                    *acc = shift_rne_i64(product, transform.shift) + transform.offset;
+                }
+                put_block(store, &mut acc, element, &mut range, out);
+                element = element.wrapping_add(out.len() as u32);
             }
         }
         range.bits()

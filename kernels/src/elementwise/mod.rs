@@ -20,8 +20,7 @@ use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude, Rounding};
-use crate::requantize::Store;
-use core::mem::take;
+use crate::requantize::{BLOCK, Store};
 
 /// What is done with two elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,14 +200,14 @@ pub struct Block<'a, T: Element> {
     out: &'a mut [T],
 }
 
-/// A block, and what is done with its elements.
+/// A block, and what is done with some of its elements: accumulators of two operands.
 struct With<B, F>(B, F);
 
-impl<T: Element, F: Fn(T, T) -> T::Acc> Kernel for With<Block<'_, T>, F> {
+impl<T: Element, F: Fn(&[T], &[T], &mut [T::Acc])> Kernel for With<Block<'_, T>, F> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
+    fn run<I: Isa>(self, isa: I) -> u32 {
         let Self(block, compute) = self;
         let Block {
             mut walk,
@@ -216,45 +215,80 @@ impl<T: Element, F: Fn(T, T) -> T::Acc> Kernel for With<Block<'_, T>, F> {
             b,
             store,
             first,
-            mut out,
+            out,
             ..
         } = block;
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
-        let mut element = first;
         let steps = walk.inner_steps();
-        let mut put = |a: T, b: T, out: &mut T| {
-            store.one::<T, T>(compute(a, b), element, &mut range, out);
-            element = element.wrapping_add(1);
-        };
-        while !out.is_empty() {
-            let ([at_a, at_b], len) = walk.run(out.len());
-            let Some((row, rest)) = take(&mut out).split_at_mut_checked(len.max(1)) else {
-                break;
-            };
-            out = rest;
-            let a = a.get(at_a..).unwrap_or_default();
-            let b = b.get(at_b..).unwrap_or_default();
-            match (steps, b.first()) {
-                ([1, 1], _) => {
-                    for ((&a, &b), out) in a.iter().zip(b).zip(row) {
-                        put(a, b, out);
-                    }
+        let (mut room_a, mut room_b) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
+        let mut element = first;
+        for out in out.chunks_mut(BLOCK) {
+            let ([at_a, at_b], mut len) = walk.run(out.len());
+            let (x, y) = (a.get(at_a..), b.get(at_b..));
+            let (mut x, mut y) = (x.unwrap_or_default(), y.unwrap_or_default());
+            if steps != [1, 1] || len < out.len() {
+                // Not as it lies: an operand stretches, or the block goes on elsewhere.
+                gather(x, steps[0], room_a.get_mut(..len));
+                gather(y, steps[1], room_b.get_mut(..len));
+                while len < out.len() {
+                    let ([at_a, at_b], more) = walk.run(out.len() - len);
+                    let end = len + more.max(1);
+                    let (x, y) = (a.get(at_a..), b.get(at_b..));
+                    gather(x.unwrap_or_default(), steps[0], room_a.get_mut(len..end));
+                    gather(y.unwrap_or_default(), steps[1], room_b.get_mut(len..end));
+                    len = end;
                 }
-                ([1, 0], Some(&b)) => {
-                    for (&a, out) in a.iter().zip(row) {
-                        put(a, b, out);
-                    }
-                }
-                ([step_a, step_b], _) => {
-                    for (i, out) in row.iter_mut().enumerate() {
-                        if let (Some(&a), Some(&b)) = (a.get(i * step_a), b.get(i * step_b)) {
-                            put(a, b, out);
-                        }
-                    }
-                }
+                (x, y) = (&room_a, &room_b);
             }
+            let x = x.get(..out.len()).unwrap_or_default();
+            let y = y.get(..out.len()).unwrap_or_default();
+            let mut acc = [[T::Acc::default(); BLOCK]];
+            compute(x, y, acc.as_flattened_mut());
+            store.block_by(isa, &mut acc, element, &mut range, out);
+            element = element.wrapping_add(out.len() as u32);
         }
         range.bits()
+    }
+}
+
+/// Every `step`th of `values`.
+#[inline(always)]
+fn gather<T: Copy>(values: &[T], step: usize, room: Option<&mut [T]>) {
+    let room = room.unwrap_or_default();
+    match (step, values.first()) {
+        (0, Some(&x)) => room.fill(x),
+        (1, _) => room.iter_mut().zip(values).for_each(|(to, &x)| *to = x),
+        _ => {
+            let values = values.iter().step_by(step.max(1));
+            room.iter_mut().zip(values).for_each(|(to, &x)| *to = x);
+        }
+    }
+}
+
+/// `compute` of elements at one exponent: those of `a` and `b`, `shifts` below it.
+#[inline(always)]
+fn aligned_block<T: Element>(
+    [a, b]: [&[T]; 2],
+    shifts: [i32; 2],
+    acc: &mut [T::Acc],
+    compute: impl Fn(T::Acc, T::Acc) -> T::Acc,
+) {
+    let mut other = [T::Acc::default(); BLOCK];
+    align(a, shifts[0], acc);
+    align(b, shifts[1], &mut other);
+    for (acc, &b) in acc.iter_mut().zip(&other) {
+        *acc = compute(*acc, b);
+    }
+}
+
+/// Elements as accumulators, `shift` exponents higher.
+#[inline(always)]
+pub(super) fn align<T: Element>(values: &[T], shift: i32, acc: &mut [T::Acc]) {
+    for (acc, x) in acc.iter_mut().zip(values) {
+        *acc = x.to_acc();
+    }
+    if shift != 0 {
+        T::Acc::shift_all(acc, shift, Rounding::NearestEven, |_| 0);
     }
 }
 
@@ -315,41 +349,51 @@ macro_rules! impl_kernels {
         impl Kernels for $t {
             #[inline(never)]
             fn elementwise_add(block: Block<'_, Self>) -> u32 {
-                let [sa, sb] = block.shifts;
-                arch::dispatch(With(block, |a, b| aligned::<$t>(a, sa) + aligned::<$t>(b, sb)))
+                let shifts = block.shifts;
+                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
+                    aligned_block([a, b], shifts, acc, |a, b| a + b);
+                }))
             }
 
             #[inline(never)]
             fn elementwise_sub(block: Block<'_, Self>) -> u32 {
-                let [sa, sb] = block.shifts;
-                arch::dispatch(With(block, |a, b| aligned::<$t>(a, sa) + -aligned::<$t>(b, sb)))
+                let shifts = block.shifts;
+                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
+                    aligned_block([a, b], shifts, acc, |a, b| a + -b);
+                }))
             }
 
             #[inline(never)]
             fn elementwise_mul(block: Block<'_, Self>) -> u32 {
-                arch::dispatch(With(block, |a: $t, b: $t| <$t>::mul(a.widen(), b.widen())))
+                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
+                    for ((acc, a), b) in acc.iter_mut().zip(a).zip(b) {
+                        *acc = <$t>::mul(a.widen(), b.widen());
+                    }
+                }))
             }
 
             #[inline(never)]
             fn elementwise_div(block: Block<'_, Self>) -> u32 {
-                arch::dispatch(With(block, |a, b| <$t as division::Divide>::quotient(a, b)))
+                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
+                    for ((acc, &a), &b) in acc.iter_mut().zip(a).zip(b) {
+                        *acc = <$t as division::Divide>::quotient(a, b);
+                    }
+                }))
             }
 
             #[inline(never)]
             fn elementwise_min(block: Block<'_, Self>) -> u32 {
-                let [sa, sb] = block.shifts;
-                arch::dispatch(With(block, |a, b| {
-                    let (a, b) = (aligned::<$t>(a, sa), aligned::<$t>(b, sb));
-                    if loses(a, b) { b } else { a }
+                let shifts = block.shifts;
+                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
+                    aligned_block([a, b], shifts, acc, |a, b| if loses(a, b) { b } else { a });
                 }))
             }
 
             #[inline(never)]
             fn elementwise_max(block: Block<'_, Self>) -> u32 {
-                let [sa, sb] = block.shifts;
-                arch::dispatch(With(block, |a, b| {
-                    let (a, b) = (aligned::<$t>(a, sa), aligned::<$t>(b, sb));
-                    if wins(a, b) { b } else { a }
+                let shifts = block.shifts;
+                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
+                    aligned_block([a, b], shifts, acc, |a, b| if wins(a, b) { b } else { a });
                 }))
             }
 

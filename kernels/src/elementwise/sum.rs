@@ -1,15 +1,14 @@
 //! Sums and averages of several tensors of equal extents: what joins parallel branches, and what
 //! joins their errors.
 
-use super::{aligned, aligned_exponent};
-use crate::arch::scalar::TILE;
+use super::{align, aligned_exponent};
 use crate::arch::{Isa, Kernel};
-use crate::element::Element;
+use crate::element::{Blank, Element};
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::long::{Long, Mean};
-use crate::requantize::Store;
+use crate::requantize::{Accumulators, BLOCK, Store};
 
 /// Most tensors that are added in one call: sums of the widest types still fit.
 pub const MAX_TERMS: usize = 64;
@@ -125,9 +124,13 @@ pub fn average_backward<T: Element>(n: usize, dy: &[T], store: Store, dx: &mut [
     Arg::Dx.check_len(dx.len(), &[dy.len()])?;
     let mean = Mean::of(n);
     let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
-    for ((&dy, dx), element) in dy.iter().zip(dx).zip(0u32..) {
-        let acc = T::mean(T::to_long(dy.to_acc()), mean);
-        T::store_long(store, acc, element, &mut range, dx);
+    let blocks = dy.chunks(BLOCK).zip(dx.chunks_mut(BLOCK));
+    for ((dy, dx), element) in blocks.zip((0u32..).step_by(BLOCK)) {
+        let mut means = [<T as Long>::Long::BLANK; BLOCK];
+        for (to, dy) in means.iter_mut().zip(dy) {
+            *to = T::mean(T::to_long(dy.to_acc()), mean);
+        }
+        T::store_longs(store, &mut means, element, &mut range, dx);
     }
     Ok(range.bits())
 }
@@ -162,30 +165,36 @@ pub struct Terms<'a, T: Element> {
 }
 
 impl<T: Element> Terms<'_, T> {
-    /// Calls `put` with each sum, the number of its element, and the place for the result.
+    /// Calls `put` with the sums of each block, the number of its first element, and the places for the
+    /// results.
     #[inline(always)]
-    fn each(self, mut put: impl FnMut(T::Acc, u32, &mut T)) {
+    fn each(self, mut put: impl FnMut(&mut Accumulators<T::Acc>, u32, &mut [T])) {
         let (mut start, mut element) = (self.first, self.first as u32);
-        for out in self.out.chunks_mut(TILE) {
-            let mut sums = [T::Acc::default(); TILE];
+        for out in self.out.chunks_mut(BLOCK) {
+            let mut sums = [[T::Acc::default(); BLOCK]];
             for (number, term) in self.terms.iter().enumerate() {
                 let shift = if T::DTYPE.is_integer() {
                     self.exponent - term.exponent
                 } else {
                     0
                 };
-                let values = term.values.get(start..).unwrap_or_default();
-                for (sum, &x) in sums.iter_mut().zip(values) {
-                    let x = aligned(x, shift);
-                    // Not 0 + x for the first: a float's -0 stays.
-                    *sum = if number == 0 { x } else { *sum + x };
+                let end = start + out.len();
+                let values = term.values.get(start..end).unwrap_or_default();
+                if number == 0 {
+                    // Not 0 + x: a float's -0 stays.
+                    align(values, shift, sums.as_flattened_mut());
+                    continue;
+                }
+                let mut aligned = [T::Acc::default(); BLOCK];
+                align(values, shift, &mut aligned);
+                for (sum, &x) in sums.as_flattened_mut().iter_mut().zip(&aligned) {
+                    *sum += x;
                 }
             }
             start += out.len();
-            for (out, &sum) in out.iter_mut().zip(&sums) {
-                put(sum, element, out);
-                element = element.wrapping_add(1);
-            }
+            let len = out.len() as u32;
+            put(&mut sums, element, out);
+            element = element.wrapping_add(len);
         }
     }
 }
@@ -197,11 +206,12 @@ impl<T: Element> Kernel for Sum<'_, T> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
+    fn run<I: Isa>(self, isa: I) -> u32 {
         let store = self.0.store;
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
-        self.0
-            .each(|sum, element, out| store.one::<T, T>(sum, element, &mut range, out));
+        self.0.each(|sums, element, out| {
+            store.block_by(isa, sums, element, &mut range, out);
+        });
         range.bits()
     }
 }
@@ -211,9 +221,12 @@ impl<T: Element> Kernel for Sum<'_, T> {
 pub(super) fn run_average<T: Element>(terms: Terms<'_, T>) -> u32 {
     let (store, mean) = (terms.store, Mean::of(terms.terms.len()));
     let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
-    terms.each(|sum, element, out| {
-        let acc = T::mean(T::to_long(sum), mean);
-        T::store_long(store, acc, element, &mut range, out);
+    terms.each(|sums, element, out| {
+        let mut means = [<T as Long>::Long::BLANK; BLOCK];
+        for (to, &sum) in means.iter_mut().zip(sums.as_flattened()) {
+            *to = T::mean(T::to_long(sum), mean);
+        }
+        T::store_longs(store, &mut means, element, &mut range, out);
     });
     range.bits()
 }

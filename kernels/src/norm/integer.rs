@@ -5,10 +5,11 @@ use crate::arch::scalar::TILE;
 use crate::arch::{self, Isa, Kernel};
 use crate::element::{Blank, Element};
 use crate::fixed::{
-    Accumulator, InverseRoot, Magnitude, rsqrt, sat_i32, sat_i64, sat_i128, shift_rne_i32,
-    shift_rne_i64, shift_rne_i128,
+    Accumulator, InverseRoot, Magnitude, Rounding, rsqrt, sat_i32, sat_i64, sat_i128,
+    shift_rne_i32, shift_rne_i64, shift_rne_i128,
 };
-use crate::short::{Short, put};
+use crate::requantize::BLOCK;
+use crate::short::{Short, put_block};
 use crate::split::{rows_of, rows_of_mut};
 
 /// Statistics of a row of integers: `S1` (0 for RMSNorm), and `1/√V` where
@@ -145,7 +146,7 @@ impl<T: Normal<Row = Row>> Kernel for Integer<Forward<'_, T>> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
+    fn run<I: Isa>(self, isa: I) -> u32 {
         let Forward {
             features,
             saved,
@@ -159,17 +160,58 @@ impl<T: Normal<Row = Row>> Kernel for Integer<Forward<'_, T>> {
         for ((x, row), out) in saved.rows(features).zip(rows_of_mut(out, features)) {
             let mut betas = affine.beta.map_or(&[][..], |beta| beta.values).iter();
             let shift = affine.beta.map_or(0, |beta| beta.shift);
-            for ((x, &gamma), out) in x.iter().zip(affine.gamma).zip(out) {
-                let deviation = features as i64 * i64::from(x.cut()) - row.sum;
-                let mut acc = T::scaled(normal(deviation, row.root), gamma);
-                if let Some(&beta) = betas.next() {
-                    acc += T::offset(beta, shift);
+            let blocks = x.chunks(BLOCK).zip(affine.gamma.chunks(BLOCK));
+            for ((x, gamma), out) in blocks.zip(out.chunks_mut(BLOCK)) {
+                let mut normals = [0; BLOCK];
+                row.normals(features, x, &mut normals);
+                let mut acc = [[T::Acc::default(); BLOCK]];
+                for ((acc, &gamma), &normal) in
+                    acc.as_flattened_mut().iter_mut().zip(gamma).zip(&normals)
+                {
+                    *acc = T::scaled(normal as i32, gamma);
                 }
-                store.one::<T, T>(acc, element, &mut range, out);
-                element = element.wrapping_add(1);
+                for (acc, &beta) in acc
+                    .as_flattened_mut()
+                    .iter_mut()
+                    .zip(betas.by_ref().take(out.len()))
+                {
+                    *acc += T::offset(beta, shift);
+                }
+                store.block_by(isa, &mut acc, element, &mut range, out);
+                element = element.wrapping_add(out.len() as u32);
             }
         }
         range.bits()
+    }
+}
+
+impl Row {
+    /// [`normal`] of elements of the row, as many as there are.
+    #[inline(always)]
+    fn normals<T: Short>(&self, features: usize, x: &[T], normals: &mut [i64; BLOCK]) {
+        for (normal, x) in normals.iter_mut().zip(x) {
+            let deviation = features as i64 * i64::from(x.cut()) - self.sum;
+            *normal = deviation * i64::from(self.root.mantissa);
+        }
+        i64::shift_all(normals, 18 - self.root.places, Rounding::NearestEven, |_| 0);
+        normals
+            .iter_mut()
+            .for_each(|normal| *normal = sat_i64(*normal, 15));
+    }
+
+    /// `dy · gamma` and `x̂` of a block of elements; zeros behind them.
+    #[inline(always)]
+    fn terms<T: Normal>(
+        &self,
+        features: usize,
+        ((x, dy), gamma): ((&[T], &[T]), &[T]),
+    ) -> [[i64; BLOCK]; 2] {
+        let (mut terms, mut normals) = ([0; BLOCK], [0; BLOCK]);
+        for ((a, &d), &gamma) in terms.iter_mut().zip(dy).zip(gamma) {
+            *a = T::cut_product(d, gamma);
+        }
+        self.normals(features, x, &mut normals);
+        [terms, normals]
     }
 }
 
@@ -192,14 +234,18 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
         let n = features as i64;
         let rows = saved.rows(features).zip(rows_of(dy, features));
         for (((x, row), dy), dx) in rows.zip(rows_of_mut(dx, features)) {
-            let terms = x.iter().zip(dy).zip(gamma).map(|((x, &d), &gamma)| {
-                let normal = normal(n * i64::from(x.cut()) - row.sum, row.root);
-                (T::cut_product(d, gamma), i64::from(normal))
-            });
+            let blocks = || {
+                x.chunks(BLOCK)
+                    .zip(dy.chunks(BLOCK))
+                    .zip(gamma.chunks(BLOCK))
+            };
             let (mut sum, mut products) = (0i64, 0i64);
-            for (a, normal) in terms.clone() {
-                sum += a;
-                products += a * normal;
+            for block in blocks() {
+                let [terms, normals] = row.terms(features, block);
+                for (&a, &normal) in terms.iter().zip(&normals) {
+                    sum += a;
+                    products += a * normal;
+                }
             }
             if saved.kind == Kind::Rms {
                 sum = 0;
@@ -207,11 +253,21 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
             // |Σ a·x̂| is at most 2^23 · 2^12 F, as the mean of x̂² is 1: w has at most 26 bits more
             // than F, and w · r 60 in all.
             let products = shift_rne_i64(products, 12);
-            for ((a, normal), dx) in terms.zip(dx) {
-                let w = n * a - sum - shift_rne_i64(normal * products, 12);
-                let acc = shift_rne_i64(w * i64::from(row.root.mantissa), 15 - row.root.places);
-                put(store, acc, element, &mut range, dx);
-                element = element.wrapping_add(1);
+            for (block, dx) in blocks().zip(dx.chunks_mut(BLOCK)) {
+                let [mut terms, mut normals] = row.terms(features, block);
+                normals.iter_mut().for_each(|normal| *normal *= products);
+                i64::shift_all(&mut normals, 12, Rounding::NearestEven, |_| 0);
+                for (a, normal) in terms.iter_mut().zip(normals) {
+                    *a = (n * *a - sum - normal) * i64::from(row.root.mantissa);
+                }
+                i64::shift_all(
+                    &mut terms,
+                    15 - row.root.places,
+                    Rounding::NearestEven,
+                    |_| 0,
+                );
+                put_block(store, &mut terms, element, &mut range, dx);
+                element = element.wrapping_add(dx.len() as u32);
             }
         }
         range.bits()
