@@ -15,6 +15,8 @@ pub const LANES: usize = 16;
 pub const ROOM: usize = 1024;
 /// The same of a wide panel, which shall stay in the first-level cache: 40 KiB of `f32`.
 const WIDE_ROOM: usize = 320;
+const _: () = assert!(2 * WIDE_ROOM <= ROOM && WIDE_ROOM.is_multiple_of(LANES));
+
 /// The sums of some rows of `x` with sixteen outputs.
 pub type Sums<A> = [[A; LANES]; ROWS];
 

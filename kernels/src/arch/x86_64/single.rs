@@ -137,6 +137,8 @@ unsafe fn step<const WHOLE: bool, const R: usize, const P: usize>(
     }
 }
 
+/// Eight elements, or the first `n` and zeros.
+///
 /// # Safety
 /// As [`step`].
 #[inline(always)]
