@@ -19,6 +19,11 @@ pub enum Error {
     },
     /// The loss refused its arguments.
     Loss(kernels::Error),
+    /// Momentum, which the parameters of layer `layer` keep no velocities for.
+    Momentum {
+        /// The first such layer.
+        layer: u32,
+    },
     /// A batch of `got` samples; the trainer takes 1 to `capacity`.
     Batch {
         /// Samples that there is room for.
@@ -47,6 +52,9 @@ impl fmt::Display for Error {
         match self {
             Self::Layer { layer, source } => write!(f, "layer {layer}: {source}"),
             Self::Loss(source) => write!(f, "loss: {source}"),
+            Self::Momentum { layer } => {
+                write!(f, "layer {layer}: no velocities are kept for momentum")
+            }
             Self::Batch { capacity, got } => {
                 write!(f, "batch: expected 1 to {capacity} samples, found {got}")
             }

@@ -3,10 +3,12 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used)]
 
-use selvedge_core::net::{Layer, Network};
+use selvedge_core::net::{Dense, Layer, Momentum, Network, Relu};
 use selvedge_core::train::{Pixels, Samples, Trainer};
-use selvedge_core::{Error, Rate, Serial, Sgd, net};
+use selvedge_core::{Distance, Element, Error, Rate, Serial, Sgd, net};
 use selvedge_kernels::Error as KernelError;
+use selvedge_kernels::loss::Kernels as Loss;
+use selvedge_tests::parameters::tensors;
 
 net! {
     struct Net: [4] {
@@ -78,23 +80,63 @@ fn a_refused_step_changes_nothing() {
     );
 }
 
+net! {
+    /// The first layer keeps no velocities, those behind it do where the network does.
+    struct Mixed: [4] {
+        hidden: layer(Dense<T, 4, 6, Relu> => [6]),
+        twice: residual { inner: dense(6) },
+        head: dense(3),
+    }
+}
+
+net! {
+    /// Behind two layers that keep them, one in a branch does not.
+    struct Branch: [4] {
+        hidden: dense(6, activation = relu),
+        twice: residual { inner: dense(6) } shortcut { other: layer(Dense<T, 6, 6> => [6]) },
+        head: dense(3),
+    }
+}
+
+/// Momentum is refused for `layer`, and nothing has changed, what the next batch gives included.
+fn refuses_momentum<N: Network<Elem: Loss>>(layer: u32) {
+    let momentum = Sgd {
+        momentum: 200,
+        ..SGD
+    };
+    let mut trainer = Trainer::<N, 2>::BLANK;
+    trainer.init(1).unwrap();
+    for (x, pixel) in trainer.input_mut().iter_mut().zip((10..).step_by(20)) {
+        *x = N::Elem::from_pixel(pixel);
+    }
+    let seen = |trainer: &mut Trainer<N, 2>| {
+        let bytes = tensors(trainer.network());
+        let y = trainer.predict(&Serial, 2).unwrap();
+        let y: Vec<_> = y.data.iter().map(|v| v.to_f64()).collect();
+        (bytes, y, trainer.steps())
+    };
+    let before = seen(&mut trainer);
+    let expected = Some(Error::Momentum { layer });
+    assert_eq!(trainer.step(&Serial, &[0, 1], &momentum).err(), expected);
+    let targets = vec![Default::default(); 6];
+    let refused = trainer.step_towards(&Serial, &targets, 0, Distance::Squared, &momentum);
+    assert_eq!(refused.err(), expected);
+    let refused = trainer.step_binary(&Serial, &targets, 0, &momentum);
+    assert_eq!(refused.err(), expected);
+    assert_eq!(seen(&mut trainer), before);
+    trainer.step(&Serial, &[0, 1], &SGD).unwrap();
+    assert_ne!(seen(&mut trainer), before);
+}
+
 #[test]
-fn momentum_needs_velocities() {
-    let mut trainer = trainer();
-    let before = trainer.fingerprint();
-    let refused = trainer.step(
-        &Serial,
-        &[0, 1],
-        &Sgd {
-            momentum: 200,
-            ..SGD
-        },
-    );
-    assert!(
-        matches!(refused, Err(Error::Layer { layer: 1, .. })),
-        "{refused:?}"
-    );
-    assert_eq!(trainer.fingerprint(), before);
+fn momentum_without_velocities_is_refused_before_anything_changes() {
+    refuses_momentum::<Net<i8>>(0);
+    refuses_momentum::<Net<f32>>(0);
+    refuses_momentum::<Mixed<i8, Momentum>>(0);
+    refuses_momentum::<Mixed<i16, Momentum>>(0);
+    // hidden 0, twice 1, inner 2, other 3.
+    refuses_momentum::<Branch<i8, Momentum>>(3);
+    refuses_momentum::<Branch<f32, Momentum>>(3);
 }
 
 #[test]

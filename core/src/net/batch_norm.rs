@@ -202,6 +202,7 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
             spare: 0,
             swaps: false,
         },
+        without_velocities: Info::without_velocities::<R>(),
         ..Info::EMPTY
     };
 

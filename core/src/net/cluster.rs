@@ -216,6 +216,7 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
             spare: 0,
             swaps: false,
         },
+        without_velocities: Info::without_velocities::<R>(),
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {

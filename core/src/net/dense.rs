@@ -76,6 +76,7 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
             spare: 0,
             swaps: false,
         },
+        without_velocities: Info::without_velocities::<R>(),
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {

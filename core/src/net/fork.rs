@@ -1,5 +1,6 @@
 //! Two branches on one input: residual connections, gates, concatenation.
 
+use super::cost::behind;
 use super::join::{add, copy};
 use super::{
     Backward, Context, Errors, Info, Join, Layer, OutputTape, Pass, Sum, Tape, Values, Visitor,
@@ -145,7 +146,7 @@ where
     };
 
     const INFO: Info = {
-        let (first, second) = (First::INFO, Second::INFO);
+        let both = Info::sequence(&[First::INFO, Second::INFO]);
         let exponent = if J::RESCALES && First::Elem::DTYPE.is_integer() {
             2
         } else {
@@ -153,15 +154,16 @@ where
         };
         Info {
             kind: J::KIND,
-            numbers: 1 + first.numbers + second.numbers,
-            parameters: first.parameters + second.parameters,
-            macs: first.macs + second.macs,
-            flash_bytes: first.flash_bytes + second.flash_bytes + exponent,
+            numbers: 1 + both.numbers,
+            parameters: both.parameters,
+            macs: both.macs,
+            flash_bytes: both.flash_bytes + exponent,
             errors: Self::PLAN.errors,
             errors_first: Errors {
                 swaps: false, // nothing is passed down
                 ..Self::PLAN_FIRST.errors
             },
+            without_velocities: behind(1, both.without_velocities),
         }
     };
 

@@ -324,7 +324,8 @@ pub trait Layer: Sized {
     /// unless `is_needed`, what is returned means nothing.
     ///
     /// # Errors
-    /// [`Error::Layer`](crate::Error::Layer) with what a kernel refused.
+    /// [`Error::Layer`](crate::Error::Layer) with what a kernel refused; layers behind that one may have been
+    /// updated then. [`Info::check`] tells beforehand of an update that some layer refuses.
     fn backward<'e, E: Executor, const B: usize>(
         &mut self,
         pass: &Pass<'_, E>,

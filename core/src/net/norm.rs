@@ -167,6 +167,7 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
             spare: 0,
             swaps: false,
         },
+        without_velocities: Info::without_velocities::<R>(),
         ..Info::EMPTY
     };
 

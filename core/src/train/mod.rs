@@ -113,9 +113,10 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ///
     /// # Errors
     /// [`Error::Batch`] unless there are 1 to `B` labels, [`Error::Loss`] for a label beyond the
-    /// classes; nothing has changed then. [`Error::Layer`] for a batch of one row before batch
-    /// normalisation, and for momentum in a layer that keeps no velocities: exponents and running statistics
-    /// have adapted to the batch then, and layers behind that one may have been updated.
+    /// classes, [`Error::Momentum`] for momentum in a network that does not keep velocities for all its
+    /// parameters; nothing has changed then. [`Error::Layer`] for a batch of one row before batch
+    /// normalisation: exponents and running statistics below it have adapted to the batch then, no
+    /// parameter has changed.
     pub fn step(
         &mut self,
         exec: &impl Executor,
@@ -138,7 +139,8 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ///
     /// # Errors
     /// [`Error::Batch`] unless there are targets for 1 to `B` samples, [`Error::Loss`] for a part of a
-    /// sample; nothing has changed then. [`Error::Layer`] as [`Trainer::step`].
+    /// sample, [`Error::Momentum`] as [`Trainer::step`]; nothing has changed then. [`Error::Layer`] as
+    /// [`Trainer::step`].
     pub fn step_towards(
         &mut self,
         exec: &impl Executor,
@@ -193,6 +195,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             &mut [N::Elem],
         ) -> KernelResult<Outcome<<N::Elem as Loss>::LossSum>>,
     ) -> Result<<N::Elem as Loss>::LossSum> {
+        <N::Layers as Layer>::INFO.check(sgd)?;
         let pass = Pass {
             exec,
             mode: Mode::Train,
