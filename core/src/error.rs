@@ -24,6 +24,12 @@ pub enum Error {
         /// The first such layer.
         layer: u32,
     },
+    /// A backward pass of layer `layer` that does not follow a forward pass of as many samples in
+    /// [`Mode::Train`](kernels::scale::Mode::Train): what it would read is not there.
+    Tape {
+        /// The layer.
+        layer: u32,
+    },
     /// A batch of `got` samples; the trainer takes 1 to `capacity`.
     Batch {
         /// Samples that there is room for.
@@ -54,6 +60,9 @@ impl fmt::Display for Error {
             Self::Loss(source) => write!(f, "loss: {source}"),
             Self::Momentum { layer } => {
                 write!(f, "layer {layer}: no velocities are kept for momentum")
+            }
+            Self::Tape { layer } => {
+                write!(f, "layer {layer}: a backward pass without a forward pass in training")
             }
             Self::Batch { capacity, got } => {
                 write!(f, "batch: expected 1 to {capacity} samples, found {got}")

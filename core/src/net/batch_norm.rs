@@ -222,10 +222,10 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
         x: Values<'t, T>,
         tape: &'t mut Self::Tape<B>,
     ) -> Result<Values<'t, T>> {
-        tape.output.exponent = self
+        let exponent = self
             .normalise(pass, number, x, tape)
             .map_err(in_layer(number))?;
-        Ok(tape.output.values(x.batch))
+        Ok(tape.output.keep(pass.mode, x.batch, exponent))
     }
 
     fn output<'t, const B: usize>(
@@ -245,6 +245,7 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
+        tape.output.check(number, x.batch)?;
         let (batch, statistics) = (x.batch, tape.statistics.elements());
         errors
             .through([batch * S::LEN; 2], is_needed, |dy, exponent, dx| {

@@ -244,13 +244,13 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
         let members = &*members;
         let out = tape.output.samples_mut(x.batch);
         let context = Context::<T, E>::forward(pass, number, &mut scale);
-        tape.output.exponent = context
+        let exponent = context
             .rescale(clusters.output_exponent(O::MODE), |store| {
                 cluster::forward(pass.exec, shape, clusters, O::MODE, members, store, out)
             })
             .map_err(in_layer(number))?;
         self.output_scale = scale;
-        Ok(tape.output.values(x.batch))
+        Ok(tape.output.keep(pass.mode, x.batch, exponent))
     }
 
     fn output<'t, const B: usize>(
@@ -270,6 +270,7 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
+        tape.output.check(number, x.batch)?;
         let batch = x.batch;
         let (members, scores) = (&tape.members, &mut tape.scores);
         let (members, scores) = (members.samples(batch), scores.samples_mut(batch));

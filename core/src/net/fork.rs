@@ -190,9 +190,9 @@ where
         let after = number + 1 + First::INFO.numbers;
         let b = self.second.forward::<E, B>(pass, after, x, second)?;
         let context = Context::forward(pass, number, &mut self.output_scale);
-        output.exponent =
+        let exponent =
             J::forward(context, a, b, output.samples_mut(x.batch)).map_err(in_layer(number))?;
-        Ok(output.values(x.batch))
+        Ok(output.keep(pass.mode, x.batch, exponent))
     }
 
     fn output<'t, const B: usize>(
@@ -216,6 +216,7 @@ where
             return Ok(errors);
         }
         let batch = x.batch;
+        tape.output.check(number, batch)?;
         let plan = if is_needed {
             Self::PLAN
         } else {

@@ -195,8 +195,8 @@ impl<T: Element, F: Function> Layer for Apply<T, F> {
     ) -> Result<Values<'t, T>> {
         let context = Context::forward(pass, number, &mut self.output_scale);
         let out = tape.samples_mut(x.batch);
-        tape.exponent = F::forward(context, &mut self.scratch, x, out).map_err(in_layer(number))?;
-        Ok(tape.values(x.batch))
+        let exponent = F::forward(context, &mut self.scratch, x, out).map_err(in_layer(number))?;
+        Ok(tape.keep(pass.mode, x.batch, exponent))
     }
 
     fn output<'t, const B: usize>(
@@ -219,6 +219,7 @@ impl<T: Element, F: Function> Layer for Apply<T, F> {
         if !is_needed {
             return Ok(errors);
         }
+        tape.check(number, x.batch)?;
         let Backward {
             error,
             spare,

@@ -72,7 +72,7 @@ pub use softmax::{
 };
 pub use unary::{Abs, Negate, Square};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::{Shape, Storage};
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
@@ -197,19 +197,41 @@ impl Tape for () {
 pub struct OutputTape<T: Blank, S: Shape, const B: usize> {
     data: [S::Array<T>; B],
     exponent: i32,
+    /// Samples of the forward pass, if that was one of training and has ended; else 0.
+    trained: usize,
 }
 
 impl<T: Blank, S: Shape, const B: usize> Tape for OutputTape<T, S, B> {
     const BLANK: Self = Self {
         data: [Storage::BLANK; B],
         exponent: 0,
+        trained: 0,
     };
 }
 
 impl<T: Blank, S: Shape, const B: usize> OutputTape<T, S, B> {
-    /// Room for `batch` samples.
+    /// Room for `batch` samples. A backward pass is refused until they are [kept](Self::keep).
     fn samples_mut(&mut self, batch: usize) -> &mut [T] {
+        self.trained = 0;
         Storage::flatten_mut(self.data.get_mut(..batch).unwrap_or_default())
+    }
+
+    /// Ends a forward pass of `batch` samples, whose output has `exponent`.
+    fn keep(&mut self, mode: Mode, batch: usize, exponent: i32) -> Values<'_, T> {
+        self.exponent = exponent;
+        self.trained = match mode {
+            Mode::Train => batch,
+            Mode::Infer => 0,
+        };
+        self.values(batch)
+    }
+
+    /// Refuses a backward pass of layer `number` for `batch` samples that no forward pass has trained on.
+    fn check(&self, number: u32, batch: usize) -> Result<()> {
+        if self.trained != batch {
+            return Err(Error::Tape { layer: number });
+        }
+        Ok(())
     }
 
     fn values(&self, batch: usize) -> Values<'_, T> {
@@ -324,8 +346,10 @@ pub trait Layer: Sized {
     /// unless `is_needed`, what is returned means nothing.
     ///
     /// # Errors
-    /// [`Error::Layer`](crate::Error::Layer) with what a kernel refused; layers behind that one may have been
-    /// updated then. [`Info::check`] tells beforehand of an update that some layer refuses.
+    /// [`Error::Tape`](crate::Error::Tape) if the last forward pass was none of training or had another number
+    /// of samples; nothing has changed then. [`Error::Layer`](crate::Error::Layer) with what a kernel refused;
+    /// layers behind that one may have been updated then. [`Info::check`] tells beforehand of an update that some
+    /// layer refuses.
     fn backward<'e, E: Executor, const B: usize>(
         &mut self,
         pass: &Pass<'_, E>,

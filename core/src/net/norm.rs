@@ -206,12 +206,12 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
         };
         let out = tape.output.samples_mut(x.batch);
         let context = Context::<T, E>::forward(pass, number, &mut self.output_scale);
-        tape.output.exponent = context
+        let exponent = context
             .rescale(exponent, |store| {
                 norm::forward(pass.exec, shape, saved, affine, store, out)
             })
             .map_err(in_layer(number))?;
-        Ok(tape.output.values(x.batch))
+        Ok(tape.output.keep(pass.mode, x.batch, exponent))
     }
 
     fn output<'t, const B: usize>(
@@ -231,6 +231,7 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
+        tape.output.check(number, x.batch)?;
         let saved = Saved {
             kind: N::KIND,
             x: x.data,
