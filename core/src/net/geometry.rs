@@ -173,7 +173,8 @@ pub(super) const fn named<In: Shape>(names: [&'static str; 3]) -> &'static str {
 /// the last axis. Source: [`selvedge_kernels::window`].
 ///
 /// # Panics
-/// If none does; in a constant, that fails the build.
+/// If none does: `net!` calls it in constants only, where that fails the build.
+#[doc(hidden)]
 #[must_use]
 pub const fn windows(
     extent: usize,
@@ -198,7 +199,8 @@ pub const fn windows(
 /// How many cells the transpose of such a convolution gives for `extent` cells.
 ///
 /// # Panics
-/// If there are none; in a constant, that fails the build.
+/// If there are none: `net!` calls it in constants only, where that fails the build.
+#[doc(hidden)]
 #[must_use]
 pub const fn spread(
     extent: usize,
