@@ -29,6 +29,7 @@ mod options;
 mod param;
 pub mod pool;
 pub mod reduce;
+mod refuse;
 pub mod resize;
 mod scratch;
 pub mod softmax;
