@@ -68,8 +68,8 @@ pub use reduce::{ReduceMax, ReduceMean, ReduceMin, ReduceSum};
 pub use resize::{ResizeBilinear, ResizeNearest};
 pub use scratch::Scratch;
 pub use softmax::{
-    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, MaskedSoftmax, MixtureSoftmax, Softmax,
-    Sparsemax, TreeSoftmax,
+    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
+    MixtureSoftmax, Softmax, Sparsemax, TreeSoftmax,
 };
 pub use unary::{Abs, Negate, Square};
 
