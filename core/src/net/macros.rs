@@ -64,6 +64,11 @@ macro_rules! net {
         $crate::net!(@layer [$(#[$attribute])* $vis $name [$bound] i16] [$($extent),+] [] $($layers)+);
     };
 
+    // A type is no expression, which options of other layers begin with: this one comes first.
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: layer($kind:ty => $out:tt) $(, $($rest:tt)*)?) => {
+        $crate::net!(@then $net $done $layer $out { $kind } $($($rest)*)?);
+    };
+
     // The head: the last line of the network itself, whose state stands in brackets.
     (@layer [$($net:tt)*] $shape:tt $done:tt $layer:ident: dense($features:expr) $(,)?) => {
         $crate::net!(@layer [$($net)*] $shape $done $layer: dense($features, activation = logits));
@@ -241,9 +246,6 @@ macro_rules! net {
         $crate::net!(@then $net $done $layer $shape { $crate::net::Activate<
             T, $crate::net!(@shape $shape), $crate::__net_option!(activation [$($activation)+]),
         > } $($($rest)*)?);
-    };
-    (@layer $net:tt $shape:tt $done:tt $layer:ident: layer($kind:ty => $out:tt) $(, $($rest:tt)*)?) => {
-        $crate::net!(@then $net $done $layer $out { $kind } $($($rest)*)?);
     };
 
     // Branches: the first one's layers, then the second's, then what joins them.
