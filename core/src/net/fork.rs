@@ -3,7 +3,7 @@
 use super::cost::behind;
 use super::join::{add, copy};
 use super::{
-    Backward, Context, Errors, Info, Join, Layer, OutputTape, Pass, Sum, Tape, Values, Visitor,
+    Asked, Backward, Context, Errors, Info, Join, Layer, OutputTape, Pass, Sum, Tape, Values, Visitor,
     VisitorMut, part,
 };
 use crate::error::{Result, in_layer};
@@ -15,6 +15,24 @@ use selvedge_kernels::scale::Scale;
 
 /// Two branches on one input, joined by `J`. Its own number comes before those of the first branch, and
 /// these before those of the second.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Concat, Dense, Fork, Layer, Relu, Sigmoid, Product};
+/// use selvedge_core::tensor::D1;
+/// // Two views of eight features side by side, and a gate.
+/// type Views = Fork<Dense<i8, 8, 4, Relu>, Dense<i8, 8, 2, Relu>, Concat<D1<6>>>;
+/// type Gated = Fork<Dense<i8, 8, 8>, Dense<i8, 8, 8, Sigmoid>, Product>;
+/// static VIEWS: Views = Layer::BLANK;
+/// static GATED: Gated = Layer::BLANK;
+/// assert_eq!((Views::INFO.kind, Gated::INFO.kind), ("concat", "product"));
+/// ```
+/// Branches that do not belong together do not compile:
+/// ```compile_fail
+/// # use selvedge_core::net::{Concat, Dense, Fork, Layer};
+/// # use selvedge_core::tensor::D1;
+/// static VIEWS: Fork<Dense<i8, 8, 4>, Dense<i8, 8, 2>, Concat<D1<7>>> = Layer::BLANK;
+/// ```
 pub struct Fork<First: Layer, Second: Layer, J: Join<First::Output, Second::Output>> {
     first: First,
     second: Second,
@@ -25,7 +43,22 @@ pub struct Fork<First: Layer, Second: Layer, J: Join<First::Output, Second::Outp
     join: PhantomData<J>,
 }
 
-/// `layers(x) + shortcut(x)`: a residual connection. Source: He et al. 2015.
+/// `layers(x) + shortcut(x)`: a residual connection, whose shortcut is [`Skip`] where none is given. Numerical
+/// behaviour: [`Sum`]. Source: He et al. 2015.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Dense, Layer, Relu, Residual};
+/// type Block = Residual<(Dense<i8, 16, 8, Relu>, Dense<i8, 8, 16>)>;
+/// // With a shortcut of its own, the branch may give another shape.
+/// type Wider = Residual<Dense<i8, 16, 20, Relu>, Dense<i8, 16, 20>>;
+/// static BLOCK: (Block, Wider) = Layer::BLANK;
+/// ```
+/// A branch whose output is not of the shape of its input wants a shortcut:
+/// ```compile_fail
+/// # use selvedge_core::net::{Dense, Layer, Relu, Residual};
+/// static BLOCK: Residual<Dense<i8, 16, 20, Relu>> = Layer::BLANK;
+/// ```
 pub type Residual<L, Shortcut = Skip<<L as Layer>::Elem, <L as Layer>::Input>> =
     Fork<L, Shortcut, Sum>;
 
@@ -248,7 +281,12 @@ where
             Context::backward_part(pass, number, 0, first),
             Context::backward_part(pass, number, 1, second),
         ];
+        let asked = Asked {
+            first: is_needed || First::INFO.parameters > 0,
+            second: is_needed || Second::INFO.parameters > 0,
+        };
         let [exponent_a, exponent_b] = J::backward(
+            asked,
             contexts,
             &mut self.scratch,
             a,
@@ -325,4 +363,12 @@ where
 }
 
 /// Passes its input on: the shortcut of a residual connection. It moves nothing and keeps nothing.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Concat, Dense, Fork, Layer, Relu, Skip};
+/// use selvedge_core::tensor::D1;
+/// // Eight features with four made of them: a block of DenseNet.
+/// static GROWN: Fork<Skip<i8, D1<8>>, Dense<i8, 8, 4, Relu>, Concat<D1<12>>> = Layer::BLANK;
+/// ```
 pub type Skip<T, S> = super::Flatten<T, S, S>;

@@ -12,7 +12,24 @@ use selvedge_kernels::resize::bilinear_places;
 use selvedge_kernels::sample::{self, Outside, Positions};
 use selvedge_kernels::{Element, Result as KernelResult, layout};
 
-/// How the outputs of two branches, of shapes `A` and `B`, come together.
+/// How the outputs of two branches, of shapes `A` and `B`, come together: what [`Fork`](super::Fork) is given
+/// last. [`Sum`], [`Product`], [`Concat`] and the others below are joins.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Dense, Fork, Join, Layer, Product, Sigmoid, Skip};
+/// use selvedge_core::tensor::{D1, D3};
+///
+/// /// A gate on what a layer takes, whatever joins them.
+/// type By<T, J> = Fork<Skip<T, D1<8>>, Dense<T, 8, 8, Sigmoid>, J>;
+/// static GATE: By<i8, Product> = Layer::BLANK;
+///
+/// // The output has the shape of the first branch; the second stretches to it.
+/// fn extents<J: Join<D3<4, 4, 8>, D1<8>>>() -> [usize; 5] {
+///     <J::Output as selvedge_core::tensor::Shape>::EXTENTS
+/// }
+/// assert_eq!(extents::<Product>(), [4, 4, 8, 1, 1]);
+/// ```
 pub trait Join<A: Shape, B: Shape>: 'static {
     /// Shape of one output sample.
     type Output: Shape;
@@ -37,12 +54,14 @@ pub trait Join<A: Shape, B: Shape>: 'static {
         out: &mut [T],
     ) -> KernelResult<i32>;
 
-    /// Takes the error `dy` of the output `y` to those of `a` and `b`, and returns their exponents.
+    /// Takes the error `dy` of the output `y` to those of `a` and `b`, and returns their exponents. One that is
+    /// not [asked](Asked) for may be left as it is.
     ///
     /// # Errors
     /// Those of its kernels.
     #[allow(clippy::too_many_arguments)] // both operands, output and error are tensors of their own
     fn backward<T: Element, E: Executor>(
+        asked: Asked,
         contexts: [Context<'_, T, E>; 2],
         scratch: &mut Self::Scratch<T>,
         a: Values<'_, T>,
@@ -52,6 +71,15 @@ pub trait Join<A: Shape, B: Shape>: 'static {
         da: &mut [T],
         db: &mut [T],
     ) -> KernelResult<[i32; 2]>;
+}
+
+/// The branches whose errors somebody reads: those with parameters, or both if something below has some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The first.
+    pub first: bool,
+    /// The second.
+    pub second: bool,
 }
 
 /// `a + b`, of equal shapes. Numerical behaviour: [`selvedge_kernels::elementwise::sum()`].
@@ -145,6 +173,7 @@ impl<A: Shape, B: Shape> Join<A, B> for Sum {
     }
 
     fn backward<T: Element, E: Executor>(
+        asked: Asked,
         _: [Context<'_, T, E>; 2],
         (): &mut (),
         _: Values<'_, T>,
@@ -154,8 +183,12 @@ impl<A: Shape, B: Shape> Join<A, B> for Sum {
         da: &mut [T],
         db: &mut [T],
     ) -> KernelResult<[i32; 2]> {
-        copy(dy.data, da);
-        copy(dy.data, db);
+        if asked.first {
+            copy(dy.data, da);
+        }
+        if asked.second {
+            copy(dy.data, db);
+        }
         Ok([dy.exponent; 2])
     }
 }
@@ -237,6 +270,7 @@ impl<A: Shape, B: Shape, O: Operator> Join<A, B> for Binary<O> {
     }
 
     fn backward<T: Element, E: Executor>(
+        asked: Asked,
         [first, second]: [Context<'_, T, E>; 2],
         (): &mut (),
         a: Values<'_, T>,
@@ -248,10 +282,15 @@ impl<A: Shape, B: Shape, O: Operator> Join<A, B> for Binary<O> {
     ) -> KernelResult<[i32; 2]> {
         let operands = [operand::<A, _>(a, A::RANK)?, operand::<B, _>(b, A::RANK)?];
         let adds = A::LEN != B::LEN;
-        Ok([
-            gradient::<O, T, E>(first, Side::A, false, operands, [y, dy], da)?,
-            gradient::<O, T, E>(second, Side::B, adds, operands, [y, dy], db)?,
-        ])
+        let mut exponents = [dy.exponent; 2];
+        let [of_a, of_b] = &mut exponents;
+        if asked.first {
+            *of_a = gradient::<O, T, E>(first, Side::A, false, operands, [y, dy], da)?;
+        }
+        if asked.second {
+            *of_b = gradient::<O, T, E>(second, Side::B, adds, operands, [y, dy], db)?;
+        }
+        Ok(exponents)
     }
 }
 
@@ -308,6 +347,7 @@ impl<A: Shape, B: Shape, Out: Shape> Join<A, B> for Concat<Out> {
     }
 
     fn backward<T: Element, E: Executor>(
+        _: Asked, // a copy of both
         _: [Context<'_, T, E>; 2],
         (): &mut (),
         _: Values<'_, T>,
@@ -385,6 +425,7 @@ impl<A: Shape, B: Shape, Out: Shape, const IS_BORDERED: bool> Join<A, B>
     }
 
     fn backward<T: Element, E: Executor>(
+        asked: Asked,
         [first, second]: [Context<'_, T, E>; 2],
         scratch: &mut Self::Scratch<T>,
         a: Values<'_, T>,
@@ -395,13 +436,19 @@ impl<A: Shape, B: Shape, Out: Shape, const IS_BORDERED: bool> Join<A, B>
         db: &mut [T],
     ) -> KernelResult<[i32; 2]> {
         let (exec, shape) = (second.exec, Self::shape::<A, B>(a.batch));
-        let of_image = first.rescale(dy.exponent - bilinear_places::<T>(), |store| {
-            sample::backward_input(shape, positions(b), dy.data, store, da, scratch.all())
-        })?;
-        let exponent = a.exponent + dy.exponent + sample::position_places::<T>();
-        let of_positions = second.rescale(exponent, |store| {
-            sample::backward_positions(exec, shape, a.data, positions(b), dy.data, store, db)
-        })?;
-        Ok([of_image, of_positions])
+        let mut exponents = [dy.exponent; 2];
+        let [of_image, of_positions] = &mut exponents;
+        if asked.first {
+            *of_image = first.rescale(dy.exponent - bilinear_places::<T>(), |store| {
+                sample::backward_input(shape, positions(b), dy.data, store, da, scratch.all())
+            })?;
+        }
+        if asked.second {
+            let exponent = a.exponent + dy.exponent + sample::position_places::<T>();
+            *of_positions = second.rescale(exponent, |store| {
+                sample::backward_positions(exec, shape, a.data, positions(b), dy.data, store, db)
+            })?;
+        }
+        Ok(exponents)
     }
 }

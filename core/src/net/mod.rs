@@ -54,7 +54,7 @@ pub use fork::{Fork, Residual, Skip};
 pub use function::{Apply, Context, Function};
 pub use geometry::{Geometry, PadBy, PadSame, Padding, Pads, Same, Slide, Step, spread, windows};
 pub use join::{
-    Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum, Multiply, Operator,
+    Asked, Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum, Multiply, Operator,
     Product, Quotient, Sample, Smaller, Subtract, Sum,
 };
 pub use layout::{Gather, Pad, Permute, Reshape, Slice, TopK};
