@@ -19,6 +19,19 @@ use selvedge_kernels::{Element, Result as KernelResult};
 /// mean and σ of the batch, which must have two rows or more, and keeps running ones for inference; epsilon
 /// is 1e-5 and a batch counts for 0.1. Numerical behaviour: [`selvedge_kernels::batch_norm`].
 ///
+/// # Errors
+/// Of a pass in training: [`Error::Layer`](crate::Error::Layer) for a batch of one row.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{BatchNorm, Layer};
+/// use selvedge_core::tensor::D3;
+/// // Gain, bias and running statistics for each of 16 channels.
+/// type Norm = BatchNorm<i8, D3<8, 8, 16>>;
+/// static NORM: Norm = Layer::BLANK;
+/// assert_eq!(Norm::INFO.parameters, 2 * 16);
+/// assert_eq!(NORM.running().elements().len(), 16);
+/// ```
 /// Source: Ioffe & Szegedy 2015.
 pub struct BatchNorm<T: Element, S: Shape, R: Optimizer = Plain> {
     gamma: Param<T, S::Last, R>,

@@ -57,10 +57,22 @@ impl Normal for MeanSquare {
 
 /// LayerNorm over the last axis: `gamma · (x - mean) / σ + beta`. Numerical behaviour:
 /// [`selvedge_kernels::norm::forward`]. Source: Ba, Kiros & Hinton 2016.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Layer, LayerNorm, RmsNorm};
+/// use selvedge_core::tensor::D2;
+/// // Each of 12 rows of 40: by mean and deviation, or by the root mean square alone, which has no bias.
+/// type Centred = LayerNorm<i16, D2<12, 40>>;
+/// type Scaled = RmsNorm<i16, D2<12, 40>>;
+/// static CENTRED: Centred = Layer::BLANK;
+/// static SCALED: Scaled = Layer::BLANK;
+/// assert_eq!([Centred::INFO.parameters, Scaled::INFO.parameters], [80, 40]);
+/// ```
 pub type LayerNorm<T, S, R = Plain> = Norm<T, S, Deviation, R>;
 
 /// RMSNorm over the last axis: `gamma · x / √mean(x²)`. Numerical behaviour:
-/// [`selvedge_kernels::norm::forward`]. Source: Zhang & Sennrich 2019.
+/// [`selvedge_kernels::norm::forward`]. Example: [`LayerNorm`]. Source: Zhang & Sennrich 2019.
 pub type RmsNorm<T, S, R = Plain> = Norm<T, S, MeanSquare, R>;
 
 /// A normalisation of each row of `S` by statistics `N`, with a gain, and a bias where `N` has one, for each

@@ -141,6 +141,24 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     /// [`Error::Batch`] unless there are targets for 1 to `B` samples, [`Error::Loss`] for a part of a
     /// sample, [`Error::Momentum`] as [`Trainer::step`]; nothing has changed then. [`Error::Layer`] as
     /// [`Trainer::step`].
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::{Distance, Rate, Serial, Sgd, net, train::Trainer};
+    /// net! { struct Halves: [2] { head: dense(2) } }
+    /// let mut trainer = Trainer::<Halves<f32>, 1>::BLANK;
+    /// trainer.init(1)?;
+    /// let sgd = Sgd::new(Rate { mantissa: 1, exponent: -2 });
+    /// let mut loss = 0.0;
+    /// for i in 0..200 {
+    ///     let x = if i % 2 == 0 { [0.5, -1.0] } else { [1.0, 0.25] };
+    ///     trainer.input_mut().copy_from_slice(&x);
+    ///     let targets = x.map(|x| x / 2.0);
+    ///     loss = trainer.step_towards(&Serial, &targets, 0, Distance::Squared, &sgd)?;
+    /// }
+    /// assert!(loss < 1e-3, "{loss}");
+    /// # Ok::<(), selvedge_core::Error>(())
+    /// ```
     pub fn step_towards(
         &mut self,
         exec: &impl Executor,
@@ -167,6 +185,23 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ///
     /// # Errors
     /// As [`Trainer::step_towards`].
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::{Rate, Serial, Sgd, net, train::Trainer};
+    /// // Of two features: is the first positive, is the second?
+    /// net! { struct Signs: [2] { head: dense(2) } }
+    /// let mut trainer = Trainer::<Signs<f32>, 2>::BLANK;
+    /// trainer.init(1)?;
+    /// let sgd = Sgd::new(Rate { mantissa: 1, exponent: 0 });
+    /// for _ in 0..100 {
+    ///     trainer.input_mut().copy_from_slice(&[0.5, -1.0, -0.75, 0.5]);
+    ///     trainer.step_binary(&Serial, &[1.0, 0.0, 0.0, 1.0], 0, &sgd)?;
+    /// }
+    /// let logits = trainer.predict(&Serial, 2)?;
+    /// assert!(logits.data[0] > 0.0 && logits.data[1] < 0.0, "{logits:?}");
+    /// # Ok::<(), selvedge_core::Error>(())
+    /// ```
     pub fn step_binary(
         &mut self,
         exec: &impl Executor,
@@ -245,6 +280,20 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ///
     /// # Errors
     /// [`Error::Batch`] unless `batch` is 1 to `B`.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::{Serial, net, train::Trainer};
+    /// net! { struct Net: [4] { hidden: dense(8, activation = relu), head: dense(3) } }
+    /// let mut trainer = Trainer::<Net<i8>, 2>::BLANK;
+    /// trainer.init(1)?;
+    /// trainer.input_mut().copy_from_slice(&[1, 2, 3, 4, 50, 60, 70, 80]);
+    /// let y = trainer.predict(&Serial, 2)?;
+    /// // Two samples of three logits, each of them `q · 2^exponent`.
+    /// let logits: Vec<f32> = y.data.iter().map(|&q| f32::from(q) * (y.exponent as f32).exp2()).collect();
+    /// assert_eq!(logits.len(), 2 * 3);
+    /// # Ok::<(), selvedge_core::Error>(())
+    /// ```
     pub fn predict(&mut self, exec: &impl Executor, batch: usize) -> Result<Values<'_, Head<N>>> {
         let sgd = Sgd::new(selvedge_kernels::optim::Rate {
             mantissa: 0,
