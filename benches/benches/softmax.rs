@@ -161,7 +161,16 @@ fn structures<T: Element>(c: &mut Criterion) {
     measure::<T>(c, "mixture weight gradient 32x3x60", ROWS * n, || {
         let mut gradient = Gradient::<'_, T, T::Acc>::Store(&mut stored);
         let scratch = &mut scratch[..len];
-        mixture::backward_weights(shape, weights, of(n), &dy, &mut gradient, scratch, &mut sums).unwrap();
+        mixture::backward_weights(
+            shape,
+            weights,
+            of(n),
+            &dy,
+            &mut gradient,
+            scratch,
+            &mut sums,
+        )
+        .unwrap();
     });
 }
 
