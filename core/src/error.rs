@@ -62,7 +62,10 @@ impl fmt::Display for Error {
                 write!(f, "layer {layer}: no velocities are kept for momentum")
             }
             Self::Tape { layer } => {
-                write!(f, "layer {layer}: a backward pass without a forward pass in training")
+                write!(
+                    f,
+                    "layer {layer}: a backward pass without a forward pass in training"
+                )
             }
             Self::Batch { capacity, got } => {
                 write!(f, "batch: expected 1 to {capacity} samples, found {got}")

@@ -3,8 +3,8 @@
 use super::cost::behind;
 use super::join::{add, copy};
 use super::{
-    Asked, Backward, Context, Errors, Info, Join, Layer, OutputTape, Pass, Sum, Tape, Values, Visitor,
-    VisitorMut, part,
+    Asked, Backward, Context, Errors, Info, Join, Layer, OutputTape, Pass, Sum, Tape, Values,
+    Visitor, VisitorMut, part,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;

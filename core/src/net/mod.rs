@@ -15,6 +15,7 @@ mod conv;
 mod cost;
 mod dense;
 mod dropout;
+mod errors;
 mod fits;
 mod flatten;
 mod fork;
@@ -33,6 +34,7 @@ mod refuse;
 pub mod resize;
 mod scratch;
 pub mod softmax;
+mod tape;
 pub mod unary;
 mod weighted;
 
@@ -48,11 +50,15 @@ pub use conv::{Conv, ConvTranspose};
 pub use cost::{Errors, Info, LayerCost};
 pub use dense::{Dense, Stitch};
 pub use dropout::{Dropout, LeftOut};
+pub(crate) use errors::part;
+pub use errors::{Backward, ErrorBuffers, Room};
 pub use fits::{Message, over_budget};
 pub use flatten::Flatten;
 pub use fork::{Fork, Residual, Skip};
 pub use function::{Apply, Context, Function};
-pub use geometry::{Geometry, PadBy, PadSame, Padding, Pads, Same, Slide, Step, spread, windows};
+pub use geometry::{
+    Geometry, PadBy, PadSame, Padding, Pads, Same, Slide, Step, spread, windows,
+};
 pub use join::{
     Asked, Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum, Multiply, Operator,
     Product, Quotient, Sample, Smaller, Subtract, Sum,
@@ -71,16 +77,17 @@ pub use softmax::{
     AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
     MixtureSoftmax, Softmax, Sparsemax, TreeSoftmax,
 };
+pub use tape::{ActivatedTape, OutputTape, SampleTape, Slopes, Tape};
 pub use unary::{Abs, Negate, Square};
 
-use crate::error::{Error, Result};
-use crate::tensor::{Shape, Storage};
+use crate::error::Result;
+use crate::tensor::Shape;
+use selvedge_kernels::Element;
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::optim::Sgd;
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::Mode;
-use selvedge_kernels::{Blank, Element};
 
 /// Activations on their way through a network: samples one after the other, with the exponent that
 /// they share.
@@ -92,49 +99,6 @@ pub struct Values<'a, T> {
     pub exponent: i32,
     /// Number of samples.
     pub batch: usize,
-}
-
-/// The error of a layer's output, on its way down, and room for the one below.
-#[derive(Debug)]
-pub struct Backward<'a, T> {
-    /// Holds the error in its first elements.
-    pub error: &'a mut [T],
-    /// Free; a layer writes the error of its input here and returns the two exchanged.
-    pub spare: &'a mut [T],
-    /// Exponent of the error: of a gradient `q · 2^exponent` each element is `q`.
-    pub exponent: i32,
-}
-
-impl<'e, T> Backward<'e, T> {
-    /// Takes the error of an output of `dy_len` elements to that of an input of `dx_len`, where that
-    /// `is_needed`: `run` is given the first, its exponent, and room for the second, whose exponent it returns.
-    pub(crate) fn through<R>(
-        self,
-        [dy_len, dx_len]: [usize; 2],
-        is_needed: bool,
-        run: impl FnOnce(&mut [T], i32, Option<&mut [T]>) -> core::result::Result<i32, R>,
-    ) -> core::result::Result<Self, R> {
-        let Self {
-            error,
-            spare,
-            exponent,
-        } = self;
-        let dy = part(error, dy_len);
-        if !is_needed {
-            run(dy, exponent, None)?;
-            return Ok(Self {
-                error,
-                spare,
-                exponent,
-            });
-        }
-        let exponent = run(dy, exponent, Some(part(spare, dx_len)))?;
-        Ok(Self {
-            error: spare,
-            spare: error,
-            exponent,
-        })
-    }
 }
 
 /// What all layers share in one pass.
@@ -182,116 +146,6 @@ pub trait VisitorMut {
     /// One parameter tensor: stored elements, row-major; low bytes of their masters, where they
     /// have any (0 if the element is all there is); exponent, of integers.
     fn parameter<P: Element>(&mut self, value: &mut [P], residual: &mut [i8], exponent: &mut i16);
-}
-
-/// Memory between a layer's two passes.
-pub trait Tape {
-    /// All zero bytes.
-    const BLANK: Self;
-}
-
-impl Tape for () {
-    const BLANK: Self = ();
-}
-
-/// A layer's output for up to `B` samples, with its exponent.
-pub struct OutputTape<T: Blank, S: Shape, const B: usize> {
-    data: [S::Array<T>; B],
-    exponent: i32,
-    /// Samples of the forward pass, if that was one of training and has ended; else 0.
-    trained: usize,
-}
-
-impl<T: Blank, S: Shape, const B: usize> Tape for OutputTape<T, S, B> {
-    const BLANK: Self = Self {
-        data: [Storage::BLANK; B],
-        exponent: 0,
-        trained: 0,
-    };
-}
-
-impl<T: Blank, S: Shape, const B: usize> OutputTape<T, S, B> {
-    /// Room for `batch` samples. A backward pass is refused until they are [kept](Self::keep).
-    fn samples_mut(&mut self, batch: usize) -> &mut [T] {
-        self.trained = 0;
-        Storage::flatten_mut(self.data.get_mut(..batch).unwrap_or_default())
-    }
-
-    /// Ends a forward pass of `batch` samples, whose output has `exponent`.
-    fn keep(&mut self, mode: Mode, batch: usize, exponent: i32) -> Values<'_, T> {
-        self.exponent = exponent;
-        self.trained = match mode {
-            Mode::Train => batch,
-            Mode::Infer => 0,
-        };
-        self.values(batch)
-    }
-
-    /// Refuses a backward pass of layer `number` for `batch` samples that no forward pass has trained on.
-    fn check(&self, number: u32, batch: usize) -> Result<()> {
-        if self.trained != batch {
-            return Err(Error::Tape { layer: number });
-        }
-        Ok(())
-    }
-
-    fn values(&self, batch: usize) -> Values<'_, T> {
-        let data = Storage::flatten(self.data.get(..batch).unwrap_or_default());
-        Values {
-            data,
-            exponent: self.exponent,
-            batch,
-        }
-    }
-}
-
-/// What an activation keeps for its backward pass, or nothing.
-pub trait Slopes<T>: Tape {
-    /// Those of the first `batch` samples; empty if none are kept.
-    fn samples(&self, batch: usize) -> &[T];
-
-    /// The same, to be written.
-    fn samples_mut(&mut self, batch: usize) -> &mut [T];
-}
-
-impl<T> Slopes<T> for () {
-    fn samples(&self, _: usize) -> &[T] {
-        &[]
-    }
-
-    fn samples_mut(&mut self, _: usize) -> &mut [T] {
-        &mut []
-    }
-}
-
-/// The slopes of up to `B` samples.
-pub struct SampleTape<T: Blank, S: Shape, const B: usize>([S::Array<T>; B]);
-
-impl<T: Blank, S: Shape, const B: usize> Tape for SampleTape<T, S, B> {
-    const BLANK: Self = Self([Storage::BLANK; B]);
-}
-
-impl<T: Blank, S: Shape, const B: usize> Slopes<T> for SampleTape<T, S, B> {
-    fn samples(&self, batch: usize) -> &[T] {
-        Storage::flatten(self.0.get(..batch).unwrap_or_default())
-    }
-
-    fn samples_mut(&mut self, batch: usize) -> &mut [T] {
-        Storage::flatten_mut(self.0.get_mut(..batch).unwrap_or_default())
-    }
-}
-
-/// The output of a layer with weights, and what its activation keeps.
-pub struct ActivatedTape<T: Element, A: Activation, S: Shape, const B: usize> {
-    output: OutputTape<A::Out<T>, S, B>,
-    slopes: A::Slopes<T, S, B>,
-}
-
-impl<T: Element, A: Activation, S: Shape, const B: usize> Tape for ActivatedTape<T, A, S, B> {
-    const BLANK: Self = Self {
-        output: Tape::BLANK,
-        slopes: Tape::BLANK,
-    };
 }
 
 /// A layer of fixed shape that can be trained.
@@ -388,44 +242,4 @@ pub trait Network: Sized {
 
     /// What each layer costs, for training with up to `BATCH` samples.
     fn costs<const BATCH: usize>() -> impl Iterator<Item = LayerCost>;
-}
-
-/// Room for errors: two buffers that they alternate between.
-pub trait Room<T> {
-    /// All zero bytes.
-    const BLANK: Self;
-
-    /// Both.
-    fn pair(&mut self) -> [&mut [T]; 2];
-}
-
-/// Two buffers for the errors of `B` samples, of `FIRST` and `SECOND` elements each.
-pub struct ErrorBuffers<T, const B: usize, const FIRST: usize, const SECOND: usize> {
-    first: [[T; FIRST]; B],
-    second: [[T; SECOND]; B],
-}
-
-impl<T: Blank, const B: usize, const FIRST: usize, const SECOND: usize> Room<T>
-    for ErrorBuffers<T, B, FIRST, SECOND>
-{
-    const BLANK: Self = Self {
-        first: [[T::BLANK; FIRST]; B],
-        second: [[T::BLANK; SECOND]; B],
-    };
-
-    fn pair(&mut self) -> [&mut [T]; 2] {
-        [
-            self.first.as_flattened_mut(),
-            self.second.as_flattened_mut(),
-        ]
-    }
-}
-
-/// The first `len` elements of an error buffer; all of it where it is too short, which a kernel
-/// then refuses.
-pub(crate) fn part<T>(buffer: &mut [T], len: usize) -> &mut [T] {
-    let len = len.min(buffer.len());
-    buffer
-        .split_at_mut_checked(len)
-        .map_or(Default::default(), |(part, _)| part)
 }
