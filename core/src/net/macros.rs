@@ -43,7 +43,8 @@
 /// | `layer(Type => [extents])` | any | as given |
 ///
 /// A kernel or stride is one token (a number, a constant, an expression in parentheses), or
-/// `[rows, columns]`, where planes are counted as rows; a padding is a number of cells, `valid` or `same`. Activations are `relu`,
+/// `[rows, columns]`, where planes are counted as rows; a padding is a number of cells, `valid`, `same` or, of a
+/// `max_pool`, `ceil` ([`PadCeil`](crate::net::PadCeil)). Activations are `relu`,
 /// `masked_relu`, `lifted_relu`, `relu6`, `scaled_relu`, `leaky_relu`, `leaky_relu(thousandths)`,
 /// `sigmoid`, `tanh`, `softplus`, `gelu`, `silu`, `hard_swish`. As an option they read the accumulator of
 /// their layer, as a layer stored values. Braces hold layers as the whole network does; empty ones pass

@@ -57,7 +57,7 @@ pub use flatten::Flatten;
 pub use fork::{Fork, Residual, Skip};
 pub use function::{Apply, Context, Function};
 pub use geometry::{
-    Geometry, PadBy, PadSame, Padding, Pads, Same, Slide, Step, spread, windows,
+    Geometry, PadBy, PadCeil, PadSame, Padding, Pads, Same, Slide, Step, spread, windows,
 };
 pub use join::{
     Asked, Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum, Multiply, Operator,

@@ -20,6 +20,7 @@ macro_rules! __net_option {
     (pads []) => { $crate::net::PadBy<0> };
     (pads [valid]) => { $crate::net::PadBy<0> };
     (pads [same]) => { $crate::net::PadSame };
+    (pads [ceil]) => { $crate::net::PadCeil<0> };
     (pads [$cells:tt]) => { $crate::net::PadBy<{ $cells }> };
 
     (padding $padding:tt) => { <$crate::__net_option!(pads $padding) as $crate::net::Pads>::PADDING };

@@ -1,6 +1,6 @@
 //! Pooling: the largest element or the mean under windows, of the whole input, or of even parts of it.
 
-use super::geometry::{Geometry, Slide, by_axes, extents, gives, named, window};
+use super::geometry::{Geometry, Padding as Cells, Slide, by_axes, extents, gives, named, window};
 use super::{Apply, Context, Function, Values};
 use crate::tensor::{D2, Shape};
 use core::marker::PhantomData;
@@ -153,7 +153,13 @@ impl<In: Shape, Out: Shape, K: Shape, G: Geometry, const COUNTED: bool> Function
 
     const KIND: &'static str = named::<In>(["average_pool1d", "average_pool2d", "average_pool3d"]);
     const RESCALES: bool = true;
-    const CHECKED: () = check::<In, Out, K, G>();
+    const CHECKED: () = {
+        check::<In, Out, K, G>();
+        assert!(
+            !COUNTED || !matches!(G::PADDING, Cells::Ceil(_)),
+            "pool: the cells that a last window lacks do not count: average with `COUNTED` false"
+        );
+    };
 
     fn forward<T: Element, E: Executor>(
         context: Context<'_, T, E>,
