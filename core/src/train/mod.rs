@@ -1,5 +1,6 @@
 //! Training in place: a network with all that its training needs.
 
+mod adaptive;
 mod epoch;
 
 pub use epoch::{Pixels, Samples};
@@ -218,18 +219,14 @@ impl<N: Network, const B: usize> Trainer<N, B> {
 
     /// A training step by a loss, whose gradient has accumulators of the exponent that `exponent` gives for
     /// that of the output.
-    fn descend(
+    fn descend<L: Default>(
         &mut self,
         exec: &impl Executor,
         batch: usize,
         sgd: &Sgd,
         exponent: impl FnOnce(i32) -> i32,
-        mut gradient: impl FnMut(
-            Values<'_, Head<N>>,
-            Store,
-            &mut [N::Elem],
-        ) -> KernelResult<Outcome<<N::Elem as Loss>::LossSum>>,
-    ) -> Result<<N::Elem as Loss>::LossSum> {
+        mut gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
+    ) -> Result<L> {
         <N::Layers as Layer>::INFO.check(sgd)?;
         let pass = Pass {
             exec,
@@ -246,7 +243,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
 
         let [error, spare] = self.errors.pair();
         let words = Words::new(self.seed, stream::LOSS, self.step);
-        let mut loss = Default::default();
+        let mut loss = L::default();
         let run = |store| {
             let outcome = gradient(y, store, part(&mut *error, y.data.len()))?;
             loss = outcome.loss;
