@@ -156,11 +156,21 @@ fn structures<T: Element>(c: &mut Criterion) {
         mixture::backward(shape, weights, of(n), errors, &mut dx, &mut scratch[..len]).unwrap();
     });
     let len = mixture::weights_scratch_len(shape).unwrap();
-    let mut sums = vec![T::Acc::default(); 3];
+    let mut stored = vec![T::Acc::default(); 3];
+    let mut sums = stored.clone();
     measure::<T>(c, "mixture weight gradient 32x3x60", ROWS * n, || {
-        let mut gradient = Gradient::<'_, T, T::Acc>::Store(&mut sums);
+        let mut gradient = Gradient::<'_, T, T::Acc>::Store(&mut stored);
         let scratch = &mut scratch[..len];
-        mixture::backward_weights(shape, weights, of(n), &dy, &mut gradient, scratch).unwrap();
+        mixture::backward_weights(
+            shape,
+            weights,
+            of(n),
+            &dy,
+            &mut gradient,
+            scratch,
+            &mut sums,
+        )
+        .unwrap();
     });
 }
 

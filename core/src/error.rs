@@ -19,6 +19,17 @@ pub enum Error {
     },
     /// The loss refused its arguments.
     Loss(kernels::Error),
+    /// Momentum, which the parameters of layer `layer` keep no velocities for.
+    Momentum {
+        /// The first such layer.
+        layer: u32,
+    },
+    /// A backward pass of layer `layer` that does not follow a forward pass of as many samples in
+    /// [`Mode::Train`](kernels::scale::Mode::Train): what it would read is not there.
+    Tape {
+        /// The layer.
+        layer: u32,
+    },
     /// A batch of `got` samples; the trainer takes 1 to `capacity`.
     Batch {
         /// Samples that there is room for.
@@ -47,6 +58,15 @@ impl fmt::Display for Error {
         match self {
             Self::Layer { layer, source } => write!(f, "layer {layer}: {source}"),
             Self::Loss(source) => write!(f, "loss: {source}"),
+            Self::Momentum { layer } => {
+                write!(f, "layer {layer}: no velocities are kept for momentum")
+            }
+            Self::Tape { layer } => {
+                write!(
+                    f,
+                    "layer {layer}: a backward pass without a forward pass in training"
+                )
+            }
             Self::Batch { capacity, got } => {
                 write!(f, "batch: expected 1 to {capacity} samples, found {got}")
             }

@@ -3,6 +3,7 @@
 //! Each operation is the one of `docs/numerics.md` §2 and gives the same result in every width in
 //! which it exists.
 
+use crate::element::Blank;
 use core::ops::{Add, AddAssign, Neg};
 
 /// How an accumulator is rounded when it is shifted right.
@@ -18,7 +19,7 @@ pub enum Rounding {
 ///
 /// Integers are exact within the limits that each kernel checks; floats are `f32` or `f64`.
 pub trait Accumulator:
-    Copy
+    Blank
     + Default
     + PartialEq
     + core::fmt::Debug
@@ -26,9 +27,6 @@ pub trait Accumulator:
     + Add<Output = Self>
     + AddAssign
     + Neg<Output = Self>
-    + Send
-    + Sync
-    + 'static
     + private::Sealed
 {
     /// What collects the range of many values; `()` for floats.

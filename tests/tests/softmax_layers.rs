@@ -2,8 +2,8 @@
 
 use selvedge_core::net::softmax::{Allowed, Clusters, Levels, Weights};
 use selvedge_core::net::{
-    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, MaskedSoftmax, MixtureSoftmax, Softmax,
-    Sparsemax, TreeSoftmax,
+    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
+    MixtureSoftmax, Plain, Softmax, Sparsemax, TreeSoftmax,
 };
 use selvedge_core::tensor::{D1, D2, D3};
 use selvedge_kernels::Element;
@@ -202,6 +202,34 @@ fn a_mixture_is_a_weighted_sum() {
         T => MixtureSoftmax<T, D3<2, 3, 4>, D2<2, 4>, Uneven>,
         case("mixtures").defined(&rows)
     );
+}
+
+#[test]
+fn a_learned_mixture_is_weighted_by_the_softmax_of_its_parameters() {
+    let mixed = |x: &[f64], weights: &[f64]| {
+        let pi = softmax(weights, 1.0);
+        let of = |k: usize| softmax(&x[k * 4..k * 4 + 4], 0.5);
+        let sum = |i| (0..3).map(|k| pi[k] * of(k)[i]).sum();
+        (0..4).map(sum).collect()
+    };
+    check_layer!(
+        T => LearnedMixture<T, D2<3, 4>, D1<4>, D1<3>, Plain, 500>,
+        case("learned mixture").defined_by(&mixed)
+    );
+    let rows = |x: &[f64], weights: &[f64]| {
+        let rows = x.chunks(12);
+        rows.flat_map(|row| mixed(row, weights)).collect()
+    };
+    check_layer!(
+        T => LearnedMixture<T, D3<2, 3, 4>, D2<2, 4>, D1<3>, Plain, 500>,
+        case("learned mixtures").defined_by(&rows)
+    );
+    // Alone, a component is all of it, whatever its weight.
+    let mut alone = Driven::<LearnedMixture<f64, D2<1, 4>, D1<4>, D1<1>>, 1>::new(1);
+    alone.set_parameters(&[3.0]);
+    let mut plain = Driven::<Softmax<f64, D1<4>>, 1>::new(1);
+    let x = [0.5, 1.0, -1.0, 0.25];
+    assert_eq!(alone.forward(&x), plain.forward(&x));
 }
 
 #[test]

@@ -3,10 +3,13 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used)]
 
-use selvedge_core::net::{Layer, Network};
+use selvedge_core::net::{Dense, Layer, Momentum, Network, Relu};
 use selvedge_core::train::{Pixels, Samples, Trainer};
-use selvedge_core::{Error, Rate, Serial, Sgd, net};
-use selvedge_kernels::Error as KernelError;
+use selvedge_core::{Distance, Element, Error, Rate, Serial, Sgd, net};
+use selvedge_kernels::loss::Kernels as Loss;
+use selvedge_kernels::softmax::adaptive::Clusters;
+use selvedge_kernels::{Arg, Error as KernelError};
+use selvedge_tests::parameters::tensors;
 
 net! {
     struct Net: [4] {
@@ -78,23 +81,63 @@ fn a_refused_step_changes_nothing() {
     );
 }
 
+net! {
+    /// The first layer keeps no velocities, those behind it do where the network does.
+    struct Mixed: [4] {
+        hidden: layer(Dense<T, 4, 6, Relu> => [6]),
+        twice: residual { inner: dense(6) },
+        head: dense(3),
+    }
+}
+
+net! {
+    /// Behind two layers that keep them, one in a branch does not.
+    struct Branch: [4] {
+        hidden: dense(6, activation = relu),
+        twice: residual { inner: dense(6) } shortcut { other: layer(Dense<T, 6, 6> => [6]) },
+        head: dense(3),
+    }
+}
+
+/// Momentum is refused for `layer`, and nothing has changed, what the next batch gives included.
+fn refuses_momentum<N: Network<Elem: Loss>>(layer: u32) {
+    let momentum = Sgd {
+        momentum: 200,
+        ..SGD
+    };
+    let mut trainer = Trainer::<N, 2>::BLANK;
+    trainer.init(1).unwrap();
+    for (x, pixel) in trainer.input_mut().iter_mut().zip((10..).step_by(20)) {
+        *x = N::Elem::from_pixel(pixel);
+    }
+    let seen = |trainer: &mut Trainer<N, 2>| {
+        let bytes = tensors(trainer.network());
+        let y = trainer.predict(&Serial, 2).unwrap();
+        let y: Vec<_> = y.data.iter().map(|v| v.to_f64()).collect();
+        (bytes, y, trainer.steps())
+    };
+    let before = seen(&mut trainer);
+    let expected = Some(Error::Momentum { layer });
+    assert_eq!(trainer.step(&Serial, &[0, 1], &momentum).err(), expected);
+    let targets = vec![Element::ZERO; 6];
+    let refused = trainer.step_towards(&Serial, &targets, 0, Distance::Squared, &momentum);
+    assert_eq!(refused.err(), expected);
+    let refused = trainer.step_binary(&Serial, &targets, 0, &momentum);
+    assert_eq!(refused.err(), expected);
+    assert_eq!(seen(&mut trainer), before);
+    trainer.step(&Serial, &[0, 1], &SGD).unwrap();
+    assert_ne!(seen(&mut trainer), before);
+}
+
 #[test]
-fn momentum_needs_velocities() {
-    let mut trainer = trainer();
-    let before = trainer.fingerprint();
-    let refused = trainer.step(
-        &Serial,
-        &[0, 1],
-        &Sgd {
-            momentum: 200,
-            ..SGD
-        },
-    );
-    assert!(
-        matches!(refused, Err(Error::Layer { layer: 1, .. })),
-        "{refused:?}"
-    );
-    assert_eq!(trainer.fingerprint(), before);
+fn momentum_without_velocities_is_refused_before_anything_changes() {
+    refuses_momentum::<Net<i8>>(0);
+    refuses_momentum::<Net<f32>>(0);
+    refuses_momentum::<Mixed<i8, Momentum>>(0);
+    refuses_momentum::<Mixed<i16, Momentum>>(0);
+    // hidden 0, twice 1, inner 2, other 3.
+    refuses_momentum::<Branch<i8, Momentum>>(3);
+    refuses_momentum::<Branch<f32, Momentum>>(3);
 }
 
 #[test]
@@ -191,4 +234,79 @@ fn costs_are_the_sums_of_what_the_layers_cost() {
     assert!(
         costs.iter().map(|cost| cost.ram_bytes).sum::<usize>() < Trainer::<Net<i8>, 2>::RAM_BYTES
     );
+}
+
+net! {
+    /// Four classes, as one cluster or with a tail of two (and an entry).
+    struct Items: [4] {
+        hidden: dense(6, activation = relu),
+        head: dense(4),
+    }
+}
+
+/// With one cluster, an adaptive softmax is a softmax: the steps are those of labels.
+#[test]
+fn an_adaptive_step_of_one_cluster_is_a_step() {
+    let clusters = Clusters::new(&[3, 1, 0, 2], &[4], &mut [false; 4]).unwrap();
+    let x = [0.5, -1.0, 0.25, 0.75, -0.5, 0.5, 1.0, -0.25];
+    let (mut plain, mut adaptive) = (
+        Trainer::<Items<f64>, 2>::BLANK,
+        Trainer::<Items<f64>, 2>::BLANK,
+    );
+    for trainer in [&mut plain, &mut adaptive] {
+        trainer.init(1).unwrap();
+        trainer.input_mut().copy_from_slice(&x);
+    }
+    let mut scratch = [0.0; 8];
+    for _ in 0..20 {
+        let want = plain.step(&Serial, &[2, 0], &SGD).unwrap();
+        let got = adaptive
+            .step_adaptive(&Serial, clusters, &[2, 0], &SGD, &mut scratch)
+            .unwrap();
+        assert!((want - got).abs() < 1e-12, "{want} {got}");
+    }
+    let y = plain.predict(&Serial, 2).unwrap().data.to_vec();
+    for (want, got) in y.iter().zip(adaptive.predict(&Serial, 2).unwrap().data) {
+        assert!((want - got).abs() < 1e-12, "{want} {got}");
+    }
+}
+
+#[test]
+fn an_adaptive_step_refuses_what_does_not_fit_and_nothing_changes() {
+    let mut trainer = Trainer::<Items<i16>, 2>::BLANK;
+    trainer.init(1).unwrap();
+    let before = tensors(trainer.network());
+    let four = Clusters::new(&[3, 1, 0, 2], &[4], &mut [false; 4]).unwrap();
+    let three = Clusters::new(&[1, 0, 2], &[1, 2], &mut [false; 3]).unwrap();
+    let other = Clusters::new(&[1, 0, 2], &[3], &mut [false; 3]).unwrap();
+    let mut step = |clusters, labels: &[u32], len| {
+        let mut scratch = vec![0; len];
+        let refused = trainer.step_adaptive(&Serial, clusters, labels, &SGD, &mut scratch);
+        assert_eq!(tensors(trainer.network()), before);
+        assert_eq!(trainer.steps(), 0);
+        refused.unwrap_err()
+    };
+    let length = |arg, expected, got| Error::Loss(KernelError::Length { arg, expected, got });
+    assert_eq!(step(other, &[0], 8), length(Arg::Clusters, 4, 3));
+    assert_eq!(step(four, &[0], 7), length(Arg::Scratch, 8, 7));
+    let label = |row, label, classes| {
+        Error::Loss(KernelError::Label {
+            row,
+            label,
+            classes,
+        })
+    };
+    assert_eq!(step(four, &[0, 4], 8), label(1, 4, 4));
+    // The fourth logit is the tail's entry, no item.
+    assert_eq!(step(three, &[3], 8), label(0, 3, 3));
+    let capacity = Error::Batch {
+        capacity: 2,
+        got: 0,
+    };
+    assert_eq!(step(three, &[], 8), capacity);
+    let mut scratch = [0; 8];
+    trainer
+        .step_adaptive(&Serial, three, &[2, 0], &SGD, &mut scratch)
+        .unwrap();
+    assert_ne!(tensors(trainer.network()), before);
 }

@@ -19,6 +19,19 @@ use selvedge_kernels::{Element, Result as KernelResult};
 /// mean and σ of the batch, which must have two rows or more, and keeps running ones for inference; epsilon
 /// is 1e-5 and a batch counts for 0.1. Numerical behaviour: [`selvedge_kernels::batch_norm`].
 ///
+/// # Errors
+/// Of a pass in training: [`Error::Layer`](crate::Error::Layer) for a batch of one row.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{BatchNorm, Layer};
+/// use selvedge_core::tensor::D3;
+/// // Gain, bias and running statistics for each of 16 channels.
+/// type Norm = BatchNorm<i8, D3<8, 8, 16>>;
+/// static NORM: Norm = Layer::BLANK;
+/// assert_eq!(Norm::INFO.parameters, 2 * 16);
+/// assert_eq!(NORM.running().elements().len(), 16);
+/// ```
 /// Source: Ioffe & Szegedy 2015.
 pub struct BatchNorm<T: Element, S: Shape, R: Optimizer = Plain> {
     gamma: Param<T, S::Last, R>,
@@ -202,6 +215,7 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
             spare: 0,
             swaps: false,
         },
+        without_velocities: Info::without_velocities::<R>(),
         ..Info::EMPTY
     };
 
@@ -221,10 +235,10 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
         x: Values<'t, T>,
         tape: &'t mut Self::Tape<B>,
     ) -> Result<Values<'t, T>> {
-        tape.output.exponent = self
+        let exponent = self
             .normalise(pass, number, x, tape)
             .map_err(in_layer(number))?;
-        Ok(tape.output.values(x.batch))
+        Ok(tape.output.keep(pass.mode, x.batch, exponent))
     }
 
     fn output<'t, const B: usize>(
@@ -244,6 +258,7 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
+        tape.output.check(number, x.batch)?;
         let (batch, statistics) = (x.batch, tape.statistics.elements());
         errors
             .through([batch * S::LEN; 2], is_needed, |dy, exponent, dx| {

@@ -60,10 +60,26 @@ impl Clustering for Euclidean {}
 /// shape of `In` with `K` in place of `D`, or the means of centres by these shares, as `O` says. Centres start
 /// uniform, with variance 1. Numerical behaviour: [`selvedge_kernels::cluster`].
 ///
-/// Shapes that do not belong together do not compile.
+/// # Example
+/// ```
+/// use selvedge_core::net::{KMeans, Layer, Means};
+/// use selvedge_core::tensor::{D1, D2};
+/// // How near 16 features are to each of four centres, and the mean of the centres by that.
+/// type Members = KMeans<i8, D1<16>, D2<4, 16>, D1<4>>;
+/// type Snapped = KMeans<i8, D1<16>, D2<4, 16>, D1<4>, Means>;
+/// static MEMBERS: Members = Layer::BLANK;
+/// static SNAPPED: Snapped = Layer::BLANK;
+/// assert_eq!(MEMBERS.centres().elements().len(), 4 * 16);
+/// ```
+/// Shapes that do not belong together do not compile: centres are as long as rows.
+/// ```compile_fail
+/// # use selvedge_core::net::{KMeans, Layer};
+/// # use selvedge_core::tensor::{D1, D2};
+/// static MEMBERS: KMeans<i8, D1<16>, D2<4, 8>, D1<4>> = Layer::BLANK;
+/// ```
 pub struct KMeans<T: Element, In, C: Shape, P, O = Shares, M = Euclidean, R: Optimizer = Plain> {
     centres: Param<T, C, R>,
-    /// The centres before an update, whose gradient reads them.
+    /// The centres before an update: their gradient reads them while each that is summed is applied.
     before: Tensor<T, C>,
     output_scale: T::Scale,
     score_scale: T::Scale,
@@ -216,6 +232,7 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
             spare: 0,
             swaps: false,
         },
+        without_velocities: Info::without_velocities::<R>(),
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
@@ -243,13 +260,13 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
         let members = &*members;
         let out = tape.output.samples_mut(x.batch);
         let context = Context::<T, E>::forward(pass, number, &mut scale);
-        tape.output.exponent = context
+        let exponent = context
             .rescale(clusters.output_exponent(O::MODE), |store| {
                 cluster::forward(pass.exec, shape, clusters, O::MODE, members, store, out)
             })
             .map_err(in_layer(number))?;
         self.output_scale = scale;
-        Ok(tape.output.values(x.batch))
+        Ok(tape.output.keep(pass.mode, x.batch, exponent))
     }
 
     fn output<'t, const B: usize>(
@@ -269,6 +286,7 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
+        tape.output.check(number, x.batch)?;
         let batch = x.batch;
         let (members, scores) = (&tape.members, &mut tape.scores);
         let (members, scores) = (members.samples(batch), scores.samples_mut(batch));

@@ -19,7 +19,29 @@ use selvedge_kernels::window::Window;
 /// number of groups follows from the channels: filters of one channel are depthwise. Numerical
 /// behaviour: [`selvedge_kernels::conv::forward`].
 ///
-/// Shapes that do not belong together do not compile.
+/// # Errors
+/// Of [`Layer::init`] and a pass: [`Error::Layer`](crate::Error::Layer) for more products than the element type
+/// can sum.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Conv, Layer, Relu, Same, Slide};
+/// use selvedge_core::tensor::{D2, D3, D4};
+/// // Eight filters of 3×3 over images of one channel; two steps at a time, padded to half the extents.
+/// type Edges = Conv<i8, D3<28, 28, 1>, D4<8, 3, 3, 1>, D3<14, 14, 8>, Same<2>, Relu>;
+/// // A filter for each of four channels of a signal: depthwise.
+/// type Smooth = Conv<f32, D2<100, 4>, D3<4, 5, 1>, D2<96, 4>, Slide>;
+/// static EDGES: Edges = Layer::BLANK;
+/// static SMOOTH: Smooth = Layer::BLANK;
+/// assert_eq!((Edges::INFO.kind, Edges::INFO.macs), ("conv2d", 14 * 14 * 8 * 9));
+/// assert_eq!((Smooth::INFO.kind, Smooth::INFO.parameters), ("conv1d", 4 * 5 + 4));
+/// ```
+/// Shapes that do not belong together do not compile: a window of 3 cells leaves 26 of 28 rows.
+/// ```compile_fail
+/// # use selvedge_core::net::{Conv, Layer, Slide};
+/// # use selvedge_core::tensor::{D3, D4};
+/// static EDGES: Conv<i8, D3<28, 28, 1>, D4<8, 3, 3, 1>, D3<28, 28, 8>, Slide> = Layer::BLANK;
+/// ```
 pub struct Conv<T: Element, In, F: Shape, Out: Shape, G = Slide, A = Identity, R: Optimizer = Plain>
 {
     inner: Weighted<T, F, Out::Last, R>,
@@ -32,6 +54,20 @@ pub struct Conv<T: Element, In, F: Shape, Out: Shape, G = Slide, A = Identity, R
 ///
 /// Shapes that do not belong together do not compile; where several outputs have as many windows, each
 /// of them does.
+///
+/// # Errors
+/// As [`Conv`].
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{ConvTranspose, Layer, Slide};
+/// use selvedge_core::tensor::{D3, D4};
+/// // Twice the rows and columns: each of 4 channels spreads 2×2 cells in 3 channels.
+/// type Enlarge = ConvTranspose<i16, D3<7, 7, 4>, D4<4, 2, 2, 3>, D3<14, 14, 3>, Slide<2>>;
+/// static ENLARGE: Enlarge = Layer::BLANK;
+/// assert_eq!(Enlarge::INFO.kind, "conv_transpose2d");
+/// ```
+/// Source: Dumoulin & Visin 2016.
 pub struct ConvTranspose<
     T: Element,
     In,
@@ -140,6 +176,7 @@ macro_rules! impl_layer {
                     spare: 0,
                     swaps: false,
                 },
+                without_velocities: Info::without_velocities::<R>(),
             };
 
             fn init(&mut self, seed: u32, number: u32) -> Result<()> {

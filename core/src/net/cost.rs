@@ -1,6 +1,8 @@
 //! What a layer costs, known when the program is compiled.
 
-use super::Layer;
+use super::{Layer, Optimizer};
+use crate::error::{Error, Result};
+use selvedge_kernels::optim::Sgd;
 
 /// The error buffers that a layer's backward pass wants, in elements a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,9 @@ pub struct Info {
     pub errors: Errors,
     /// Error buffers where nothing below has.
     pub errors_first: Errors,
+    /// The first layer whose parameters keep no velocities, counted from this one, if there is one:
+    /// momentum is refused then.
+    pub without_velocities: Option<u32>,
 }
 
 impl Info {
@@ -71,7 +76,26 @@ impl Info {
         flash_bytes: 0,
         errors: Errors::NONE,
         errors_first: Errors::NONE,
+        without_velocities: None,
     };
+
+    /// What [`Info::without_velocities`] says of a layer whose parameters have the state `R`.
+    #[must_use]
+    pub const fn without_velocities<R: Optimizer>() -> Option<u32> {
+        if R::KEEPS_VELOCITIES { None } else { Some(0) }
+    }
+
+    /// Refuses an update that some layer would refuse, before another one has been updated:
+    /// [`Layer::backward`] goes from the last layer to the first.
+    ///
+    /// # Errors
+    /// [`Error::Momentum`] for momentum where parameters keep no velocities.
+    pub const fn check(&self, sgd: &Sgd) -> Result<()> {
+        match self.without_velocities {
+            Some(layer) if sgd.momentum != 0 => Err(Error::Momentum { layer }),
+            _ => Ok(()),
+        }
+    }
 
     /// Layers one after the other, from the input to the output.
     #[must_use]
@@ -86,12 +110,23 @@ impl Info {
             } else {
                 layer.errors_first
             };
+            if all.without_velocities.is_none() {
+                all.without_velocities = behind(all.numbers, layer.without_velocities);
+            }
             all.numbers += layer.numbers;
             all.parameters += layer.parameters;
             all.macs += layer.macs;
             all.flash_bytes += layer.flash_bytes;
         }
         all
+    }
+}
+
+/// The number of a layer that is `layer` where `before` numbers come first.
+pub(super) const fn behind(before: u32, layer: Option<u32>) -> Option<u32> {
+    match layer {
+        Some(layer) => Some(before + layer),
+        None => None,
     }
 }
 

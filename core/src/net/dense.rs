@@ -13,8 +13,23 @@ use selvedge_kernels::Element;
 use selvedge_kernels::dense::Shape as Extents;
 use selvedge_kernels::exec::Executor;
 
-/// `y = activation(weight · x + bias)`, `weight` `[OUT, IN]`, `bias` `[OUT]`. Numerical behaviour:
+/// `y = activation(weight · x + bias)`, from `[IN]` to `[OUT]`; `weight` is `[OUT, IN]`, `bias` `[OUT]`. Weights
+/// start random, as the activation wants them, biases at 0. Numerical behaviour:
 /// [`selvedge_kernels::dense::forward`].
+///
+/// # Errors
+/// Of [`Layer::init`] and a pass: [`Error::Layer`](crate::Error::Layer) for more inputs than the element type
+/// can sum.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Dense, Layer, Logits, Relu};
+/// // Layers that meet are a layer: 64 features to 32, to 10 logits of at least 16 bits.
+/// type Mlp = (Dense<i8, 64, 32, Relu>, Dense<i8, 32, 10, Logits>);
+/// static MLP: Mlp = Layer::BLANK;
+/// assert_eq!(Mlp::INFO.parameters, 64 * 32 + 32 + 32 * 10 + 10);
+/// assert_eq!(MLP.0.weight().elements().len(), 64 * 32);
+/// ```
 pub struct Dense<T: Element, const IN: usize, const OUT: usize, A = Identity, R: Optimizer = Plain>
 {
     inner: Weighted<T, D2<OUT, IN>, D1<OUT>, R>,
@@ -76,6 +91,7 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
             spare: 0,
             swaps: false,
         },
+        without_velocities: Info::without_velocities::<R>(),
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {

@@ -1,9 +1,10 @@
 //! Two branches on one input: residual connections, gates, concatenation.
 
+use super::cost::behind;
 use super::join::{add, copy};
 use super::{
-    Backward, Context, Errors, Info, Join, Layer, OutputTape, Pass, Sum, Tape, Values, Visitor,
-    VisitorMut, part,
+    Asked, Backward, Context, Errors, Info, Join, Layer, OutputTape, Pass, Sum, Tape, Values,
+    Visitor, VisitorMut, part,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
@@ -14,6 +15,24 @@ use selvedge_kernels::scale::Scale;
 
 /// Two branches on one input, joined by `J`. Its own number comes before those of the first branch, and
 /// these before those of the second.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Concat, Dense, Fork, Layer, Relu, Sigmoid, Product};
+/// use selvedge_core::tensor::D1;
+/// // Two views of eight features side by side, and a gate.
+/// type Views = Fork<Dense<i8, 8, 4, Relu>, Dense<i8, 8, 2, Relu>, Concat<D1<6>>>;
+/// type Gated = Fork<Dense<i8, 8, 8>, Dense<i8, 8, 8, Sigmoid>, Product>;
+/// static VIEWS: Views = Layer::BLANK;
+/// static GATED: Gated = Layer::BLANK;
+/// assert_eq!((Views::INFO.kind, Gated::INFO.kind), ("concat", "product"));
+/// ```
+/// Branches that do not belong together do not compile:
+/// ```compile_fail
+/// # use selvedge_core::net::{Concat, Dense, Fork, Layer};
+/// # use selvedge_core::tensor::D1;
+/// static VIEWS: Fork<Dense<i8, 8, 4>, Dense<i8, 8, 2>, Concat<D1<7>>> = Layer::BLANK;
+/// ```
 pub struct Fork<First: Layer, Second: Layer, J: Join<First::Output, Second::Output>> {
     first: First,
     second: Second,
@@ -24,7 +43,22 @@ pub struct Fork<First: Layer, Second: Layer, J: Join<First::Output, Second::Outp
     join: PhantomData<J>,
 }
 
-/// `layers(x) + shortcut(x)`: a residual connection. Source: He et al. 2015.
+/// `layers(x) + shortcut(x)`: a residual connection, whose shortcut is [`Skip`] where none is given. Numerical
+/// behaviour: [`Sum`]. Source: He et al. 2015.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Dense, Layer, Relu, Residual};
+/// type Block = Residual<(Dense<i8, 16, 8, Relu>, Dense<i8, 8, 16>)>;
+/// // With a shortcut of its own, the branch may give another shape.
+/// type Wider = Residual<Dense<i8, 16, 20, Relu>, Dense<i8, 16, 20>>;
+/// static BLOCK: (Block, Wider) = Layer::BLANK;
+/// ```
+/// A branch whose output is not of the shape of its input wants a shortcut:
+/// ```compile_fail
+/// # use selvedge_core::net::{Dense, Layer, Relu, Residual};
+/// static BLOCK: Residual<Dense<i8, 16, 20, Relu>> = Layer::BLANK;
+/// ```
 pub type Residual<L, Shortcut = Skip<<L as Layer>::Elem, <L as Layer>::Input>> =
     Fork<L, Shortcut, Sum>;
 
@@ -145,7 +179,7 @@ where
     };
 
     const INFO: Info = {
-        let (first, second) = (First::INFO, Second::INFO);
+        let both = Info::sequence(&[First::INFO, Second::INFO]);
         let exponent = if J::RESCALES && First::Elem::DTYPE.is_integer() {
             2
         } else {
@@ -153,15 +187,16 @@ where
         };
         Info {
             kind: J::KIND,
-            numbers: 1 + first.numbers + second.numbers,
-            parameters: first.parameters + second.parameters,
-            macs: first.macs + second.macs,
-            flash_bytes: first.flash_bytes + second.flash_bytes + exponent,
+            numbers: 1 + both.numbers,
+            parameters: both.parameters,
+            macs: both.macs,
+            flash_bytes: both.flash_bytes + exponent,
             errors: Self::PLAN.errors,
             errors_first: Errors {
                 swaps: false, // nothing is passed down
                 ..Self::PLAN_FIRST.errors
             },
+            without_velocities: behind(1, both.without_velocities),
         }
     };
 
@@ -188,9 +223,9 @@ where
         let after = number + 1 + First::INFO.numbers;
         let b = self.second.forward::<E, B>(pass, after, x, second)?;
         let context = Context::forward(pass, number, &mut self.output_scale);
-        output.exponent =
+        let exponent =
             J::forward(context, a, b, output.samples_mut(x.batch)).map_err(in_layer(number))?;
-        Ok(output.values(x.batch))
+        Ok(output.keep(pass.mode, x.batch, exponent))
     }
 
     fn output<'t, const B: usize>(
@@ -214,6 +249,7 @@ where
             return Ok(errors);
         }
         let batch = x.batch;
+        tape.output.check(number, batch)?;
         let plan = if is_needed {
             Self::PLAN
         } else {
@@ -245,7 +281,12 @@ where
             Context::backward_part(pass, number, 0, first),
             Context::backward_part(pass, number, 1, second),
         ];
+        let asked = Asked {
+            first: is_needed || First::INFO.parameters > 0,
+            second: is_needed || Second::INFO.parameters > 0,
+        };
         let [exponent_a, exponent_b] = J::backward(
+            asked,
             contexts,
             &mut self.scratch,
             a,
@@ -322,4 +363,12 @@ where
 }
 
 /// Passes its input on: the shortcut of a residual connection. It moves nothing and keeps nothing.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Concat, Dense, Fork, Layer, Relu, Skip};
+/// use selvedge_core::tensor::D1;
+/// // Eight features with four made of them: a block of DenseNet.
+/// static GROWN: Fork<Skip<i8, D1<8>>, Dense<i8, 8, 4, Relu>, Concat<D1<12>>> = Layer::BLANK;
+/// ```
 pub type Skip<T, S> = super::Flatten<T, S, S>;

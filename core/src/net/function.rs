@@ -99,7 +99,55 @@ impl<'a, T: Element, E> Context<'a, T, E> {
     }
 }
 
-/// What a layer without parameters computes, with its gradient.
+/// What a layer without parameters computes, with its gradient: how to write a layer. [`Apply`] keeps its
+/// output and the exponents of integers, and has the error of its input computed where that is asked for.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Apply, Context, Function, Values};
+/// use selvedge_core::{Element, Executor, Rate, Serial, Sgd, net, tensor::D1, train::Trainer};
+/// use selvedge_kernels::Result;
+///
+/// /// Eight features in reverse order. Moving elements keeps their exponent.
+/// struct Reversed;
+///
+/// fn reverse<T: Element>(x: Values<'_, T>, out: &mut [T]) -> Result<i32> {
+///     for (x, out) in x.data.chunks_exact(8).zip(out.chunks_exact_mut(8)) {
+///         out.iter_mut().zip(x.iter().rev()).for_each(|(out, x)| *out = *x);
+///     }
+///     Ok(x.exponent)
+/// }
+///
+/// impl Function for Reversed {
+///     type Input = D1<8>;
+///     type Output = D1<8>;
+///     type Scratch<T: Element> = ();
+///     const KIND: &'static str = "reversed";
+///     const RESCALES: bool = false;
+///     const CHECKED: () = ();
+///
+///     fn forward<T: Element, E: Executor>(
+///         _: Context<'_, T, E>, (): &mut (), x: Values<'_, T>, out: &mut [T],
+///     ) -> Result<i32> {
+///         reverse(x, out)
+///     }
+///
+///     fn backward<T: Element, E: Executor>(
+///         _: Context<'_, T, E>, (): &mut (), _: Values<'_, T>, _: Values<'_, T>,
+///         dy: Values<'_, T>, dx: &mut [T],
+///     ) -> Result<i32> {
+///         reverse(dy, dx)
+///     }
+/// }
+///
+/// net! { struct Net: [8] { hidden: dense(8), back: layer(Apply<T, Reversed> => [8]), head: dense(2) } }
+/// let mut trainer = Trainer::<Net<i8>, 1>::BLANK;
+/// trainer.init(1)?;
+/// trainer.input_mut().copy_from_slice(&[90, -10, 20, 110, 0, 70, 5, -40]);
+/// trainer.step(&Serial, &[1], &Sgd::new(Rate { mantissa: 1, exponent: -3 }))?;
+/// # Ok::<(), selvedge_core::Error>(())
+/// ```
+/// Where a kernel's accumulators are wider than elements, [`Context::rescale`] finds the exponent to store at.
 pub trait Function: 'static {
     /// Shape of one input sample.
     type Input: Shape;
@@ -195,8 +243,8 @@ impl<T: Element, F: Function> Layer for Apply<T, F> {
     ) -> Result<Values<'t, T>> {
         let context = Context::forward(pass, number, &mut self.output_scale);
         let out = tape.samples_mut(x.batch);
-        tape.exponent = F::forward(context, &mut self.scratch, x, out).map_err(in_layer(number))?;
-        Ok(tape.values(x.batch))
+        let exponent = F::forward(context, &mut self.scratch, x, out).map_err(in_layer(number))?;
+        Ok(tape.keep(pass.mode, x.batch, exponent))
     }
 
     fn output<'t, const B: usize>(
@@ -219,6 +267,7 @@ impl<T: Element, F: Function> Layer for Apply<T, F> {
         if !is_needed {
             return Ok(errors);
         }
+        tape.check(number, x.batch)?;
         let Backward {
             error,
             spare,

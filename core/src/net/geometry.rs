@@ -33,6 +33,9 @@ pub enum Padding {
     Same,
     /// `[before, after]` of planes, rows and columns.
     Explicit([[usize; 2]; 3]),
+    /// The same, and as many cells after as a last window lacks that begins within the input or before it:
+    /// PyTorch's `ceil_mode`.
+    Ceil([[usize; 2]; 3]),
 }
 
 /// How a window moves. Axes are planes, rows and columns; a signal has columns alone, an image rows
@@ -77,6 +80,24 @@ pub struct PadSame;
 
 impl Pads for PadSame {
     const PADDING: Padding = Padding::Same;
+}
+
+/// `CELLS` before and after, along all axes, and what a last window lacks that begins within the input:
+/// PyTorch's `ceil_mode`. For pools; a mean that counts padding does not compile with it, as there the last
+/// window's missing cells do not count.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Layer, MaxPool, PadCeil, Step};
+/// use selvedge_core::tensor::{D1, D2};
+/// // Five columns by two: two windows, and one that has a single column.
+/// static HALVE: MaxPool<i8, D2<5, 3>, D2<3, 3>, D1<2>, Step<2, 2, PadCeil>> = Layer::BLANK;
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PadCeil<const CELLS: usize = 0>;
+
+impl<const CELLS: usize> Pads for PadCeil<CELLS> {
+    const PADDING: Padding = Padding::Ceil([[CELLS; 2]; 3]);
 }
 
 /// A step of `DOWN` rows (and planes) and `ACROSS` columns.
@@ -129,12 +150,17 @@ pub(super) const fn window<G: Geometry, const N: usize>(
         let of = 3 - N + axis;
         window.stride[axis] = G::STRIDE[of];
         window.dilation[axis] = G::DILATION[of];
-        if let Padding::Explicit(padding) = G::PADDING {
-            window.padding[axis] = padding[of];
+        match G::PADDING {
+            Padding::Same => (),
+            Padding::Explicit(padding) => window.padding[axis] = padding[of],
+            Padding::Ceil(padding) => {
+                let reach = (kernel[axis] - 1) * G::DILATION[of] + 1;
+                window.padding[axis] = ceil(input[axis], reach, G::STRIDE[of], padding[of]);
+            }
         }
         axis += 1;
     }
-    if let Padding::Explicit(_) = G::PADDING {
+    if !matches!(G::PADDING, Padding::Same) {
         return window;
     }
     let same = window.same(input);
@@ -146,6 +172,28 @@ pub(super) const fn window<G: Geometry, const N: usize>(
         Ok(window) => window,
         Err(_) => window,
     }
+}
+
+/// Padding with what the last window lacks, if one begins behind those that fit and before the padding after.
+///
+/// # Panics
+/// In a constant, if no window fits or the stride is 0: the build fails.
+const fn ceil(
+    input: usize,
+    reach: usize,
+    stride: usize,
+    [before, after]: [usize; 2],
+) -> [usize; 2] {
+    let cells = before + input + after;
+    assert!(
+        stride > 0 && reach <= cells,
+        "a window that does not fit into its padded input"
+    );
+    let begin = ((cells - reach) / stride + 1) * stride; // of the first that does not fit
+    if (cells - reach).is_multiple_of(stride) || begin >= before + input {
+        return [before, after];
+    }
+    [before, begin + reach - before - input]
 }
 
 /// Whether inputs `In` under `window` give outputs `Out`, channels aside.
@@ -173,7 +221,8 @@ pub(super) const fn named<In: Shape>(names: [&'static str; 3]) -> &'static str {
 /// the last axis. Source: [`selvedge_kernels::window`].
 ///
 /// # Panics
-/// If none does; in a constant, that fails the build.
+/// If none does: `net!` calls it in constants only, where that fails the build.
+#[doc(hidden)]
 #[must_use]
 pub const fn windows(
     extent: usize,
@@ -186,6 +235,7 @@ pub const fn windows(
     let [before, after] = match padding {
         Padding::Same => return extent.div_ceil(stride),
         Padding::Explicit([.., last]) => last,
+        Padding::Ceil([.., last]) => ceil(extent, (kernel - 1) * dilation + 1, stride, last),
     };
     let extent = extent + before + after;
     assert!(
@@ -198,7 +248,8 @@ pub const fn windows(
 /// How many cells the transpose of such a convolution gives for `extent` cells.
 ///
 /// # Panics
-/// If there are none; in a constant, that fails the build.
+/// If there are none: `net!` calls it in constants only, where that fails the build.
+#[doc(hidden)]
 #[must_use]
 pub const fn spread(
     extent: usize,
@@ -209,7 +260,7 @@ pub const fn spread(
 ) -> usize {
     let [before, after] = match padding {
         Padding::Same => return extent * stride,
-        Padding::Explicit([.., last]) => last,
+        Padding::Explicit([.., last]) | Padding::Ceil([.., last]) => last,
     };
     assert!(
         extent > 0 && kernel > 0,

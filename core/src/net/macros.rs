@@ -19,7 +19,7 @@
 /// declares `Digits<T, R = Plain>`, generic over the element type and over what the optimizer keeps
 /// ([`Plain`](crate::net::Plain) or [`Momentum`](crate::net::Momentum)). It implements
 /// [`Network`](crate::net::Network), has a method of each layer's name that returns the layer, and
-/// `costs::<BATCH>()`, what each layer costs.
+/// `costs::<BATCH>()`, what each layer costs, both as visible as the network.
 ///
 /// The input is a row of `[features]`, a signal `[columns, channels]`, an image
 /// `[rows, columns, channels]` or a volume `[planes, rows, columns, channels]`. Extents are constant
@@ -28,21 +28,23 @@
 /// | layer | from | to |
 /// |---|---|---|
 /// | `conv2d(filters, kernel = k, stride = 1, padding = 0, dilation = 1, groups = 1, activation = …)` | image | image |
-/// | `depthwise(kernel = k, stride = 1, padding = 0, dilation = 1, activation = …)` | image | image |
-/// | `conv_transpose2d(filters, kernel = k, stride = 1, padding = 0, dilation = 1, activation = …)` | image | image |
-/// | `conv1d(filters, kernel = k, stride = 1, padding = 0, dilation = 1, groups = 1, activation = …)` | signal | signal |
-/// | `max_pool(k, stride = k, padding = 0)`, `average_pool(k, …)` | image | image |
+/// | `conv1d(…)`, `conv3d(…)`, as `conv2d` | signal, volume | the same |
+/// | `conv_transpose2d(…)`, `conv_transpose1d(…)`, `conv_transpose3d(…)`, as `conv2d` | image, signal, volume | the same |
+/// | `depthwise(kernel = k, stride = 1, padding = 0, dilation = 1, activation = …)` | signal, image, volume | the same |
+/// | `max_pool(k, stride = k, padding = 0)`, `average_pool(k, …)` | signal, image, volume | the same |
 /// | `global_max_pool`, `global_average_pool` | signal, image, volume | features |
 /// | `flatten` | any | features |
 /// | `dense(features, activation = …)` | features | features |
 /// | `batch_norm`, `layer_norm`, `rms_norm` | any | the same |
 /// | `activation(…)`, `relu` | any | the same |
 /// | `residual { layers }`, `residual { layers } shortcut { layers }` | any | that of its layers |
-/// | `sum { layers } { layers }`, `product { … } { … }`, `concat { … } { … }` | any | |
+/// | `sum { layers } { layers }`, `product`, `difference`, `quotient`, `minimum`, `maximum` | any | that of the first |
+/// | `concat { layers } { layers }` | any of up to three extents | with the channels of both |
 /// | `layer(Type => [extents])` | any | as given |
 ///
 /// A kernel or stride is one token (a number, a constant, an expression in parentheses), or
-/// `[rows, columns]`; a padding is a number of cells, `valid` or `same`. Activations are `relu`,
+/// `[rows, columns]`, where planes are counted as rows; a padding is a number of cells, `valid`, `same` or, of a
+/// `max_pool`, `ceil` ([`PadCeil`](crate::net::PadCeil)). Activations are `relu`,
 /// `masked_relu`, `lifted_relu`, `relu6`, `scaled_relu`, `leaky_relu`, `leaky_relu(thousandths)`,
 /// `sigmoid`, `tanh`, `softplus`, `gelu`, `silu`, `hard_swish`. As an option they read the accumulator of
 /// their layer, as a layer stored values. Braces hold layers as the whole network does; empty ones pass
@@ -50,9 +52,10 @@
 /// One that is not there for all element types wants a bound: `struct Name<T: Activation<i8>>: [..] { .. }`
 /// (see [`MixedDense`](crate::net::MixedDense)), which `i16` must satisfy.
 ///
-/// A `dense` or `conv2d` in the last line without an activation is the head: its output has at least
-/// 16 bits. Layers are numbered in the order of the lines. A line takes up to three steps of the compiler's
-/// recursion: a network of more than about 40 needs `#![recursion_limit = "512"]`.
+/// A `dense` or convolution in the last line without an activation is the head: its output has at least
+/// 16 bits. Layers are numbered in the order of the lines; `costs`, `layers` and `layers_mut` are no names
+/// of layers. A line takes up to three steps of the compiler's recursion: a network of more than about 40
+/// needs `#![recursion_limit = "512"]`.
 #[macro_export]
 macro_rules! net {
     ($(#[$attribute:meta])* $vis:vis struct $name:ident: [$($extent:expr),+ $(,)?] { $($layers:tt)+ }) => {
@@ -62,14 +65,19 @@ macro_rules! net {
         $crate::net!(@layer [$(#[$attribute])* $vis $name [$bound] i16] [$($extent),+] [] $($layers)+);
     };
 
+    // A type is no expression, which options of other layers begin with: this one comes first.
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: layer($kind:ty => $out:tt) $(, $($rest:tt)*)?) => {
+        $crate::net!(@then $net $done $layer $out { $kind } $($($rest)*)?);
+    };
+
     // The head: the last line of the network itself, whose state stands in brackets.
     (@layer [$($net:tt)*] $shape:tt $done:tt $layer:ident: dense($features:expr) $(,)?) => {
         $crate::net!(@layer [$($net)*] $shape $done $layer: dense($features, activation = logits));
     };
-    (@layer [$($net:tt)*] $shape:tt $done:tt $layer:ident: conv2d($filters:expr, kernel = $kernel:tt
+    (@layer [$($net:tt)*] $shape:tt $done:tt $layer:ident: $conv:ident($filters:expr, kernel = $kernel:tt
         $(, stride = $stride:tt)? $(, padding = $padding:tt)? $(, dilation = $dilation:expr)?
         $(, groups = $groups:expr)?) $(,)?) => {
-        $crate::net!(@layer [$($net)*] $shape $done $layer: conv2d($filters, kernel = $kernel
+        $crate::net!(@layer [$($net)*] $shape $done $layer: $conv($filters, kernel = $kernel
             $(, stride = $stride)? $(, padding = $padding)? $(, dilation = $dilation)?
             $(, groups = $groups)?, activation = logits));
     };
@@ -86,139 +94,122 @@ macro_rules! net {
         > } $($($rest)*)?);
     };
 
-    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt
-        $layer:ident: conv2d($filters:expr, kernel = $kernel:tt $(, stride = $stride:tt)?
-            $(, padding = $padding:tt)? $(, dilation = $dilation:expr)? $(, groups = $groups:expr)?
-            $(, activation = $($activation:tt)+)?)
+    // Windows: options in brackets, empty where they are left out; then the axes, and how each reads its option.
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: $conv:ident($filters:expr, kernel = $kernel:tt
+            $(, stride = $stride:tt)? $(, padding = $padding:tt)? $(, dilation = $dilation:expr)?
+            $(, groups = $groups:expr)? $(, activation = $($activation:tt)+)?)
         $(, $($rest:tt)*)?) => {
-        $crate::net!(@conv2d windows Conv $net [$rows, $columns, $channels] $done $layer
-            [$filters] [{ $filters }, { $channels / $crate::__net_option!(or [$($groups)?] 1) }]
-            [$kernel] [$($stride)?] [$($padding)?] [$crate::__net_option!(or [$($dilation)?] 1)]
-            [$($($activation)+)?] $($($rest)*)?);
+        $crate::net!(@conv $conv $shape { $net $done $layer [$filters] [$kernel] [$($stride)?] [$($padding)?]
+            [$($dilation)?] [$($groups)?] [$($($activation)+)?] } $($($rest)*)?);
     };
-    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt
-        $layer:ident: depthwise(kernel = $kernel:tt $(, stride = $stride:tt)?
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: depthwise(kernel = $kernel:tt $(, stride = $stride:tt)?
             $(, padding = $padding:tt)? $(, dilation = $dilation:expr)? $(, activation = $($activation:tt)+)?)
         $(, $($rest:tt)*)?) => {
-        $crate::net!(@conv2d windows Conv $net [$rows, $columns, $channels] $done $layer
-            [$channels] [{ $channels }, 1]
-            [$kernel] [$($stride)?] [$($padding)?] [$crate::__net_option!(or [$($dilation)?] 1)]
-            [$($($activation)+)?] $($($rest)*)?);
+        $crate::net!(@conv depthwise $shape { $net $done $layer [] [$kernel] [$($stride)?] [$($padding)?]
+            [$($dilation)?] [] [$($($activation)+)?] } $($($rest)*)?);
     };
-    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt
-        $layer:ident: conv_transpose2d($filters:expr, kernel = $kernel:tt $(, stride = $stride:tt)?
-            $(, padding = $padding:tt)? $(, dilation = $dilation:expr)? $(, activation = $($activation:tt)+)?)
-        $(, $($rest:tt)*)?) => {
-        $crate::net!(@conv2d spread ConvTranspose $net [$rows, $columns, $channels] $done $layer
-            [$filters] [{ $channels }, { $filters }]
-            [$kernel] [$($stride)?] [$($padding)?] [$crate::__net_option!(or [$($dilation)?] 1)]
-            [$($($activation)+)?] $($($rest)*)?);
+    (@conv conv1d [$x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@window windows Conv conv [across $x] [$c] $($options)* $($rest)*);
     };
-    (@conv2d $extents:ident $kind:ident $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt $layer:ident
-        [$filters:expr] [$first:tt, $last:tt] [$kernel:tt] $stride:tt $padding:tt [$dilation:expr]
+    (@conv conv2d [$y:expr, $x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@window windows Conv conv [down $y, across $x] [$c] $($options)* $($rest)*);
+    };
+    (@conv conv3d [$z:expr, $y:expr, $x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@window windows Conv conv [down $z, down $y, across $x] [$c] $($options)* $($rest)*);
+    };
+    (@conv depthwise [$x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@window windows Conv depthwise [across $x] [$c] $($options)* $($rest)*);
+    };
+    (@conv depthwise [$y:expr, $x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@window windows Conv depthwise [down $y, across $x] [$c] $($options)* $($rest)*);
+    };
+    (@conv depthwise [$z:expr, $y:expr, $x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@window windows Conv depthwise [down $z, down $y, across $x] [$c] $($options)* $($rest)*);
+    };
+    (@conv conv_transpose1d [$x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@window spread ConvTranspose transpose [across $x] [$c] $($options)* $($rest)*);
+    };
+    (@conv conv_transpose2d [$y:expr, $x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@window spread ConvTranspose transpose [down $y, across $x] [$c] $($options)* $($rest)*);
+    };
+    (@conv conv_transpose3d [$z:expr, $y:expr, $x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@window spread ConvTranspose transpose [down $z, down $y, across $x] [$c] $($options)* $($rest)*);
+    };
+    (@conv $kind:ident $shape:tt { $net:tt $done:tt $layer:ident $($options:tt)* } $($rest:tt)*) => {
+        $crate::__net_refuse!($layer $kind $shape);
+    };
+    (@window $extents:ident $kind:ident $form:ident [$($axis:ident $extent:expr),+] [$channels:expr]
+        $net:tt [$($done:tt)*] $layer:ident $filters:tt [$kernel:tt] $stride:tt $padding:tt $dilation:tt $groups:tt
         $activation:tt $($rest:tt)*) => {
-        $crate::net!(@then $net $done $layer
+        $crate::net!(@layer $net
             [
-                $crate::net::$extents($rows, $crate::__net_option!(down [$kernel] 1),
-                    $crate::__net_option!(down $stride 1), $crate::__net_option!(padding $padding), $dilation),
-                $crate::net::$extents($columns, $crate::__net_option!(across [$kernel] 1),
-                    $crate::__net_option!(across $stride 1), $crate::__net_option!(padding $padding), $dilation),
-                $filters
+                $($crate::net::$extents($extent, $crate::__net_option!($axis [$kernel] 1),
+                    $crate::__net_option!($axis $stride 1), $crate::__net_option!(padding $padding),
+                    $crate::__net_option!(or $dilation 1)),)+
+                $crate::__net_option!(or $filters $channels)
             ]
-            { $crate::net::$kind<
+            [$($done)* { $layer: $crate::net::$kind<
                 T,
-                $crate::tensor::D3<{ $rows }, { $columns }, { $channels }>,
-                $crate::tensor::D4<$first, { $crate::__net_option!(down [$kernel] 1) },
-                    { $crate::__net_option!(across [$kernel] 1) }, $last>,
-                $crate::tensor::D3<
-                    { $crate::net::$extents($rows, $crate::__net_option!(down [$kernel] 1),
-                        $crate::__net_option!(down $stride 1), $crate::__net_option!(padding $padding), $dilation) },
-                    { $crate::net::$extents($columns, $crate::__net_option!(across [$kernel] 1),
-                        $crate::__net_option!(across $stride 1), $crate::__net_option!(padding $padding), $dilation) },
-                    { $filters },
-                >,
+                $crate::__net_option!(shape $($extent),+, $channels),
+                $crate::__net_option!(filters $form $filters [$channels] $groups
+                    [$($crate::__net_option!($axis [$kernel] 1)),+]),
+                $crate::__net_option!(shape $($crate::net::$extents($extent, $crate::__net_option!($axis [$kernel] 1),
+                    $crate::__net_option!($axis $stride 1), $crate::__net_option!(padding $padding),
+                    $crate::__net_option!(or $dilation 1))),+, $crate::__net_option!(or $filters $channels)),
                 $crate::net::Step<
                     { $crate::__net_option!(down $stride 1) },
                     { $crate::__net_option!(across $stride 1) },
                     $crate::__net_option!(pads $padding),
-                    { $dilation },
+                    { $crate::__net_option!(or $dilation 1) },
                 >,
                 $crate::__net_option!(activation $activation),
                 R,
-            > }
+            > }]
             $($rest)*);
     };
-    (@layer $net:tt [$columns:expr, $channels:expr] $done:tt
-        $layer:ident: conv1d($filters:expr, kernel = $kernel:expr $(, stride = $stride:expr)?
-            $(, padding = $padding:tt)? $(, dilation = $dilation:expr)? $(, groups = $groups:expr)?
-            $(, activation = $($activation:tt)+)?)
-        $(, $($rest:tt)*)?) => {
-        $crate::net!(@then $net $done $layer
-            [
-                $crate::net::windows($columns, $kernel, $crate::__net_option!(or [$($stride)?] 1),
-                    $crate::__net_option!(padding [$($padding)?]), $crate::__net_option!(or [$($dilation)?] 1)),
-                $filters
-            ]
-            { $crate::net::Conv<
-                T,
-                $crate::tensor::D2<{ $columns }, { $channels }>,
-                $crate::tensor::D3<{ $filters }, { $kernel }, { $channels / $crate::__net_option!(or [$($groups)?] 1) }>,
-                $crate::tensor::D2<
-                    { $crate::net::windows($columns, $kernel, $crate::__net_option!(or [$($stride)?] 1),
-                        $crate::__net_option!(padding [$($padding)?]), $crate::__net_option!(or [$($dilation)?] 1)) },
-                    { $filters },
-                >,
-                $crate::net::Step<
-                    1,
-                    { $crate::__net_option!(or [$($stride)?] 1) },
-                    $crate::__net_option!(pads [$($padding)?]),
-                    { $crate::__net_option!(or [$($dilation)?] 1) },
-                >,
-                $crate::__net_option!(activation [$($($activation)+)?]),
-                R,
-            > }
+
+    (@layer $net:tt $shape:tt $done:tt
+        $layer:ident: max_pool($kernel:tt $(, stride = $stride:tt)? $(, padding = $padding:tt)?) $(, $($rest:tt)*)?) => {
+        $crate::net!(@pool max_pool MaxPool $shape { $net $done $layer $kernel [$($stride)?] [$($padding)?] }
             $($($rest)*)?);
     };
-
-    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt
-        $layer:ident: max_pool($kernel:tt $(, stride = $stride:tt)? $(, padding = $padding:tt)?)
-        $(, $($rest:tt)*)?) => {
-        $crate::net!(@pool2d MaxPool $net [$rows, $columns, $channels] $done $layer
-            $kernel [$($stride)?] [$($padding)?] $($($rest)*)?);
+    (@layer $net:tt $shape:tt $done:tt
+        $layer:ident: average_pool($kernel:tt $(, stride = $stride:tt)? $(, padding = $padding:tt)?) $(, $($rest:tt)*)?) => {
+        $crate::net!(@pool average_pool AveragePool $shape { $net $done $layer $kernel [$($stride)?] [$($padding)?] }
+            $($($rest)*)?);
     };
-    (@layer $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt
-        $layer:ident: average_pool($kernel:tt $(, stride = $stride:tt)? $(, padding = $padding:tt)?)
-        $(, $($rest:tt)*)?) => {
-        $crate::net!(@pool2d AveragePool $net [$rows, $columns, $channels] $done $layer
-            $kernel [$($stride)?] [$($padding)?] $($($rest)*)?);
+    (@pool $name:ident $kind:ident [$x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@pooled $kind [across $x] [$c] $($options)* $($rest)*);
     };
-    (@pool2d $kind:ident $net:tt [$rows:expr, $columns:expr, $channels:expr] $done:tt $layer:ident
-        $kernel:tt $stride:tt $padding:tt $($rest:tt)*) => {
-        $crate::net!(@then $net $done $layer
+    (@pool $name:ident $kind:ident [$y:expr, $x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@pooled $kind [down $y, across $x] [$c] $($options)* $($rest)*);
+    };
+    (@pool $name:ident $kind:ident [$z:expr, $y:expr, $x:expr, $c:expr] { $($options:tt)* } $($rest:tt)*) => {
+        $crate::net!(@pooled $kind [down $z, down $y, across $x] [$c] $($options)* $($rest)*);
+    };
+    (@pool $name:ident $kind:ident $shape:tt { $net:tt $done:tt $layer:ident $($options:tt)* } $($rest:tt)*) => {
+        $crate::__net_refuse!($layer $name $shape);
+    };
+    (@pooled $kind:ident [$($axis:ident $extent:expr),+] [$channels:expr]
+        $net:tt [$($done:tt)*] $layer:ident $kernel:tt $stride:tt $padding:tt $($rest:tt)*) => {
+        $crate::net!(@layer $net
             [
-                $crate::net::windows($rows, $crate::__net_option!(down [$kernel] 1),
-                    $crate::__net_option!(down $stride $kernel), $crate::__net_option!(padding $padding), 1),
-                $crate::net::windows($columns, $crate::__net_option!(across [$kernel] 1),
-                    $crate::__net_option!(across $stride $kernel), $crate::__net_option!(padding $padding), 1),
+                $($crate::net::windows($extent, $crate::__net_option!($axis [$kernel] 1),
+                    $crate::__net_option!($axis $stride $kernel), $crate::__net_option!(padding $padding), 1),)+
                 $channels
             ]
-            { $crate::net::$kind<
+            [$($done)* { $layer: $crate::net::$kind<
                 T,
-                $crate::tensor::D3<{ $rows }, { $columns }, { $channels }>,
-                $crate::tensor::D3<
-                    { $crate::net::windows($rows, $crate::__net_option!(down [$kernel] 1),
-                        $crate::__net_option!(down $stride $kernel), $crate::__net_option!(padding $padding), 1) },
-                    { $crate::net::windows($columns, $crate::__net_option!(across [$kernel] 1),
-                        $crate::__net_option!(across $stride $kernel), $crate::__net_option!(padding $padding), 1) },
-                    { $channels },
-                >,
-                $crate::tensor::D2<{ $crate::__net_option!(down [$kernel] 1) }, { $crate::__net_option!(across [$kernel] 1) }>,
+                $crate::__net_option!(shape $($extent),+, $channels),
+                $crate::__net_option!(shape $($crate::net::windows($extent, $crate::__net_option!($axis [$kernel] 1),
+                    $crate::__net_option!($axis $stride $kernel), $crate::__net_option!(padding $padding), 1)),+, $channels),
+                $crate::__net_option!(shape $($crate::__net_option!($axis [$kernel] 1)),+),
                 $crate::net::Step<
                     { $crate::__net_option!(down $stride $kernel) },
                     { $crate::__net_option!(across $stride $kernel) },
                     $crate::__net_option!(pads $padding),
                 >,
-            > }
+            > }]
             $($rest)*);
     };
     (@layer $net:tt [$first:expr, $($others:expr),+] $done:tt $layer:ident: global_max_pool $(, $($rest:tt)*)?) => {
@@ -257,9 +248,6 @@ macro_rules! net {
             T, $crate::net!(@shape $shape), $crate::__net_option!(activation [$($activation)+]),
         > } $($($rest)*)?);
     };
-    (@layer $net:tt $shape:tt $done:tt $layer:ident: layer($kind:ty => $out:tt) $(, $($rest:tt)*)?) => {
-        $crate::net!(@then $net $done $layer $out { $kind } $($($rest)*)?);
-    };
 
     // Branches: the first one's layers, then the second's, then what joins them.
     (@layer $net:tt $shape:tt $done:tt $layer:ident: residual { $($first:tt)* } shortcut { $($second:tt)* } $(, $($rest:tt)*)?) => {
@@ -274,16 +262,6 @@ macro_rules! net {
     (@layer { first $join:ident $net:tt $input:tt $done:tt $layer:ident { $($second:tt)* } $rest:tt } $out:tt $first:tt) => {
         $crate::net!(@layer { second $join $net $input $done $layer $first $out $rest } $input [] $($second)*);
     };
-    (@layer { second sum $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] $out:tt { $($rest:tt)* } } $other:tt [$($second:tt)*]) => {
-        $crate::net!(@then $net $done $layer $out { $crate::net::Fork<
-            $crate::__net_option!(chain $input $($first)*), $crate::__net_option!(chain $input $($second)*), $crate::net::Sum,
-        > } $($rest)*);
-    };
-    (@layer { second product $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] $out:tt { $($rest:tt)* } } $other:tt [$($second:tt)*]) => {
-        $crate::net!(@then $net $done $layer $out { $crate::net::Fork<
-            $crate::__net_option!(chain $input $($first)*), $crate::__net_option!(chain $input $($second)*), $crate::net::Product,
-        > } $($rest)*);
-    };
     (@layer { second concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$a:expr] { $($rest:tt)* } } [$b:expr] [$($second:tt)*]) => {
         $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$a + $b] $($rest)*);
     };
@@ -295,6 +273,12 @@ macro_rules! net {
         [$y2:expr, $x2:expr, $b:expr] [$($second:tt)*]) => {
         $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$y, $x, $a + $b] $($rest)*);
     };
+    (@layer { second $join:ident $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] $out:tt { $($rest:tt)* } } $other:tt [$($second:tt)*]) => {
+        $crate::net!(@then $net $done $layer $out { $crate::net::Fork<
+            $crate::__net_option!(chain $input $($first)*), $crate::__net_option!(chain $input $($second)*),
+            $crate::__net_option!(join $join),
+        > } $($rest)*);
+    };
     (@concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$($second:tt)*] $out:tt $($rest:tt)*) => {
         $crate::net!(@then $net $done $layer $out { $crate::net::Fork<
             $crate::__net_option!(chain $input $($first)*), $crate::__net_option!(chain $input $($second)*),
@@ -302,19 +286,11 @@ macro_rules! net {
         > } $($rest)*);
     };
 
-    (@layer $net:tt [$first:expr, $($others:expr),+] $done:tt $layer:ident: dense $($rest:tt)*) => {
-        ::core::compile_error!(::core::concat!(
-            "net!: `", ::core::stringify!($layer), ": dense` takes features, not an image: put `flat: flatten` before it"
-        ));
-    };
-    (@layer $net:tt [$features:expr] $done:tt $layer:ident: $kind:ident $($rest:tt)*) => {
-        ::core::compile_error!(::core::concat!(
-            "net!: `", ::core::stringify!($layer), ": ", ::core::stringify!($kind),
-            "` takes an image `[rows, columns, channels]`, not features, or is no layer of `net!`"
-        ));
-    };
     (@layer [$($net:tt)*] $shape:tt [$($done:tt)+]) => {
         $crate::net!(@network [$($net)*] $($done)+);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: $kind:ident $($rest:tt)*) => {
+        $crate::__net_refuse!($layer $kind $shape);
     };
     (@layer $net:tt $shape:tt $done:tt $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(
@@ -331,7 +307,7 @@ macro_rules! net {
 
         #[allow(dead_code)] // a program need not look at each layer
         impl<T: $bound, R: $crate::net::Optimizer> $name<T, R> {
-            $crate::net!(@accessors [layers] $({ $layer: $kind })+);
+            $crate::net!(@accessors [$vis] [layers] $({ $layer: $kind })+);
 
             /// What each layer costs, for training with up to `BATCH` samples.
             $vis const fn costs<const BATCH: usize>()
@@ -367,17 +343,20 @@ macro_rules! net {
         }
     };
 
-    (@accessors [$($path:tt)+] { $layer:ident: $kind:ty }) => {
-        /// The last layer.
-        pub const fn $layer(&self) -> &$kind {
+    (@accessors $vis:tt $path:tt { costs: $kind:ty } $($rest:tt)*) => { $crate::__net_refuse!(name costs); };
+    (@accessors $vis:tt $path:tt { layers: $kind:ty } $($rest:tt)*) => { $crate::__net_refuse!(name layers); };
+    (@accessors $vis:tt $path:tt { layers_mut: $kind:ty } $($rest:tt)*) => { $crate::__net_refuse!(name layers_mut); };
+    (@accessors [$vis:vis] [$($path:tt)+] { $layer:ident: $kind:ty }) => {
+        #[doc = ::core::concat!("The layer `", ::core::stringify!($layer), "`, the last.")]
+        $vis const fn $layer(&self) -> &$kind {
             &self.$($path)+
         }
     };
-    (@accessors [$($path:tt)+] { $layer:ident: $kind:ty } $($rest:tt)+) => {
+    (@accessors [$vis:vis] [$($path:tt)+] { $layer:ident: $kind:ty } $($rest:tt)+) => {
         #[doc = ::core::concat!("The layer `", ::core::stringify!($layer), "`.")]
-        pub const fn $layer(&self) -> &$kind {
+        $vis const fn $layer(&self) -> &$kind {
             &self.$($path)+.0
         }
-        $crate::net!(@accessors [$($path)+.1] $($rest)+);
+        $crate::net!(@accessors [$vis] [$($path)+.1] $($rest)+);
     };
 }

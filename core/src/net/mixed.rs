@@ -246,6 +246,7 @@ macro_rules! impl_layer {
                     spare: 0,
                     swaps: false,
                 },
+                without_velocities: Info::without_velocities::<R>(),
             };
 
             fn init(&mut self, seed: u32, number: u32) -> Result<()> {

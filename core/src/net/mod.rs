@@ -15,6 +15,7 @@ mod conv;
 mod cost;
 mod dense;
 mod dropout;
+mod errors;
 mod fits;
 mod flatten;
 mod fork;
@@ -29,9 +30,11 @@ mod options;
 mod param;
 pub mod pool;
 pub mod reduce;
+mod refuse;
 pub mod resize;
 mod scratch;
 pub mod softmax;
+mod tape;
 pub mod unary;
 mod weighted;
 
@@ -47,13 +50,17 @@ pub use conv::{Conv, ConvTranspose};
 pub use cost::{Errors, Info, LayerCost};
 pub use dense::{Dense, Stitch};
 pub use dropout::{Dropout, LeftOut};
+pub(crate) use errors::part;
+pub use errors::{Backward, ErrorBuffers, Room};
 pub use fits::{Message, over_budget};
 pub use flatten::Flatten;
 pub use fork::{Fork, Residual, Skip};
 pub use function::{Apply, Context, Function};
-pub use geometry::{Geometry, PadBy, PadSame, Padding, Pads, Same, Slide, Step, spread, windows};
+pub use geometry::{
+    Geometry, PadBy, PadCeil, PadSame, Padding, Pads, Same, Slide, Step, spread, windows,
+};
 pub use join::{
-    Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum, Multiply, Operator,
+    Asked, Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum, Multiply, Operator,
     Product, Quotient, Sample, Smaller, Subtract, Sum,
 };
 pub use layout::{Gather, Pad, Permute, Reshape, Slice, TopK};
@@ -67,19 +74,20 @@ pub use reduce::{ReduceMax, ReduceMean, ReduceMin, ReduceSum};
 pub use resize::{ResizeBilinear, ResizeNearest};
 pub use scratch::Scratch;
 pub use softmax::{
-    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, MaskedSoftmax, MixtureSoftmax, Softmax,
-    Sparsemax, TreeSoftmax,
+    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
+    MixtureSoftmax, Softmax, Sparsemax, TreeSoftmax,
 };
+pub use tape::{ActivatedTape, OutputTape, SampleTape, Slopes, Tape};
 pub use unary::{Abs, Negate, Square};
 
 use crate::error::Result;
-use crate::tensor::{Shape, Storage};
+use crate::tensor::Shape;
+use selvedge_kernels::Element;
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::optim::Sgd;
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::Mode;
-use selvedge_kernels::{Blank, Element};
 
 /// Activations on their way through a network: samples one after the other, with the exponent that
 /// they share.
@@ -91,49 +99,6 @@ pub struct Values<'a, T> {
     pub exponent: i32,
     /// Number of samples.
     pub batch: usize,
-}
-
-/// The error of a layer's output, on its way down, and room for the one below.
-#[derive(Debug)]
-pub struct Backward<'a, T> {
-    /// Holds the error in its first elements.
-    pub error: &'a mut [T],
-    /// Free; a layer writes the error of its input here and returns the two exchanged.
-    pub spare: &'a mut [T],
-    /// Exponent of the error: of a gradient `q · 2^exponent` each element is `q`.
-    pub exponent: i32,
-}
-
-impl<'e, T> Backward<'e, T> {
-    /// Takes the error of an output of `dy_len` elements to that of an input of `dx_len`, where that
-    /// `is_needed`: `run` is given the first, its exponent, and room for the second, whose exponent it returns.
-    pub(crate) fn through<R>(
-        self,
-        [dy_len, dx_len]: [usize; 2],
-        is_needed: bool,
-        run: impl FnOnce(&mut [T], i32, Option<&mut [T]>) -> core::result::Result<i32, R>,
-    ) -> core::result::Result<Self, R> {
-        let Self {
-            error,
-            spare,
-            exponent,
-        } = self;
-        let dy = part(error, dy_len);
-        if !is_needed {
-            run(dy, exponent, None)?;
-            return Ok(Self {
-                error,
-                spare,
-                exponent,
-            });
-        }
-        let exponent = run(dy, exponent, Some(part(spare, dx_len)))?;
-        Ok(Self {
-            error: spare,
-            spare: error,
-            exponent,
-        })
-    }
 }
 
 /// What all layers share in one pass.
@@ -181,94 +146,6 @@ pub trait VisitorMut {
     /// One parameter tensor: stored elements, row-major; low bytes of their masters, where they
     /// have any (0 if the element is all there is); exponent, of integers.
     fn parameter<P: Element>(&mut self, value: &mut [P], residual: &mut [i8], exponent: &mut i16);
-}
-
-/// Memory between a layer's two passes.
-pub trait Tape {
-    /// All zero bytes.
-    const BLANK: Self;
-}
-
-impl Tape for () {
-    const BLANK: Self = ();
-}
-
-/// A layer's output for up to `B` samples, with its exponent.
-pub struct OutputTape<T: Blank, S: Shape, const B: usize> {
-    data: [S::Array<T>; B],
-    exponent: i32,
-}
-
-impl<T: Blank, S: Shape, const B: usize> Tape for OutputTape<T, S, B> {
-    const BLANK: Self = Self {
-        data: [Storage::BLANK; B],
-        exponent: 0,
-    };
-}
-
-impl<T: Blank, S: Shape, const B: usize> OutputTape<T, S, B> {
-    /// Room for `batch` samples.
-    fn samples_mut(&mut self, batch: usize) -> &mut [T] {
-        Storage::flatten_mut(self.data.get_mut(..batch).unwrap_or_default())
-    }
-
-    fn values(&self, batch: usize) -> Values<'_, T> {
-        let data = Storage::flatten(self.data.get(..batch).unwrap_or_default());
-        Values {
-            data,
-            exponent: self.exponent,
-            batch,
-        }
-    }
-}
-
-/// What an activation keeps for its backward pass, or nothing.
-pub trait Slopes<T>: Tape {
-    /// Those of the first `batch` samples; empty if none are kept.
-    fn samples(&self, batch: usize) -> &[T];
-
-    /// The same, to be written.
-    fn samples_mut(&mut self, batch: usize) -> &mut [T];
-}
-
-impl<T> Slopes<T> for () {
-    fn samples(&self, _: usize) -> &[T] {
-        &[]
-    }
-
-    fn samples_mut(&mut self, _: usize) -> &mut [T] {
-        &mut []
-    }
-}
-
-/// The slopes of up to `B` samples.
-pub struct SampleTape<T: Blank, S: Shape, const B: usize>([S::Array<T>; B]);
-
-impl<T: Blank, S: Shape, const B: usize> Tape for SampleTape<T, S, B> {
-    const BLANK: Self = Self([Storage::BLANK; B]);
-}
-
-impl<T: Blank, S: Shape, const B: usize> Slopes<T> for SampleTape<T, S, B> {
-    fn samples(&self, batch: usize) -> &[T] {
-        Storage::flatten(self.0.get(..batch).unwrap_or_default())
-    }
-
-    fn samples_mut(&mut self, batch: usize) -> &mut [T] {
-        Storage::flatten_mut(self.0.get_mut(..batch).unwrap_or_default())
-    }
-}
-
-/// The output of a layer with weights, and what its activation keeps.
-pub struct ActivatedTape<T: Element, A: Activation, S: Shape, const B: usize> {
-    output: OutputTape<A::Out<T>, S, B>,
-    slopes: A::Slopes<T, S, B>,
-}
-
-impl<T: Element, A: Activation, S: Shape, const B: usize> Tape for ActivatedTape<T, A, S, B> {
-    const BLANK: Self = Self {
-        output: Tape::BLANK,
-        slopes: Tape::BLANK,
-    };
 }
 
 /// A layer of fixed shape that can be trained.
@@ -324,7 +201,10 @@ pub trait Layer: Sized {
     /// unless `is_needed`, what is returned means nothing.
     ///
     /// # Errors
-    /// [`Error::Layer`](crate::Error::Layer) with what a kernel refused.
+    /// [`Error::Tape`](crate::Error::Tape) if the last forward pass was none of training or had another number
+    /// of samples; nothing has changed then. [`Error::Layer`](crate::Error::Layer) with what a kernel refused;
+    /// layers behind that one may have been updated then. [`Info::check`] tells beforehand of an update that some
+    /// layer refuses.
     fn backward<'e, E: Executor, const B: usize>(
         &mut self,
         pass: &Pass<'_, E>,
@@ -362,44 +242,4 @@ pub trait Network: Sized {
 
     /// What each layer costs, for training with up to `BATCH` samples.
     fn costs<const BATCH: usize>() -> impl Iterator<Item = LayerCost>;
-}
-
-/// Room for errors: two buffers that they alternate between.
-pub trait Room<T> {
-    /// All zero bytes.
-    const BLANK: Self;
-
-    /// Both.
-    fn pair(&mut self) -> [&mut [T]; 2];
-}
-
-/// Two buffers for the errors of `B` samples, of `FIRST` and `SECOND` elements each.
-pub struct ErrorBuffers<T, const B: usize, const FIRST: usize, const SECOND: usize> {
-    first: [[T; FIRST]; B],
-    second: [[T; SECOND]; B],
-}
-
-impl<T: Blank, const B: usize, const FIRST: usize, const SECOND: usize> Room<T>
-    for ErrorBuffers<T, B, FIRST, SECOND>
-{
-    const BLANK: Self = Self {
-        first: [[T::BLANK; FIRST]; B],
-        second: [[T::BLANK; SECOND]; B],
-    };
-
-    fn pair(&mut self) -> [&mut [T]; 2] {
-        [
-            self.first.as_flattened_mut(),
-            self.second.as_flattened_mut(),
-        ]
-    }
-}
-
-/// The first `len` elements of an error buffer; all of it where it is too short, which a kernel
-/// then refuses.
-pub(crate) fn part<T>(buffer: &mut [T], len: usize) -> &mut [T] {
-    let len = len.min(buffer.len());
-    buffer
-        .split_at_mut_checked(len)
-        .map_or(Default::default(), |(part, _)| part)
 }

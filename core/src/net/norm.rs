@@ -57,10 +57,22 @@ impl Normal for MeanSquare {
 
 /// LayerNorm over the last axis: `gamma · (x - mean) / σ + beta`. Numerical behaviour:
 /// [`selvedge_kernels::norm::forward`]. Source: Ba, Kiros & Hinton 2016.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Layer, LayerNorm, RmsNorm};
+/// use selvedge_core::tensor::D2;
+/// // Each of 12 rows of 40: by mean and deviation, or by the root mean square alone, which has no bias.
+/// type Centred = LayerNorm<i16, D2<12, 40>>;
+/// type Scaled = RmsNorm<i16, D2<12, 40>>;
+/// static CENTRED: Centred = Layer::BLANK;
+/// static SCALED: Scaled = Layer::BLANK;
+/// assert_eq!([Centred::INFO.parameters, Scaled::INFO.parameters], [80, 40]);
+/// ```
 pub type LayerNorm<T, S, R = Plain> = Norm<T, S, Deviation, R>;
 
 /// RMSNorm over the last axis: `gamma · x / √mean(x²)`. Numerical behaviour:
-/// [`selvedge_kernels::norm::forward`]. Source: Zhang & Sennrich 2019.
+/// [`selvedge_kernels::norm::forward`]. Example: [`LayerNorm`]. Source: Zhang & Sennrich 2019.
 pub type RmsNorm<T, S, R = Plain> = Norm<T, S, MeanSquare, R>;
 
 /// A normalisation of each row of `S` by statistics `N`, with a gain, and a bias where `N` has one, for each
@@ -167,6 +179,7 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
             spare: 0,
             swaps: false,
         },
+        without_velocities: Info::without_velocities::<R>(),
         ..Info::EMPTY
     };
 
@@ -205,12 +218,12 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
         };
         let out = tape.output.samples_mut(x.batch);
         let context = Context::<T, E>::forward(pass, number, &mut self.output_scale);
-        tape.output.exponent = context
+        let exponent = context
             .rescale(exponent, |store| {
                 norm::forward(pass.exec, shape, saved, affine, store, out)
             })
             .map_err(in_layer(number))?;
-        Ok(tape.output.values(x.batch))
+        Ok(tape.output.keep(pass.mode, x.batch, exponent))
     }
 
     fn output<'t, const B: usize>(
@@ -230,6 +243,7 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
+        tape.output.check(number, x.batch)?;
         let saved = Saved {
             kind: N::KIND,
             x: x.data,

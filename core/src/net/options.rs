@@ -20,6 +20,7 @@ macro_rules! __net_option {
     (pads []) => { $crate::net::PadBy<0> };
     (pads [valid]) => { $crate::net::PadBy<0> };
     (pads [same]) => { $crate::net::PadSame };
+    (pads [ceil]) => { $crate::net::PadCeil<0> };
     (pads [$cells:tt]) => { $crate::net::PadBy<{ $cells }> };
 
     (padding $padding:tt) => { <$crate::__net_option!(pads $padding) as $crate::net::Pads>::PADDING };
@@ -28,6 +29,20 @@ macro_rules! __net_option {
     (shape $a:expr, $b:expr) => { $crate::tensor::D2<{ $a }, { $b }> };
     (shape $a:expr, $b:expr, $c:expr) => { $crate::tensor::D3<{ $a }, { $b }, { $c }> };
     (shape $a:expr, $b:expr, $c:expr, $d:expr) => { $crate::tensor::D4<{ $a }, { $b }, { $c }, { $d }> };
+    (shape $a:expr, $b:expr, $c:expr, $d:expr, $e:expr) => {
+        $crate::tensor::D5<{ $a }, { $b }, { $c }, { $d }, { $e }>
+    };
+
+    // Filters of a convolution: how many, cells, channels of each.
+    (filters conv [$filters:expr] [$channels:expr] $groups:tt [$($cells:expr),+]) => {
+        $crate::__net_option!(shape $filters, $($cells),+, $channels / $crate::__net_option!(or $groups 1))
+    };
+    (filters depthwise [] [$channels:expr] [] [$($cells:expr),+]) => {
+        $crate::__net_option!(shape $channels, $($cells),+, 1)
+    };
+    (filters transpose [$filters:expr] [$channels:expr] $groups:tt [$($cells:expr),+]) => {
+        $crate::__net_option!(shape $channels, $($cells),+, $filters / $crate::__net_option!(or $groups 1))
+    };
 
     (activation []) => { $crate::net::Identity };
     (activation [identity]) => { $crate::net::Identity };
@@ -50,6 +65,19 @@ macro_rules! __net_option {
             "net!: no activation `", ::core::stringify!($($other)+),
             "`; there are identity, relu, masked_relu, lifted_relu, relu6, scaled_relu, leaky_relu, ",
             "leaky_relu(thousandths), sigmoid, tanh, softplus, gelu, silu, hard_swish"
+        ))
+    };
+
+    (join sum) => { $crate::net::Sum };
+    (join product) => { $crate::net::Product };
+    (join difference) => { $crate::net::Difference };
+    (join quotient) => { $crate::net::Quotient };
+    (join minimum) => { $crate::net::Minimum };
+    (join maximum) => { $crate::net::Maximum };
+    (join $other:ident) => {
+        ::core::compile_error!(::core::concat!(
+            "net!: no way `", ::core::stringify!($other), "` to join branches of this shape; there are sum, product, ",
+            "difference, quotient, minimum, maximum, and concat for up to three extents"
         ))
     };
 

@@ -10,6 +10,8 @@ use selvedge_kernels::{Element, Result, norm};
 
 /// Which state an optimizer keeps for each parameter.
 pub trait Optimizer: 'static {
+    /// Whether there is a velocity for each parameter: momentum asks for them.
+    const KEEPS_VELOCITIES: bool;
     /// Velocities of a tensor, or nothing.
     type Velocities<T: Element, S: Shape>: Velocities<T>;
 }
@@ -23,10 +25,12 @@ pub struct Plain;
 pub struct Momentum;
 
 impl Optimizer for Plain {
+    const KEEPS_VELOCITIES: bool = false;
     type Velocities<T: Element, S: Shape> = ();
 }
 
 impl Optimizer for Momentum {
+    const KEEPS_VELOCITIES: bool = true;
     type Velocities<T: Element, S: Shape> = Kept<T, S>;
 }
 

@@ -1,6 +1,6 @@
 //! Pooling: the largest element or the mean under windows, of the whole input, or of even parts of it.
 
-use super::geometry::{Geometry, Slide, by_axes, extents, gives, named, window};
+use super::geometry::{Geometry, Padding as Cells, Slide, by_axes, extents, gives, named, window};
 use super::{Apply, Context, Function, Values};
 use crate::tensor::{D2, Shape};
 use core::marker::PhantomData;
@@ -12,13 +12,27 @@ use selvedge_kernels::{Element, Result};
 
 /// The largest element of each channel under a window of `K` cells, from inputs `In`
 /// (`[W, C]`, `[H, W, C]` or `[D, H, W, C]`) to `Out`. Numerical behaviour:
-/// [`selvedge_kernels::pool::max_forward`].
+/// [`selvedge_kernels::pool::max_forward`]; an error goes to the first of equal elements.
 ///
-/// Shapes that do not belong together do not compile.
+/// # Example
+/// ```
+/// use selvedge_core::net::{AveragePool, Layer, MaxPool, Slide};
+/// use selvedge_core::tensor::{D1, D2, D3};
+/// // Half the rows and columns: windows of 2×2, two steps at a time.
+/// static HALVE: MaxPool<i8, D3<8, 8, 4>, D3<4, 4, 4>> = Layer::BLANK;
+/// // The mean of five columns of a signal around each.
+/// static MEANS: AveragePool<i8, D2<20, 3>, D2<20, 3>, D1<5>, Slide<1, 2>> = Layer::BLANK;
+/// ```
+/// Shapes that do not belong together do not compile: 9 rows have four windows.
+/// ```compile_fail
+/// # use selvedge_core::net::{Layer, MaxPool};
+/// # use selvedge_core::tensor::D3;
+/// static HALVE: MaxPool<i8, D3<9, 8, 4>, D3<5, 4, 4>> = Layer::BLANK;
+/// ```
 pub type MaxPool<T, In, Out, K = D2<2, 2>, G = Slide<2>> = Apply<T, Max<In, Out, K, G>>;
 
 /// The mean of each channel under a window of `K` cells; padding counts, as zeros, if `COUNTED`.
-/// Shapes as for [`MaxPool`]. Numerical behaviour: [`selvedge_kernels::pool::average_forward`].
+/// Shapes and an example: [`MaxPool`]. Numerical behaviour: [`selvedge_kernels::pool::average_forward`].
 pub type AveragePool<T, In, Out, K = D2<2, 2>, G = Slide<2>, const COUNTED: bool = true> =
     Apply<T, Average<In, Out, K, G, COUNTED>>;
 
@@ -139,7 +153,13 @@ impl<In: Shape, Out: Shape, K: Shape, G: Geometry, const COUNTED: bool> Function
 
     const KIND: &'static str = named::<In>(["average_pool1d", "average_pool2d", "average_pool3d"]);
     const RESCALES: bool = true;
-    const CHECKED: () = check::<In, Out, K, G>();
+    const CHECKED: () = {
+        check::<In, Out, K, G>();
+        assert!(
+            !COUNTED || !matches!(G::PADDING, Cells::Ceil(_)),
+            "pool: the cells that a last window lacks do not count: average with `COUNTED` false"
+        );
+    };
 
     fn forward<T: Element, E: Executor>(
         context: Context<'_, T, E>,

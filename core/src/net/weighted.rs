@@ -160,11 +160,11 @@ where
             Mode::Train => tape.slopes.samples_mut(x.batch),
             Mode::Infer => &mut [],
         };
-        tape.output.exponent = self
+        let exponent = self
             .parts()
             .forward(products, A::of(), pass.exec, pass.mode, x, out, slope)
             .map_err(in_layer(number))?;
-        Ok(tape.output.values(x.batch))
+        Ok(tape.output.keep(pass.mode, x.batch, exponent))
     }
 
     #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, and what differs
@@ -178,6 +178,7 @@ where
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
+        tape.output.check(number, x.batch)?;
         let lens = [x.batch * S::LEN, x.batch * In::LEN];
         errors
             .through(lens, is_needed, |dy, exponent, dx| {

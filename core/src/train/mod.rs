@@ -1,5 +1,6 @@
 //! Training in place: a network with all that its training needs.
 
+mod adaptive;
 mod epoch;
 
 pub use epoch::{Pixels, Samples};
@@ -113,9 +114,10 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ///
     /// # Errors
     /// [`Error::Batch`] unless there are 1 to `B` labels, [`Error::Loss`] for a label beyond the
-    /// classes; nothing has changed then. [`Error::Layer`] for a batch of one row before batch
-    /// normalisation, and for momentum in a layer that keeps no velocities: exponents and running statistics
-    /// have adapted to the batch then, and layers behind that one may have been updated.
+    /// classes, [`Error::Momentum`] for momentum in a network that does not keep velocities for all its
+    /// parameters; nothing has changed then. [`Error::Layer`] for a batch of one row before batch
+    /// normalisation: exponents and running statistics below it have adapted to the batch then, no
+    /// parameter has changed.
     pub fn step(
         &mut self,
         exec: &impl Executor,
@@ -138,7 +140,26 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ///
     /// # Errors
     /// [`Error::Batch`] unless there are targets for 1 to `B` samples, [`Error::Loss`] for a part of a
-    /// sample; nothing has changed then. [`Error::Layer`] as [`Trainer::step`].
+    /// sample, [`Error::Momentum`] as [`Trainer::step`]; nothing has changed then. [`Error::Layer`] as
+    /// [`Trainer::step`].
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::{Distance, Rate, Serial, Sgd, net, train::Trainer};
+    /// net! { struct Halves: [2] { head: dense(2) } }
+    /// let mut trainer = Trainer::<Halves<f32>, 1>::BLANK;
+    /// trainer.init(1)?;
+    /// let sgd = Sgd::new(Rate { mantissa: 1, exponent: -2 });
+    /// let mut loss = 0.0;
+    /// for i in 0..200 {
+    ///     let x = if i % 2 == 0 { [0.5, -1.0] } else { [1.0, 0.25] };
+    ///     trainer.input_mut().copy_from_slice(&x);
+    ///     let targets = x.map(|x| x / 2.0);
+    ///     loss = trainer.step_towards(&Serial, &targets, 0, Distance::Squared, &sgd)?;
+    /// }
+    /// assert!(loss < 1e-3, "{loss}");
+    /// # Ok::<(), selvedge_core::Error>(())
+    /// ```
     pub fn step_towards(
         &mut self,
         exec: &impl Executor,
@@ -165,6 +186,23 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ///
     /// # Errors
     /// As [`Trainer::step_towards`].
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::{Rate, Serial, Sgd, net, train::Trainer};
+    /// // Of two features: is the first positive, is the second?
+    /// net! { struct Signs: [2] { head: dense(2) } }
+    /// let mut trainer = Trainer::<Signs<f32>, 2>::BLANK;
+    /// trainer.init(1)?;
+    /// let sgd = Sgd::new(Rate { mantissa: 1, exponent: 0 });
+    /// for _ in 0..100 {
+    ///     trainer.input_mut().copy_from_slice(&[0.5, -1.0, -0.75, 0.5]);
+    ///     trainer.step_binary(&Serial, &[1.0, 0.0, 0.0, 1.0], 0, &sgd)?;
+    /// }
+    /// let logits = trainer.predict(&Serial, 2)?;
+    /// assert!(logits.data[0] > 0.0 && logits.data[1] < 0.0, "{logits:?}");
+    /// # Ok::<(), selvedge_core::Error>(())
+    /// ```
     pub fn step_binary(
         &mut self,
         exec: &impl Executor,
@@ -181,18 +219,15 @@ impl<N: Network, const B: usize> Trainer<N, B> {
 
     /// A training step by a loss, whose gradient has accumulators of the exponent that `exponent` gives for
     /// that of the output.
-    fn descend(
+    fn descend<L: Default>(
         &mut self,
         exec: &impl Executor,
         batch: usize,
         sgd: &Sgd,
         exponent: impl FnOnce(i32) -> i32,
-        mut gradient: impl FnMut(
-            Values<'_, Head<N>>,
-            Store,
-            &mut [N::Elem],
-        ) -> KernelResult<Outcome<<N::Elem as Loss>::LossSum>>,
-    ) -> Result<<N::Elem as Loss>::LossSum> {
+        mut gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
+    ) -> Result<L> {
+        <N::Layers as Layer>::INFO.check(sgd)?;
         let pass = Pass {
             exec,
             mode: Mode::Train,
@@ -208,7 +243,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
 
         let [error, spare] = self.errors.pair();
         let words = Words::new(self.seed, stream::LOSS, self.step);
-        let mut loss = Default::default();
+        let mut loss = L::default();
         let run = |store| {
             let outcome = gradient(y, store, part(&mut *error, y.data.len()))?;
             loss = outcome.loss;
@@ -242,6 +277,20 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ///
     /// # Errors
     /// [`Error::Batch`] unless `batch` is 1 to `B`.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::{Serial, net, train::Trainer};
+    /// net! { struct Net: [4] { hidden: dense(8, activation = relu), head: dense(3) } }
+    /// let mut trainer = Trainer::<Net<i8>, 2>::BLANK;
+    /// trainer.init(1)?;
+    /// trainer.input_mut().copy_from_slice(&[1, 2, 3, 4, 50, 60, 70, 80]);
+    /// let y = trainer.predict(&Serial, 2)?;
+    /// // Two samples of three logits, each of them `q · 2^exponent`.
+    /// let logits: Vec<f32> = y.data.iter().map(|&q| f32::from(q) * (y.exponent as f32).exp2()).collect();
+    /// assert_eq!(logits.len(), 2 * 3);
+    /// # Ok::<(), selvedge_core::Error>(())
+    /// ```
     pub fn predict(&mut self, exec: &impl Executor, batch: usize) -> Result<Values<'_, Head<N>>> {
         let sgd = Sgd::new(selvedge_kernels::optim::Rate {
             mantissa: 0,

@@ -118,9 +118,8 @@ pub fn scratch_len(shape: Shape) -> Result<usize> {
 /// As [`scratch_len`].
 pub fn weights_scratch_len(shape: Shape) -> Result<usize> {
     shape.check()?;
-    // π: [K], the means: [R, K], a component: [N].
-    let means = Arg::Scratch.product(&[shape.rows, shape.components])?;
-    sum_len(sum_len(shape.components, means)?, shape.classes)
+    // π: [K], a component: [N], its row's means: [K].
+    sum_len(Arg::Scratch.product(&[2, shape.components])?, shape.classes)
 }
 
 fn sum_len(a: usize, b: usize) -> Result<usize> {
@@ -156,6 +155,7 @@ pub struct WeightGradient<'a, 'g, T: Element, P: Element> {
     dy: &'a [T],
     gradient: &'a mut Gradient<'g, P, T::Acc>,
     scratch: &'a mut [T::Number],
+    sums: &'a mut [T::Acc],
 }
 
 /// Mixture of softmaxes, forward: `out[r, i] = Σ_k π_k softmax(z[r, k] / T)[i]`.
@@ -254,6 +254,7 @@ pub fn backward<T: Element>(
 /// | `dy` | `[R, N]` | |
 /// | `gradient` | `[K]` | at [`Weights::gradient_exponent`] |
 /// | `scratch` | [`weights_scratch_len`] | |
+/// | `sums` | `[K]` | overwritten: the gradient is handed on when all rows are summed |
 ///
 /// Integers: a row's contribution is rounded to 16 bits.
 ///
@@ -266,6 +267,7 @@ pub fn backward_weights<T: Element, P: Element>(
     dy: &[T],
     gradient: &mut Gradient<'_, P, T::Acc>,
     scratch: &mut [T::Number],
+    sums: &mut [T::Acc],
 ) -> Result<()>
 where
     T::Acc: Into<P::Update>,
@@ -275,6 +277,7 @@ where
     Arg::Dy.check_len(dy.len(), &[shape.rows, shape.classes])?;
     gradient.check_len(&[shape.components])?;
     Arg::Scratch.check_len(scratch.len(), &[weights_scratch_len(shape)?])?;
+    Arg::Scratch.check_len(sums.len(), &[shape.components])?;
     WeightGradient {
         shape,
         weights,
@@ -282,6 +285,7 @@ where
         dy,
         gradient,
         scratch,
+        sums,
     }
     .run();
     Ok(())
@@ -375,6 +379,7 @@ where
             dy,
             gradient,
             scratch,
+            sums,
         } = self;
         let Some((pi, rest)) = scratch.split_at_mut_checked(shape.components) else {
             return;
@@ -383,8 +388,10 @@ where
             return;
         };
         weights.load(pi);
+        sums.fill(T::Acc::default());
+        let temperature = weights.temperature();
         let mut components = rows_of(logits.x, shape.classes);
-        for (dy, means) in rows_of(dy, shape.classes).zip(rows_of_mut(means, shape.components)) {
+        for dy in rows_of(dy, shape.classes) {
             for (mean, x) in means.iter_mut().zip(&mut components) {
                 load(x, p);
                 T::Number::softmax(p, cut_exponent(logits), logits.temperature, 0);
@@ -392,23 +399,18 @@ where
             }
             if let Weights::Logits(_) = weights {
                 let mean = T::Number::mean(pi.iter().copied(), means.iter().copied());
-                for a in means {
+                for a in &mut *means {
                     *a = *a - mean;
                 }
             }
-        }
-        let temperature = weights.temperature();
-        for (k, &pi) in pi.iter().enumerate() {
-            let weight = match weights {
-                Weights::Given(_) => T::Number::ONE,
-                Weights::Logits(_) => pi,
-            };
-            let mut sum = T::Acc::default();
-            for means in rows_of(means, shape.components) {
-                let a = means.get(k).copied().unwrap_or_default();
-                sum += T::softmax_sum(T::Number::gradient(weight, a, temperature));
+            for ((sum, &a), &pi) in sums.iter_mut().zip(&*means).zip(&*pi) {
+                let weight = match weights {
+                    Weights::Given(_) => T::Number::ONE,
+                    Weights::Logits(_) => pi,
+                };
+                *sum += T::softmax_sum(T::Number::gradient(weight, a, temperature));
             }
-            gradient.take(k, &[sum]);
         }
+        gradient.take(0, sums);
     }
 }

@@ -17,9 +17,10 @@ fn weight_sums<T: Element>(
 where
     T::Acc: ToF64,
 {
-    let mut sums = vec![T::Acc::default(); shape.components];
+    let mut stored = vec![T::Acc::default(); shape.components];
+    let mut sums = stored.clone();
     let mut scratch = vec![Default::default(); mixture::weights_scratch_len(shape).unwrap()];
-    let mut gradient = Gradient::<'_, T, T::Acc>::Store(&mut sums);
+    let mut gradient = Gradient::<'_, T, T::Acc>::Store(&mut stored);
     mixture::backward_weights(
         shape,
         weights,
@@ -27,9 +28,10 @@ where
         dy,
         &mut gradient,
         &mut scratch,
+        &mut sums,
     )
     .unwrap();
-    sums.into_iter().map(ToF64::to_f64).collect()
+    stored.into_iter().map(ToF64::to_f64).collect()
 }
 
 /// An accumulator as a float.

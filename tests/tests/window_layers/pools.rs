@@ -8,8 +8,12 @@ use selvedge_core::net::AveragePool;
 use selvedge_core::net::GlobalAveragePool;
 use selvedge_core::net::GlobalMaxPool;
 use selvedge_core::net::MaxPool;
+use selvedge_core::net::PadCeil;
+use selvedge_core::net::Padding;
 use selvedge_core::net::Same;
 use selvedge_core::net::Slide;
+use selvedge_core::net::Step;
+use selvedge_core::net::windows;
 use selvedge_core::tensor::D1;
 use selvedge_core::tensor::D2;
 use selvedge_core::tensor::D3;
@@ -35,6 +39,37 @@ fn pools() {
     let triples = Windows::of([1, 1, 3]).stride([2; 3]).before([0, 0, 1]);
     check_layer!(T => AveragePool<T, D2<7, 2>, D2<4, 2>, D1<3>, Slide<2, 1>>,
         Case::new("average_pool1d").off_by(TABLE).defined(&pool(triples, [[1, 1, 7], [1, 1, 4]], 2, counted(3))));
+}
+
+/// PyTorch's `ceil_mode`: a last window that begins within the input may reach beyond its padding.
+#[test]
+fn pools_round_their_extents_up() {
+    let pairs = Windows::of([1, 1, 2]).stride([2; 3]);
+    let signal = [[1, 1, 5], [1, 1, 3]];
+    check_layer!(T => MaxPool<T, D2<5, 3>, D2<3, 3>, D1<2>, Step<2, 2, PadCeil>>,
+        Case::new("max_pool1d, rounded up").defined(&pool(pairs, signal, 3, largest)));
+    let threes = Windows::of([1, 3, 3]).stride([1, 2, 2]).before([0, 1, 1]);
+    check_layer!(T => AveragePool<T, D3<6, 5, 2>, D3<4, 3, 2>, D2<3, 3>, Step<2, 2, PadCeil<1>>, false>,
+        Case::new("average_pool, rounded up").off_by(TABLE)
+            .defined(&pool(threes, [[1, 6, 5], [1, 4, 3]], 2, mean)));
+    // The rule of PyTorch's documentation, for all small windows.
+    for (input, kernel) in (1..12).flat_map(|input| (1..6).map(move |kernel| (input, kernel))) {
+        for (stride, cells) in (1..5).flat_map(|stride| (0..=kernel / 2).map(move |p| (stride, p)))
+        {
+            if input + 2 * cells < kernel {
+                continue;
+            }
+            let mut want = (input + 2 * cells - kernel).div_ceil(stride) + 1;
+            if (want - 1) * stride >= input + cells {
+                want -= 1;
+            }
+            let got = windows(input, kernel, stride, Padding::Ceil([[cells; 2]; 3]), 1);
+            assert_eq!(
+                got, want,
+                "{input} by {kernel}, stride {stride}, padding {cells}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Rows of logits to rows of probabilities.
 
+mod learned;
 mod parts;
 mod rows;
 
+pub use learned::LearnedMixture;
 pub use parts::{Adaptive, Clusters, Levels, Mixed, Tree, Weights};
 pub use rows::{Allowed, Drawn, Grouped, Masked, OfAlpha, Plain};
 
@@ -69,8 +71,8 @@ pub type TreeSoftmax<T, In, Out, L, const THOUSANDTHS: u32 = 1000> =
 pub type AdaptiveSoftmax<T, In, Out, C, const THOUSANDTHS: u32 = 1000> =
     Apply<T, Probabilities<Adaptive<In, Out, C, THOUSANDTHS>>>;
 
-/// `[.., K, N]` to `[.., N]`: the sum of K softmaxes by given [`Weights`]. Numerical behaviour:
-/// [`selvedge_kernels::softmax::mixture`].
+/// `[.., K, N]` to `[.., N]`: the sum of K softmaxes by given [`Weights`]; [`LearnedMixture`] learns them.
+/// Numerical behaviour: [`selvedge_kernels::softmax::mixture`].
 pub type MixtureSoftmax<T, In, Out, W, const THOUSANDTHS: u32 = 1000> =
     Apply<T, Probabilities<Mixed<In, Out, W, THOUSANDTHS>>>;
 
@@ -199,5 +201,25 @@ const fn check_rows<In: Shape, Out: Shape>() {
     assert!(
         In::RANK == Out::RANK && agree::<In, Out>(In::RANK - 1),
         "softmax: the output must have as many rows as the input"
+    );
+}
+
+/// Refuses shapes that are no mixture of as many components as `weights`.
+const fn check_mixture<In: Shape, Out: Shape>(weights: usize) {
+    assert!(
+        In::RANK >= 2
+            && In::CHANNELS == Out::CHANNELS
+            && (Out::RANK + 1 == In::RANK || (In::RANK == 2 && Out::RANK == 1))
+            && agree::<In, Out>(In::RANK - 2),
+        "softmax: a mixture takes [.., K, N] to [.., N]"
+    );
+    let components = In::EXTENTS[In::RANK - 2];
+    assert!(
+        weights == components,
+        "softmax: a mixture has a weight for each component"
+    );
+    assert!(
+        components <= In::CHANNELS,
+        "softmax: a mixture has no more components than classes"
     );
 }

@@ -1,7 +1,6 @@
 //! Variants whose probabilities are made of several softmaxes: trees, adaptive softmax, mixtures.
 
-use super::{Variant, check_rows, rows, temperature};
-use crate::net::axes::agree;
+use super::{Variant, check_mixture, check_rows, rows, temperature};
 use crate::net::scratch::Scratch;
 use crate::tensor::Shape;
 use core::marker::PhantomData;
@@ -207,21 +206,7 @@ impl<In: Shape, Out: Shape, W: Weights, const THOUSANDTHS: u32> Variant
     const KIND: &'static str = "mixture_softmax";
     const TEMPERATURE: Temperature = temperature(THOUSANDTHS);
     const CHECKED: () = {
-        assert!(
-            In::RANK >= 2
-                && In::CHANNELS == Out::CHANNELS
-                && (Out::RANK + 1 == In::RANK || (In::RANK == 2 && Out::RANK == 1))
-                && agree::<In, Out>(In::RANK - 2),
-            "softmax: a mixture takes [.., K, N] to [.., N]"
-        );
-        assert!(
-            W::WEIGHTS.len() == Self::COMPONENTS,
-            "softmax: a mixture has a weight for each component"
-        );
-        assert!(
-            Self::COMPONENTS <= In::CHANNELS,
-            "softmax: a mixture has no more components than classes"
-        );
+        check_mixture::<In, Out>(W::WEIGHTS.len());
         let (mut k, mut sum) = (0, 0);
         while k < W::WEIGHTS.len() {
             assert!(W::WEIGHTS[k] < 128, "softmax: a weight of more than 127");

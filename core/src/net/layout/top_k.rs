@@ -1,0 +1,76 @@
+//! The largest elements.
+
+use super::Largest;
+use crate::net::axes::agree_beside;
+use crate::net::scratch::Scratch;
+use crate::net::{Axes, Context, Function, Values};
+use crate::tensor::Shape;
+use selvedge_kernels::axes::Extents;
+use selvedge_kernels::exec::Executor;
+use selvedge_kernels::{Element, Result, select};
+
+impl<In: Shape, Out: Shape, A: Axes> Largest<In, Out, A> {
+    const AXIS: usize = A::AXES[0];
+    const K: usize = Out::EXTENTS[Self::AXIS];
+}
+
+impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
+    type Input = In;
+    type Output = Out;
+    /// Values and places of one sample: places are found again in the backward pass.
+    type Scratch<T: Element> = (Scratch<T, Out, 1>, Scratch<u32, Out, 1>);
+
+    const KIND: &'static str = "top_k";
+    const RESCALES: bool = false;
+    const CHECKED: () = {
+        assert!(
+            A::AXES.len() == 1 && A::AXES[0] < In::RANK,
+            "top k: expected one axis of the input"
+        );
+        assert!(
+            agree_beside::<In, Out>(A::AXES[0]),
+            "top k: input and output may differ in extent along the axis only"
+        );
+        assert!(
+            Out::EXTENTS[A::AXES[0]] <= In::EXTENTS[A::AXES[0]],
+            "top k: more elements than the axis has"
+        );
+    };
+
+    fn forward<T: Element, E: Executor>(
+        _: Context<'_, T, E>,
+        (_, places): &mut Self::Scratch<T>,
+        x: Values<'_, T>,
+        out: &mut [T],
+    ) -> Result<i32> {
+        let extents = sample::<In>()?;
+        let samples = x.data.chunks_exact(In::LEN.max(1));
+        for (x, out) in samples.zip(out.chunks_exact_mut(Out::LEN.max(1))) {
+            select::top_k(extents, Self::AXIS, Self::K, x, out, places.all())?;
+        }
+        Ok(x.exponent)
+    }
+
+    fn backward<T: Element, E: Executor>(
+        _: Context<'_, T, E>,
+        (values, places): &mut Self::Scratch<T>,
+        x: Values<'_, T>,
+        _: Values<'_, T>,
+        dy: Values<'_, T>,
+        dx: &mut [T],
+    ) -> Result<i32> {
+        let extents = sample::<In>()?;
+        let samples = x.data.chunks_exact(In::LEN.max(1));
+        let errors = dy.data.chunks_exact(Out::LEN.max(1));
+        for ((x, dy), dx) in samples.zip(errors).zip(dx.chunks_exact_mut(In::LEN.max(1))) {
+            let (values, places) = (values.all(), places.all());
+            select::top_k(extents, Self::AXIS, Self::K, x, values, places)?;
+            select::top_k_backward(extents, Self::AXIS, Self::K, places, dy, dx)?;
+        }
+        Ok(dy.exponent)
+    }
+}
+
+fn sample<S: Shape>() -> Result<Extents> {
+    Extents::new(S::EXTENTS.get(..S::RANK).unwrap_or_default())
+}

@@ -1,0 +1,11 @@
+//~ net!: no way `mean` to join branches of this shape; there are sum, product
+use selvedge_core::net;
+
+net! {
+    struct Net: [8] {
+        both: mean { a: dense(8) } { b: dense(8) },
+        head: dense(10),
+    }
+}
+
+fn main() {}
