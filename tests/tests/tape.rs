@@ -60,7 +60,11 @@ fn backward<L: Layer>(passes: &[(Mode, usize)], samples: usize) -> (Result<(), E
         bytes.0
     };
     let before = parameters(&mut layer);
-    let room = |len: usize| vec![L::Elem::from_pixel(200); SAMPLES * len.max(L::Output::LEN)];
+    let room = |len: usize| -> Vec<L::Elem> {
+        (0..SAMPLES * len.max(L::Output::LEN))
+            .map(|i| L::Elem::from_pixel((i * 53 % 256) as u8))
+            .collect()
+    };
     let (mut error, mut spare) = (room(L::INFO.errors.error), room(L::INFO.errors.spare));
     let errors = selvedge_core::net::Backward {
         error: &mut error,

@@ -53,7 +53,8 @@ fn pools_round_their_extents_up() {
         Case::new("average_pool, rounded up").off_by(TABLE)
             .defined(&pool(threes, [[1, 6, 5], [1, 4, 3]], 2, mean)));
     // The rule of PyTorch's documentation, for all small windows.
-    for (input, kernel) in (1..12).flat_map(|input| (1..6).map(move |kernel| (input, kernel))) {
+    for (input, kernel) in (1..12usize).flat_map(|input| (1..6).map(move |kernel| (input, kernel)))
+    {
         for (stride, cells) in (1..5).flat_map(|stride| (0..=kernel / 2).map(move |p| (stride, p)))
         {
             if input + 2 * cells < kernel {
