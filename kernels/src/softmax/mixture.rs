@@ -91,14 +91,26 @@ impl<T: Element> Weights<'_, T> {
     }
 
     /// The exponent of the sums of [`backward_weights`], for errors of exponent `dy`:
-    /// `dy + M - shift` for integers, with the shift of `1 / T` (14 for [`Weights::Given`]).
+    /// `dy + M - shift` for integers, with the shift of `1 / T` (14 for [`Weights::Given`]); 16 less in those of 32
+    /// and 64 bits.
     #[must_use]
     pub fn gradient_exponent(self, dy: i32) -> i32 {
         if T::DTYPE.is_integer() {
-            dy + T::MAGNITUDE_BITS as i32 - i32::from(self.temperature().inverse().shift)
+            let shift = i32::from(self.temperature().inverse().shift);
+            dy + T::MAGNITUDE_BITS as i32 - shift - places::<T>() as i32
         } else {
             dy
         }
+    }
+}
+
+/// Zeros behind the sums of [`backward_weights`]: an update cuts as many places off gradients of 32- and 64-bit
+/// integers (`docs/numerics.md` §8), which here would be all there is.
+pub(super) const fn places<T: Element>() -> u32 {
+    if T::DTYPE.is_integer() && T::DTYPE.bytes() >= 4 {
+        16
+    } else {
+        0
     }
 }
 

@@ -436,7 +436,7 @@ macro_rules! impl_integer {
 
             #[inline(always)]
             fn softmax_sum(product: i64) -> $acc {
-                shift_rne_i64(product, 30) as $acc // 16 bits
+                (shift_rne_i64(product, 30) as $acc) << mixture::places::<Self>() // 16 bits
             }
 
             entry_points!();
