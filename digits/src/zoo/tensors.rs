@@ -7,10 +7,10 @@ use selvedge_core::net::softmax::{Allowed, Clusters, Levels, Weights};
 use selvedge_core::net::{
     Abs, Activate, AdaptiveAveragePool, AdaptiveMaxPool, AdaptiveSoftmax, AveragePool, Axes2,
     Axes3, Axis, Conv, ConvTranspose, Difference, Dropout, Entmax, Fork, Gather, GroupedSoftmax,
-    GumbelSoftmax, Logits, MaskedSoftmax, MaxPool, Maximum, Minimum, MixedConv, MixedDense,
-    MixtureSoftmax, Negate, Pad, Permute, Quotient, ReduceMax, ReduceMean, ReduceMin, ReduceSum,
-    Relu, Reshape, ResizeBilinear, ResizeNearest, Sample, Skip, Slice, Slide, Softmax, Softplus,
-    Sparsemax, Square, Tanh, TopK, TreeSoftmax,
+    GumbelSoftmax, LearnedMixture, Logits, MaskedSoftmax, MaxPool, Maximum, Minimum, MixedConv,
+    MixedDense, MixtureSoftmax, Negate, Pad, Permute, Quotient, ReduceMax, ReduceMean, ReduceMin,
+    ReduceSum, Relu, Reshape, ResizeBilinear, ResizeNearest, Sample, Skip, Slice, Slide, Softmax,
+    Softplus, Sparsemax, Square, Tanh, TopK, TreeSoftmax,
 };
 use selvedge_core::tensor::{D1, D2, D3, D4, D5};
 use selvedge_kernels::mixed::Activation as Over;
@@ -188,6 +188,9 @@ net! {
         turned: layer(Permute<T, D2<3, 4>, D2<4, 3>, Axes2<1, 0>> => [4, 3]),
         again: layer(Reshape<T, D2<4, 3>, D2<3, 4>> => [3, 4]),
         mixture: layer(MixtureSoftmax<T, D2<3, 4>, D1<4>, Uneven> => [4]),
+        sixth: dense(6, activation = relu),
+        pair: layer(Reshape<T, D1<6>, D2<2, 3>> => [2, 3]),
+        learned: layer(LearnedMixture<T, D2<2, 3>, D1<3>, D1<2>, R> => [3]),
         head: dense(CLASSES),
     }
 }
