@@ -151,12 +151,7 @@ fn momentum_keeps_velocities_of_weights() {
     bare.init(1).unwrap();
     let before = bare.fingerprint();
     let refused = bare.step(&Serial, &[3], &sgd);
-    let source = KernelError::Length {
-        arg: Arg::Velocity,
-        expected: 240,
-        got: 0,
-    };
-    assert_eq!(refused, Err(Error::Layer { layer: 4, source }));
+    assert_eq!(refused, Err(Error::Momentum { layer: 0 }));
     assert_eq!(bare.fingerprint(), before);
 }
 
