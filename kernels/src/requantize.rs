@@ -64,7 +64,8 @@ impl Store {
         range: &mut <T::Acc as Accumulator>::Magnitude,
         out: &mut [T],
     ) {
-        if cfg!(target_os = "none") {
+        // Floats are scaled and rounded, which loops do side by side as it is.
+        if cfg!(target_os = "none") || !T::DTYPE.is_integer() {
             self.block::<T, T>(acc.as_flattened(), element, range, out);
             return;
         }
