@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Runs tasks on this many threads, of which there are at most [`POOL`].
+/// Runs tasks on this many threads, of a pool of eight and the caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Threads(pub usize);
 
