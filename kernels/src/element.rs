@@ -247,7 +247,7 @@ pub trait Element:
 
 /// An element in which a kernel of type `T` can store an accumulator: `T` itself, or `T::Head`.
 pub trait Output<T: Element>:
-    Copy + Send + Sync + dense::Stored<T> + conv::Stored<T> + Narrow<T>
+    Copy + Send + Sync + activation::Stored<T> + dense::Stored<T> + conv::Stored<T> + Narrow<T>
 {
     /// The element nearest to `acc`, which has the exponent of the output already; integers
     /// saturate at their magnitude bits.

@@ -235,25 +235,46 @@ impl Reciprocal {
 }
 
 macro_rules! impl_integer {
-    ($signed:ident, $unsigned:ident, $shl_sat:ident, $shift_rne:ident, $shift_sr:ident, $sat:ident,
-     $cap:expr, $places:expr) => {
+    ($signed:ident, $unsigned:ident, $shl_sat:ident, $left:ident, $shift_rne:ident, $right_rne:ident, $shift_sr:ident,
+     $right_sr:ident, $sat:ident, $cap:expr, $places:expr) => {
         /// `x · 2^k`, saturating at the accumulator's range; 0 for `k` from the definition's width
         /// on, which is 62 places (126 for `i128`).
         #[must_use]
         #[inline]
         pub const fn $shl_sat(x: $signed, k: u32) -> $signed {
-            const LIMIT: $signed = (1 << $cap) - 1;
             if k >= $places {
                 return 0;
             }
-            let limit = if k < $cap { LIMIT >> k } else { 0 };
-            if x >= -limit && x <= limit {
-                return if k < $cap { x << k } else { 0 };
+            if k >= $cap {
+                // Nothing but 0 fits.
+                return if $cap < $places {
+                    $left(x.signum(), $cap)
+                } else {
+                    0
+                };
             }
+            $left(x, k)
+        }
+
+        /// The same for fewer places than the accumulator has, without a branch.
+        #[inline(always)]
+        const fn $left(x: $signed, k: u32) -> $signed {
+            const LIMIT: $signed = (1 << $cap) - 1;
+            let limit = LIMIT.wrapping_shr(k);
             // The definition drops the bits below 2^k. A narrow accumulator saturates before, and
             // the clamp that follows must find no less than its own limit.
-            let saturated = if $cap < $places { LIMIT } else { limit << k };
-            if x > 0 { saturated } else { -saturated }
+            let saturated = if $cap < $places {
+                LIMIT
+            } else {
+                limit.wrapping_shl(k)
+            };
+            if x > limit {
+                saturated
+            } else if x < -limit {
+                -saturated
+            } else {
+                x.wrapping_shl(k)
+            }
         }
 
         /// `x / 2^s` to the nearest integer, ties to even; `s <= 0` shifts left and saturates.
@@ -266,12 +287,18 @@ macro_rules! impl_integer {
             if s >= $signed::BITS as i32 {
                 return 0; // |x / 2^s| is at most one half, and 0 is even
             }
-            let floor = x >> s;
-            let rest = x.wrapping_sub(floor << s) as $unsigned;
-            let half = (1 as $unsigned) << (s - 1);
+            $right_rne(x, s.unsigned_abs())
+        }
+
+        /// The same for places from 1 to the width less 1, without a branch.
+        #[inline(always)]
+        const fn $right_rne(x: $signed, s: u32) -> $signed {
+            let floor = x.wrapping_shr(s);
+            let rest = x.wrapping_sub(floor.wrapping_shl(s)) as $unsigned;
+            let half = (1 as $unsigned).wrapping_shl(s.wrapping_sub(1));
             // At half, an odd floor decides.
-            let up = rest + (floor & 1) as $unsigned > half;
-            floor + up as $signed
+            let up = rest.wrapping_add((floor & 1) as $unsigned) > half;
+            floor.wrapping_add(up as $signed)
         }
 
         /// `x / 2^s`, rounded up with a probability equal to the fraction lost: the floor of
@@ -283,26 +310,33 @@ macro_rules! impl_integer {
             if s <= 0 {
                 return $shl_sat(x, s.unsigned_abs());
             }
-            let (x, s) = if s > 32 {
-                let drop = if s - 32 < $signed::BITS as i32 {
-                    s - 32
-                } else {
-                    $signed::BITS as i32 - 1
-                };
-                (x >> drop, 32)
+            if s < 32 {
+                return $right_sr(x, s.unsigned_abs(), u);
+            }
+            let drop = if s - 32 < $signed::BITS as i32 {
+                s - 32
             } else {
-                (x, s)
+                $signed::BITS as i32 - 1
             };
-            // The fraction and the word are numbers of s bits; whether their sum carries is the
-            // rounding. Asked this way, no intermediate needs a bit more than `x`.
-            let mask = u32::MAX >> (32 - s);
-            let carry = (x as u32 & mask) > mask - (u >> (32 - s));
-            let floor = if s >= $signed::BITS as i32 {
-                x >> ($signed::BITS - 1)
+            let x = x >> drop;
+            let carry = x as u32 > u32::MAX - u;
+            let floor = if $signed::BITS > 32 {
+                x.wrapping_shr(32)
             } else {
-                x >> s
+                x >> ($signed::BITS - 1)
             };
             floor + carry as $signed
+        }
+
+        /// The same for 1 to 31 places, without a branch.
+        #[inline(always)]
+        const fn $right_sr(x: $signed, s: u32, u: u32) -> $signed {
+            // The fraction and the word are numbers of s bits; whether their sum carries is the
+            // rounding. Asked this way, no intermediate needs a bit more than `x`.
+            let above = 32u32.wrapping_sub(s);
+            let mask = u32::MAX.wrapping_shr(above);
+            let carry = (x as u32 & mask) > mask.wrapping_sub(u.wrapping_shr(above));
+            x.wrapping_shr(s).wrapping_add(carry as $signed)
         }
 
         /// Clamps to `±(2^bits - 1)`.
@@ -349,13 +383,21 @@ macro_rules! impl_integer {
             ) {
                 match rounding {
                     Rounding::NearestEven if shift > 0 && shift < $signed::BITS as i32 => {
+                        let places = shift.unsigned_abs();
                         for x in values {
-                            *x = $shift_rne(*x, shift);
+                            *x = $right_rne(*x, places);
                         }
                     }
                     Rounding::Stochastic(words) if shift > 0 && shift < 32 => {
+                        let places = shift.unsigned_abs();
                         for (x, i) in values.iter_mut().zip(0u32..) {
-                            *x = $shift_sr(*x, shift, words.word(element(i)));
+                            *x = $right_sr(*x, places, words.word(element(i)));
+                        }
+                    }
+                    _ if shift <= 0 && shift > -$cap => {
+                        let places = shift.unsigned_abs();
+                        for x in values {
+                            *x = $left(*x, places);
                         }
                     }
                     _ => {
@@ -452,8 +494,11 @@ impl_integer!(
     i32,
     u32,
     shl_sat_i32,
+    left_i32,
     shift_rne_i32,
+    right_rne_i32,
     shift_sr_i32,
+    right_sr_i32,
     sat_i32,
     30,
     62
@@ -462,8 +507,11 @@ impl_integer!(
     i64,
     u64,
     shl_sat_i64,
+    left_i64,
     shift_rne_i64,
+    right_rne_i64,
     shift_sr_i64,
+    right_sr_i64,
     sat_i64,
     62,
     62
@@ -472,8 +520,11 @@ impl_integer!(
     i128,
     u128,
     shl_sat_i128,
+    left_i128,
     shift_rne_i128,
+    right_rne_i128,
     shift_sr_i128,
+    right_sr_i128,
     sat_i128,
     126,
     126

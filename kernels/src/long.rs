@@ -2,7 +2,7 @@
 
 use crate::element::{Blank, Element, Output};
 use crate::fixed::{Accumulator, Magnitude, bit_len};
-use crate::requantize::Store;
+use crate::requantize::{BLOCK, Store, put_all};
 
 /// A division by a number of elements, by the reciprocal in 16 bits or more: `sum · f / 2^k` with
 /// `k = 15 + bit_len(n - 1)` and `f = round(2^k / n)`, between 2^15 and 2^16.
@@ -61,7 +61,7 @@ pub trait Long: Sized {
     #[doc(hidden)]
     fn store_longs(
         store: Store,
-        acc: &mut [Self::Long],
+        acc: &mut [Self::Long; BLOCK],
         element: u32,
         range: &mut <Self::Long as Accumulator>::Magnitude,
         out: &mut [Self],
@@ -101,20 +101,15 @@ macro_rules! impl_integer {
             #[inline(always)]
             fn store_longs(
                 store: Store,
-                acc: &mut [$long],
+                acc: &mut [$long; BLOCK],
                 element: u32,
                 range: &mut <$long as Accumulator>::Magnitude,
                 out: &mut [Self],
             ) {
-                let acc = acc.get_mut(..out.len()).unwrap_or_default();
-                *range = acc.iter().fold(*range, |range, acc| range.or(acc.magnitude()));
-                if let Store::Shift { shift, rounding } = store {
-                    $long::shift_all(acc, shift, rounding, |i| element.wrapping_add(i));
-                    for (out, acc) in out.iter_mut().zip(acc) {
-                        let stored = acc.saturate(Self::MAGNITUDE_BITS);
-                        *out = <$t as Output<$t>>::store(stored as $acc); // M bits
-                    }
-                }
+                put_all(store, acc, element, range, out, |acc| {
+                    let stored = acc.saturate(Self::MAGNITUDE_BITS);
+                    <$t as Output<$t>>::store(stored as $acc) // M bits
+                });
             }
         }
     )*};
@@ -143,7 +138,7 @@ macro_rules! impl_float {
             #[inline(always)]
             fn store_longs(
                 store: Store,
-                acc: &mut [$acc],
+                acc: &mut [$acc; BLOCK],
                 element: u32,
                 range: &mut (),
                 out: &mut [Self],

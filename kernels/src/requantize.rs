@@ -1,6 +1,6 @@
 //! Epilogues: what happens to accumulators before they are stored.
 
-use crate::activation::Activation;
+use crate::activation::{Activation, Function};
 use crate::arch::Isa;
 use crate::arch::narrow::{Extent, Narrowing};
 use crate::arch::scalar::TILE;
@@ -97,6 +97,54 @@ impl Store {
     }
 }
 
+/// Takes accumulators of any width to as many elements as `out` has, at most `W`, the first of which has
+/// row-major index `element`, and adds them to `range`: side by side, with the accumulators as scratch.
+#[inline(always)]
+pub(crate) fn put_all<A: Accumulator, T, const W: usize>(
+    store: Store,
+    acc: &mut [A; W],
+    element: u32,
+    range: &mut A::Magnitude,
+    out: &mut [T],
+    narrow: impl Fn(A) -> T,
+) {
+    // Of a known number, none is left for a loop of its own.
+    if let Some(out) = out.first_chunk_mut::<W>() {
+        put(store, acc, element, range, out, narrow);
+    } else {
+        let acc = acc.get_mut(..out.len()).unwrap_or_default();
+        put(store, acc, element, range, out, narrow);
+    }
+}
+
+/// [`put_all`] of as many accumulators as `out` has elements.
+#[inline(always)]
+fn put<A: Accumulator, T>(
+    store: Store,
+    acc: &mut [A],
+    element: u32,
+    range: &mut A::Magnitude,
+    out: &mut [T],
+    narrow: impl Fn(A) -> T,
+) {
+    *range = (acc.iter()).fold(*range, |range, acc| range.or(acc.magnitude()));
+    if let Store::Shift { shift, rounding } = store {
+        A::shift_all(acc, shift, rounding, |i| element.wrapping_add(i));
+        for (out, &acc) in out.iter_mut().zip(&*acc) {
+            *out = narrow(acc);
+        }
+    }
+}
+
+/// The first [`BLOCK`] of `values`; where there are fewer, those, in `room`.
+#[inline(always)]
+pub(crate) fn block_at<'a, T: Copy>(values: &'a [T], room: &'a mut [T; BLOCK]) -> &'a [T; BLOCK] {
+    values.first_chunk().unwrap_or_else(|| {
+        room.iter_mut().zip(values).for_each(|(to, &x)| *to = x);
+        room
+    })
+}
+
 /// From accumulators to stored elements: activation, range, shift, rounding, saturation.
 #[derive(Clone, Copy, Debug)]
 pub struct Epilogue<T: Element> {
@@ -141,15 +189,58 @@ impl<T: Element> Epilogue<T> {
             Activation::Identity => {}
             Activation::Relu => acc.iter_mut().for_each(|acc| *acc = acc.relu()),
             Activation::Function(function) => {
-                function.forward(self.exponent, acc, slope);
-                if let Some(round) = function.round {
-                    let (rest, largest) = round(store, acc, element);
-                    store = rest;
-                    *range = range.or(largest.magnitude());
-                }
+                store = self.apply(&function, acc, element, range, slope);
             }
         }
         store.block::<T, O>(acc, element, range, out);
+    }
+
+    /// Applies a function to consecutive accumulators, as [`Epilogue::block`], and tells what is left to do.
+    #[inline(always)]
+    fn apply(
+        &self,
+        function: &Function<T>,
+        acc: &mut [T::Acc],
+        element: u32,
+        range: &mut <T::Acc as Accumulator>::Magnitude,
+        slope: &mut [T],
+    ) -> Store {
+        function.forward(self.exponent, acc, slope);
+        match function.round {
+            None => self.store,
+            Some(round) => {
+                let (rest, largest) = round(self.store, acc, element);
+                *range = range.or(largest.magnitude());
+                rest
+            }
+        }
+    }
+
+    /// Applies a function to the rows of a tile, and returns an epilogue without one.
+    #[inline(always)]
+    fn applied<const W: usize, const R: usize>(
+        &self,
+        acc: &mut [[T::Acc; W]; R],
+        [rows, columns, step]: [usize; 3],
+        element: u32,
+        range: &mut <T::Acc as Accumulator>::Magnitude,
+        slope: &mut [T],
+    ) -> Self {
+        let Activation::Function(function) = self.activation else {
+            return *self;
+        };
+        let mut rest = self.with(Activation::Identity);
+        for (r, acc) in acc.iter_mut().enumerate().take(rows) {
+            let start = r * step;
+            rest.store = self.apply(
+                &function,
+                acc.get_mut(..columns).unwrap_or_default(),
+                element.wrapping_add(start as u32),
+                range,
+                slope.get_mut(start..start + columns).unwrap_or_default(),
+            );
+        }
+        rest
     }
 
     /// [`Epilogue::tile`] by the instruction set, where it has one for such elements.
@@ -159,18 +250,18 @@ impl<T: Element> Epilogue<T> {
         &self,
         isa: I,
         acc: &mut [[T::Acc; W]; R],
-        [rows, columns, step]: [usize; 3],
+        place: [usize; 3],
         element: u32,
         range: &mut <T::Acc as Accumulator>::Magnitude,
         out: &mut [O],
         slope: &mut [T],
     ) {
-        let is_relu = match self.activation {
-            Activation::Identity => Some(false),
-            Activation::Relu => Some(true),
-            Activation::Function(_) => None,
-        };
-        if let (Some(is_relu), Store::Shift { shift, rounding }) = (is_relu, self.store) {
+        let plain = self.applied(acc, place, element, range, slope);
+        let [rows, columns, step] = place;
+        let is_relu = plain.activation.is_relu();
+        if let Store::Shift { shift, rounding } = plain.store
+            && shift > 0
+        {
             let extent = Extent {
                 rows,
                 width: W,
@@ -179,7 +270,7 @@ impl<T: Element> Epilogue<T> {
             };
             let narrowing = Narrowing {
                 is_relu,
-                shift: u32::try_from(shift).unwrap_or(0),
+                shift: shift.unsigned_abs(),
                 rounding,
                 element,
             };
@@ -188,7 +279,7 @@ impl<T: Element> Epilogue<T> {
                 return;
             }
         }
-        self.tile(acc, [rows, columns, step], element, range, out, slope);
+        plain.plain(acc, place, element, range, out);
     }
 
     /// The same for the rows of a tile, which go to `out` and `slope` at distances of `step`; each has
@@ -197,26 +288,27 @@ impl<T: Element> Epilogue<T> {
     pub(crate) fn tile<O: Output<T>, const W: usize, const R: usize>(
         &self,
         acc: &mut [[T::Acc; W]; R],
-        [rows, columns, step]: [usize; 3],
+        place: [usize; 3],
         element: u32,
         range: &mut <T::Acc as Accumulator>::Magnitude,
         out: &mut [O],
         slope: &mut [T],
     ) {
+        let plain = self.applied(acc, place, element, range, slope);
+        plain.plain(acc, place, element, range, out);
+    }
+
+    /// The same without a function.
+    #[inline(always)]
+    fn plain<O: Output<T>, const W: usize, const R: usize>(
+        &self,
+        acc: &mut [[T::Acc; W]; R],
+        [rows, columns, step]: [usize; 3],
+        element: u32,
+        range: &mut <T::Acc as Accumulator>::Magnitude,
+        out: &mut [O],
+    ) {
         let acc = acc.get_mut(..rows).unwrap_or_default();
-        if let Activation::Function(_) = self.activation {
-            for (r, acc) in acc.iter_mut().enumerate() {
-                let (start, end) = (r * step, r * step + columns);
-                self.block(
-                    acc.get_mut(..columns).unwrap_or_default(),
-                    element.wrapping_add(start as u32),
-                    range,
-                    out.get_mut(start..end).unwrap_or_default(),
-                    slope.get_mut(start..end).unwrap_or_default(),
-                );
-            }
-            return;
-        }
         let acc = acc.as_flattened_mut();
         if columns < W && T::DTYPE.is_integer() {
             for row in acc.chunks_exact_mut(W) {
@@ -224,7 +316,7 @@ impl<T: Element> Epilogue<T> {
                 unused.for_each(|acc| *acc = T::Acc::default());
             }
         }
-        if let Activation::Relu = self.activation {
+        if self.activation.is_relu() {
             acc.iter_mut().for_each(|acc| *acc = acc.relu());
         }
         let none = <T::Acc as Accumulator>::Magnitude::default();
@@ -238,15 +330,17 @@ impl<T: Element> Epilogue<T> {
             let place = (i / width).wrapping_mul(step32).wrapping_add(i % width);
             element.wrapping_add(place)
         });
-        let mut stored = [[O::store(T::Acc::default()); W]; R];
-        for (to, &acc) in stored.as_flattened_mut().iter_mut().zip(acc.iter()) {
-            *to = O::store(acc);
-        }
-        for (r, stored) in stored.iter().enumerate().take(rows) {
+        for (r, acc) in acc.chunks_exact(W).enumerate() {
             let out = out.get_mut(r * step..).unwrap_or_default();
-            if let (Some(out), true) = (out.first_chunk_mut(), columns == W) {
-                *out = *stored;
+            if let (Some(out), true) = (out.first_chunk_mut::<W>(), columns == W) {
+                for (out, &acc) in out.iter_mut().zip(acc) {
+                    *out = O::store(acc);
+                }
                 continue;
+            }
+            let mut stored = [O::store(T::Acc::default()); W];
+            for (to, &acc) in stored.iter_mut().zip(acc) {
+                *to = O::store(acc);
             }
             let out = out.get_mut(..columns).unwrap_or_default();
             for (out, stored) in out.chunks_mut(TILE).zip(stored.chunks(TILE)) {

@@ -3,13 +3,13 @@
 //! Positions are quotients of integers and computed as such, in floats too, so that no rounding of a
 //! scale can pick another pixel. The integers: `docs/numerics.md` §14.
 
-use crate::arch::scalar::TILE;
+use crate::arch::{self, Isa, Kernel};
 use crate::element::Element;
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::long::Long;
-use crate::requantize::Store;
+use crate::requantize::{BLOCK, Store};
 use crate::split::rows_of_mut;
 
 /// Bits of a weight of integers along one axis.
@@ -387,15 +387,26 @@ impl<T: Element> Rows<'_, T> {
                     let start = ((image * height + y) * width + x) * channels;
                     self.x.get(start..start + channels).unwrap_or_default()
                 };
-                let upper = pixel(v.low, h.low).iter().zip(pixel(v.low, h.high));
-                let lower = pixel(v.high, h.low).iter().zip(pixel(v.high, h.high));
-                for (((&a, &b), (&c, &d)), out) in upper.zip(lower).zip(out) {
-                    let acc = T::weighted(a, above, left)
-                        + T::weighted(b, above, right)
-                        + T::weighted(c, below, left)
-                        + T::weighted(d, below, right);
-                    T::store_long(self.store, acc, element, &mut range, out);
-                    element = element.wrapping_add(1);
+                let corners = [
+                    (pixel(v.low, h.low), above, left),
+                    (pixel(v.low, h.high), above, right),
+                    (pixel(v.high, h.low), below, left),
+                    (pixel(v.high, h.high), below, right),
+                ];
+                let mut channel = 0;
+                for out in out.chunks_mut(BLOCK) {
+                    let mut sums = [T::to_long(T::Acc::default()); BLOCK];
+                    for (number, (pixel, vertical, horizontal)) in corners.into_iter().enumerate() {
+                        let pixel = pixel.get(channel..channel + out.len()).unwrap_or_default();
+                        for (sum, &x) in sums.iter_mut().zip(pixel) {
+                            let term = T::weighted(x, vertical, horizontal);
+                            // Not 0 + term: a float's -0 stays.
+                            *sum = if number == 0 { term } else { *sum + term };
+                        }
+                    }
+                    T::store_longs(self.store, &mut sums, element, &mut range, out);
+                    element = element.wrapping_add(out.len() as u32);
+                    channel += out.len();
                 }
             }
         }
@@ -432,8 +443,8 @@ impl<T: Element> Rows<'_, T> {
                     first_column += 1;
                 }
                 let mut channel = 0;
-                for out in out.chunks_mut(TILE) {
-                    let mut sums = [T::to_long(T::Acc::default()); TILE];
+                for out in out.chunks_mut(BLOCK) {
+                    let mut sums = [T::to_long(T::Acc::default()); BLOCK];
                     for r in first_row..rows {
                         let v = vertical.tap(r, is_nearest);
                         if v.low > y {
@@ -467,14 +478,36 @@ impl<T: Element> Rows<'_, T> {
                         }
                     }
                     channel += out.len();
-                    for (out, &sum) in out.iter_mut().zip(&sums) {
-                        T::store_long(self.store, sum, element, &mut range, out);
-                        element = element.wrapping_add(1);
-                    }
+                    T::store_longs(self.store, &mut sums, element, &mut range, out);
+                    element = element.wrapping_add(out.len() as u32);
                 }
             }
         }
         range.bits()
+    }
+}
+
+/// A call of [`bilinear`].
+struct Bilinear<'a, T: Element>(Rows<'a, T>);
+
+impl<T: Element> Kernel for Bilinear<'_, T> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) -> u32 {
+        self.0.bilinear()
+    }
+}
+
+/// A call of [`nearest_backward`], if that is told, or of [`bilinear_backward`].
+struct Backward<'a, T: Element>(Rows<'a, T>, bool);
+
+impl<T: Element> Kernel for Backward<'_, T> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) -> u32 {
+        self.0.backward(self.1)
     }
 }
 
@@ -516,17 +549,17 @@ macro_rules! kernels {
 
         #[inline(never)]
         fn resize_nearest_backward(rows: Rows<'_, Self>) -> u32 {
-            rows.backward(true)
+            arch::dispatch(Backward(rows, true))
         }
 
         #[inline(never)]
         fn resize_bilinear(rows: Rows<'_, Self>) -> u32 {
-            rows.bilinear()
+            arch::dispatch(Bilinear(rows))
         }
 
         #[inline(never)]
         fn resize_bilinear_backward(rows: Rows<'_, Self>) -> u32 {
-            rows.backward(false)
+            arch::dispatch(Backward(rows, false))
         }
     };
 }

@@ -3,7 +3,7 @@
 
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, shift_rne_i32, shift_rne_i64};
-use crate::requantize::Store;
+use crate::requantize::{BLOCK, Store, put_all};
 
 /// An integer element that can be cut to 15 bits.
 pub(crate) trait Short: Element {
@@ -70,24 +70,14 @@ pub(crate) fn put<T: Short>(store: Store, acc: i64, element: u32, range: &mut u6
     }
 }
 
-/// The same for as many as `out` has, the first of which has row-major index `element`; side by side, with the
-/// accumulators as scratch.
+/// The same for as many as `out` has, the first of which has row-major index `element`: [`put_all`].
 #[inline(always)]
 pub(crate) fn put_block<T: Short>(
     store: Store,
-    acc: &mut [i64],
+    acc: &mut [i64; BLOCK],
     element: u32,
     range: &mut u64,
     out: &mut [T],
 ) {
-    let acc = acc.get_mut(..out.len()).unwrap_or_default();
-    *range = acc
-        .iter()
-        .fold(*range, |range, acc| range | acc.unsigned_abs());
-    if let Store::Shift { shift, rounding } = store {
-        i64::shift_all(acc, shift, rounding, |i| element.wrapping_add(i));
-        for (out, &acc) in out.iter_mut().zip(&*acc) {
-            *out = T::from_i64(acc);
-        }
-    }
+    put_all(store, acc, element, range, out, T::from_i64);
 }

@@ -1,6 +1,7 @@
 //! Activations of integers.
 
-use super::{Kernels, apply, map, through};
+use super::{Kernels, through};
+use crate::arch::{self, Isa, Kernel};
 use crate::element::{Element, Output};
 use crate::fixed::{self, Accumulator, shift_rne_i32};
 use crate::lut;
@@ -62,6 +63,46 @@ fn hard_swish(z: i32) -> (i32, i32) {
     let s = sixth((z + THREE).clamp(0, 2 * THREE));
     let is_between = -THREE < z && z < THREE;
     (z * s, s + if is_between { sixth(z) } else { 0 })
+}
+
+/// [`super::map`], by the instruction set.
+#[inline(always)]
+fn map<A: Copy>(acc: &mut [A], function: impl Fn(A) -> A) {
+    arch::dispatch(Map(acc, function));
+}
+
+/// [`super::apply`], by the instruction set.
+#[inline(always)]
+fn apply<T: Element>(
+    acc: &mut [T::Acc],
+    slope: &mut [T],
+    function: impl Fn(T::Acc) -> (T::Acc, T),
+) {
+    arch::dispatch(Apply(acc, slope, function));
+}
+
+/// A call of [`map`].
+struct Map<'a, A, F>(&'a mut [A], F);
+
+impl<A: Copy, F: Fn(A) -> A> Kernel for Map<'_, A, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        super::map(self.0, self.1);
+    }
+}
+
+/// A call of [`apply`].
+struct Apply<'a, T: Element, F>(&'a mut [T::Acc], &'a mut [T], F);
+
+impl<T: Element, F: Fn(T::Acc) -> (T::Acc, T)> Kernel for Apply<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        super::apply(self.0, self.1, self.2);
+    }
 }
 
 /// Applies a curve of Q11 to accumulators, and keeps its slope.

@@ -17,10 +17,11 @@
 mod float;
 mod integer;
 
+use crate::arch::{self, Isa, Kernel};
 use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{Accumulator, Magnitude};
-use crate::requantize::{Epilogue, Store};
+use crate::requantize::{BLOCK, Epilogue, Store};
 
 /// What a layer applies to its accumulators.
 #[derive(Clone, Copy, Debug, Default)]
@@ -218,6 +219,12 @@ impl<T: Element> Activation<T> {
         matches!(self, Self::Function(function) if function.is_bounded)
     }
 
+    /// Whether it is [`Activation::Relu`].
+    #[inline(always)]
+    pub(crate) const fn is_relu(&self) -> bool {
+        matches!(self, Self::Relu)
+    }
+
     /// Whether the backward pass wants the slopes that the forward pass can write.
     #[must_use]
     pub const fn keeps_slope(&self) -> bool {
@@ -259,29 +266,78 @@ pub fn forward<T: Element, O: Output<T>>(
 ) -> Result<u32> {
     same(Arg::Out, x.len(), out.len())?;
     check_slope(slope.len(), x.len())?;
-    let epilogue = Epilogue {
-        activation,
-        exponent,
-        store,
-    };
-    let mut range = <T::Acc as Accumulator>::Magnitude::default();
-    let mut element = 0u32;
-    let mut slopes = slope.chunks_mut(BLOCK);
-    for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-        let mut acc = [T::Acc::default(); BLOCK];
-        for (acc, &x) in acc.iter_mut().zip(x) {
-            *acc = x.to_acc();
-        }
-        let acc = acc.get_mut(..x.len()).unwrap_or_default();
-        let slope = slopes.next().unwrap_or_default();
-        epilogue.block(acc, element, &mut range, out, slope);
-        element = element.wrapping_add(x.len() as u32);
-    }
-    Ok(range.bits())
+    Ok(O::activation_forward(Forward {
+        epilogue: Epilogue {
+            activation,
+            exponent,
+            store,
+        },
+        x,
+        out,
+        slope,
+    }))
 }
 
-/// Elements that [`forward`] takes at a time.
-const BLOCK: usize = 16;
+/// A checked call of [`forward`].
+pub struct Forward<'a, T: Element, O> {
+    epilogue: Epilogue<T>,
+    x: &'a [T],
+    out: &'a mut [O],
+    slope: &'a mut [T],
+}
+
+impl<T: Element, O: Output<T>> Kernel for Forward<'_, T, O> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        let Self {
+            epilogue, x, out, ..
+        } = self;
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
+        let mut element = 0u32;
+        let mut slopes = self.slope.chunks_mut(BLOCK);
+        for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+            let mut acc = [[T::Acc::default(); BLOCK]];
+            for (acc, &x) in acc.as_flattened_mut().iter_mut().zip(x) {
+                *acc = x.to_acc();
+            }
+            let slope = slopes.next().unwrap_or_default();
+            if cfg!(target_os = "none") {
+                let acc = acc.as_flattened_mut().get_mut(..x.len());
+                let acc = acc.unwrap_or_default();
+                epilogue.block(acc, element, &mut range, out, slope);
+            } else {
+                let place = [1, x.len(), BLOCK];
+                epilogue.tile_by(isa, &mut acc, place, element, &mut range, out, slope);
+            }
+            element = element.wrapping_add(x.len() as u32);
+        }
+        range.bits()
+    }
+}
+
+/// The forward kernel from elements `T` to `Self`.
+pub trait Stored<T: Element>: Sized {
+    #[doc(hidden)]
+    fn activation_forward(call: Forward<'_, T, Self>) -> u32;
+}
+
+macro_rules! impl_stored {
+    ($($t:ty => $($out:ty),+;)*) => {$($(
+        impl Stored<$t> for $out {
+            #[inline(never)]
+            fn activation_forward(call: Forward<'_, $t, Self>) -> u32 {
+                arch::dispatch(call)
+            }
+        }
+    )+)*};
+}
+
+impl_stored! {
+    i8 => i8, i16; u8 => u8, u16; i16 => i16; u16 => u16; i32 => i32; u32 => u32; i64 => i64; u64 => u64;
+    half::f16 => half::f16; half::bf16 => half::bf16; f32 => f32; f64 => f64;
+}
 
 /// The gradient of an activation, in place: `dy` becomes the gradient with respect to its input.
 /// The exponent stays.
@@ -330,10 +386,9 @@ pub fn backward<T: Element>(
 /// assert_eq!(x, [128, 128, 129]);
 /// ```
 pub fn relu<T: Element>(x: &mut [T]) {
+    let zero = T::ZERO.widen();
     for x in x {
-        if x.widen() < T::ZERO.widen() {
-            *x = T::ZERO;
-        }
+        *x = if x.widen() < zero { T::ZERO } else { *x };
     }
 }
 
@@ -351,10 +406,7 @@ pub fn relu_backward<Y: Element, T: Element>(y: &[Y], dy: &mut [T]) -> Result<()
     same(Arg::Dy, y.len(), dy.len())?;
     let zero = Y::ZERO.widen();
     for (d, &y) in dy.iter_mut().zip(y) {
-        let is_active = y.widen() > zero;
-        if !is_active {
-            *d = T::ZERO;
-        }
+        *d = if y.widen() > zero { *d } else { T::ZERO };
     }
     Ok(())
 }
@@ -455,20 +507,31 @@ fn apply<T: Element>(
     slope: &mut [T],
     function: impl Fn(T::Acc) -> (T::Acc, T),
 ) {
-    let mut slopes = slope.iter_mut();
-    for acc in acc {
-        let (value, kept) = function(*acc);
-        *acc = value;
-        if let Some(to) = slopes.next() {
-            *to = kept;
-        }
+    if slope.is_empty() {
+        return map(acc, |acc| function(acc).0);
+    }
+    for (acc, slope) in acc.iter_mut().zip(slope) {
+        (*acc, *slope) = function(*acc);
     }
 }
 
 /// `dy = gradient(dy, y)`.
 #[inline(always)]
 fn through<T: Element>(y: &[T], dy: &mut [T], gradient: impl Fn(T, T) -> T) {
-    for (d, &y) in dy.iter_mut().zip(y) {
-        *d = gradient(*d, y);
+    arch::dispatch(Through(y, dy, gradient));
+}
+
+/// A call of [`through`].
+struct Through<'a, T, F>(&'a [T], &'a mut [T], F);
+
+impl<T: Element, F: Fn(T, T) -> T> Kernel for Through<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let Self(y, dy, gradient) = self;
+        for (d, &y) in dy.iter_mut().zip(y) {
+            *d = gradient(*d, y);
+        }
     }
 }

@@ -9,11 +9,11 @@ use crate::arch::scalar::TILE;
 use crate::arch::{self, Isa, Kernel};
 use crate::element::{Blank, Element};
 use crate::fixed::{
-    Accumulator, InverseRoot, Magnitude, Reciprocal, rsqrt, rsqrt_u128, sat_i128, shift_rne_i64,
-    shift_rne_i128, shl_sat_i64, shl_sat_i128,
+    Accumulator, InverseRoot, Magnitude, Reciprocal, rsqrt, rsqrt_u128, sat_i64, sat_i128,
+    shift_rne_i64, shift_rne_i128, shl_sat_i64, shl_sat_i128,
 };
-use crate::norm::{Normal, normal};
-use crate::requantize::BLOCK;
+use crate::norm::{Normal, offsets};
+use crate::requantize::{BLOCK, block_at};
 use crate::short::{Short, put_block};
 use crate::split::{rows_of, rows_of_mut};
 
@@ -115,30 +115,68 @@ impl<T: Normal + Kernels<Channel = Channel>> Kernel for Integer<Forward<'_, T>> 
             first,
             out,
         } = self.0;
-        let n = shape.rows as i64;
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
-        let mut element = first;
-        let rows = rows_of(x, shape.channels).zip(rows_of_mut(out, shape.channels));
-        for (x, out) in rows {
-            let mut betas = affine.beta.map_or(&[][..], |beta| beta.values).iter();
-            let shift = affine.beta.map_or(0, |beta| beta.shift);
-            let mut channels = statistics.iter().zip(affine.gamma);
-            for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+        let mut start = 0;
+        for (channels, gamma) in statistics.chunks(BLOCK).zip(affine.gamma.chunks(BLOCK)) {
+            let tile = start..start + channels.len();
+            let lanes = Lanes::new(shape.rows, channels);
+            let offsets = offsets::<T>(&affine, tile.clone());
+            let (mut x_room, mut gammas) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
+            let gamma = block_at(gamma, &mut gammas);
+            let mut element = first.wrapping_add(start as u32);
+            let rows = rows_of(x, shape.channels).zip(rows_of_mut(out, shape.channels));
+            for (x, out) in rows {
+                let normals =
+                    lanes.normals(block_at(x.get(start..).unwrap_or_default(), &mut x_room));
                 let mut acc = [[T::Acc::default(); BLOCK]];
-                let places = acc.as_flattened_mut().iter_mut();
-                for ((acc, x), (channel, &gamma)) in places.zip(x).zip(channels.by_ref()) {
-                    let normal = normal(n * i64::from(x.cut()) - channel.sum, channel.root);
-                    *acc = T::scaled(normal, gamma);
+                let places = acc.as_flattened_mut().iter_mut().zip(&offsets);
+                for (((acc, &offset), &gamma), &normal) in places.zip(gamma).zip(&normals) {
+                    *acc = T::scaled(normal as i32, gamma) + offset; // 15 bits
                 }
-                let places = acc.as_flattened_mut().iter_mut().take(out.len());
-                for (acc, &beta) in places.zip(betas.by_ref()) {
-                    *acc += T::offset(beta, shift);
-                }
+                let out = out.get_mut(tile.clone()).unwrap_or_default();
                 store.block_by(isa, &mut acc, element, &mut range, out);
-                element = element.wrapping_add(out.len() as u32);
+                element = element.wrapping_add(shape.channels as u32);
             }
+            start = tile.end;
         }
         range.bits()
+    }
+}
+
+/// Statistics of neighbouring channels side by side.
+struct Lanes {
+    rows: i64,
+    sums: [i64; BLOCK],
+    mantissas: [i64; BLOCK],
+    /// To `x̂`.
+    shifts: Shifts,
+}
+
+impl Lanes {
+    #[inline(always)]
+    fn new(rows: usize, channels: &[Channel]) -> Self {
+        Self {
+            rows: rows as i64,
+            sums: block_of(channels.iter().map(|channel| channel.sum)),
+            mantissas: block_of(channels.iter().map(|channel| channel.root.mantissa.into())),
+            shifts: Shifts::new(channels.iter().map(|channel| 18 - channel.root.places)),
+        }
+    }
+
+    /// `x̂` in Q12 of as many elements as there are, one of each channel: at most 15 bits. The product has
+    /// at most 57 bits, with 40 of the deviation `N q - S1` (2^24 rows) and 17 of the root.
+    #[inline(always)]
+    fn normals<T: Short>(&self, x: &[T; BLOCK]) -> [i64; BLOCK] {
+        let mut normals = [0; BLOCK];
+        let lanes = self.sums.iter().zip(&self.mantissas);
+        for ((normal, x), (sum, mantissa)) in normals.iter_mut().zip(x).zip(lanes) {
+            *normal = (self.rows * i64::from(x.cut()) - sum) * mantissa;
+        }
+        self.shifts.round(&mut normals);
+        for normal in &mut normals {
+            *normal = sat_i64(*normal, 15);
+        }
+        normals
     }
 }
 
@@ -158,22 +196,27 @@ where
             mut start,
             out,
         } = self.0;
-        let n = shape.rows as i64;
-        for out in out.chunks_mut(TILE) {
-            out.fill(ErrorSums::default());
+        for out in out.chunks_mut(BLOCK) {
             let tile = start..start + out.len();
             let channels = statistics.get(tile.clone()).unwrap_or_default();
+            let lanes = Lanes::new(shape.rows, channels);
+            let (mut sums, mut products) = ([0i64; BLOCK], [0i64; BLOCK]);
+            let (mut x_room, mut dy_room) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
             for (x, dy) in rows_of(x, shape.channels).zip(rows_of(dy, shape.channels)) {
-                let x = x.get(tile.clone()).unwrap_or_default();
-                let dy = dy.get(tile.clone()).unwrap_or_default();
-                for (((sums, x), d), channel) in out.iter_mut().zip(x).zip(dy).zip(channels) {
-                    let normal = normal(n * i64::from(x.cut()) - channel.sum, channel.root);
+                let normals =
+                    lanes.normals(block_at(x.get(start..).unwrap_or_default(), &mut x_room));
+                let dy = block_at(dy.get(start..).unwrap_or_default(), &mut dy_room);
+                let places = sums.iter_mut().zip(&mut products);
+                for (((sum, product), normal), d) in places.zip(normals).zip(dy) {
                     let d = i64::from(d.cut());
-                    sums.dy += d;
-                    sums.product += d * i64::from(normal);
+                    *sum += d;
+                    *product += d * normal;
                 }
             }
-            start += out.len();
+            for ((out, dy), product) in out.iter_mut().zip(sums).zip(products) {
+                *out = ErrorSums { dy, product };
+            }
+            start = tile.end;
         }
     }
 }
@@ -195,32 +238,93 @@ where
             first,
             dx,
         } = self.0;
-        let n = shape.rows as i64;
         let mut range = 0u64;
-        let mut element = first;
-        let rows = rows_of(saved.x, shape.channels).zip(rows_of(errors.dy, shape.channels));
-        for ((x, dy), dx) in rows.zip(rows_of_mut(dx, shape.channels)) {
-            let mut channels = saved.statistics.iter().zip(errors.sums).zip(gamma);
-            let blocks = x.chunks(BLOCK).zip(dy.chunks(BLOCK));
-            for ((x, dy), dx) in blocks.zip(dx.chunks_mut(BLOCK)) {
-                let mut acc = [0; BLOCK];
-                let places = acc.iter_mut().zip(x).zip(dy);
-                for (((acc, x), d), ((channel, sums), gamma)) in places.zip(channels.by_ref()) {
-                    let normal = normal(n * i64::from(x.cut()) - channel.sum, channel.root);
-                    // With 15 bits of dy and |x̂| at most 8: w has at most 19 bits more than N, and
-                    // w / √V at most 19 + 24/2 + 15 + 1 with those of the root, as V is N - 1 or more.
-                    let slope = i64::from(normal) * shift_rne_i64(sums.product, 12);
-                    let w = n * i64::from(d.cut()) - sums.dy - shift_rne_i64(slope, 12);
-                    let root = channel.root;
-                    let scaled = shift_rne_i64(w * i64::from(root.mantissa), 15 - root.places);
-                    *acc = scaled * i64::from(gamma.cut());
+        let mut start = 0;
+        let blocks = saved
+            .statistics
+            .chunks(BLOCK)
+            .zip(errors.sums.chunks(BLOCK));
+        for ((channels, sums), gamma) in blocks.zip(gamma.chunks(BLOCK)) {
+            let tile = start..start + channels.len();
+            let lanes = Lanes::new(shape.rows, channels);
+            let slopes = sums.iter().map(|sums| shift_rne_i64(sums.product, 12));
+            let slopes = block_of(slopes);
+            let sums = block_of(sums.iter().map(|sums| sums.dy));
+            let gammas = block_of(gamma.iter().map(|gamma| i64::from(gamma.cut())));
+            let shifts = Shifts::new(channels.iter().map(|channel| 15 - channel.root.places));
+            let (mut x_room, mut dy_room) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
+            let mut element = first.wrapping_add(start as u32);
+            let rows = rows_of(saved.x, shape.channels).zip(rows_of(errors.dy, shape.channels));
+            for ((x, dy), dx) in rows.zip(rows_of_mut(dx, shape.channels)) {
+                let mut acc =
+                    lanes.normals(block_at(x.get(start..).unwrap_or_default(), &mut x_room));
+                let dy = block_at(dy.get(start..).unwrap_or_default(), &mut dy_room);
+                // With 15 bits of dy and |x̂| at most 8: w has at most 19 bits more than N, and
+                // w / √V at most 19 + 24/2 + 15 + 1 with those of the root, as V is N - 1 or more.
+                for (acc, slope) in acc.iter_mut().zip(slopes) {
+                    *acc = shift_rne_i64(*acc * slope, 12);
                 }
+                let terms = dy.iter().zip(sums).zip(lanes.mantissas);
+                for (acc, ((d, sum), mantissa)) in acc.iter_mut().zip(terms) {
+                    *acc = (lanes.rows * i64::from(d.cut()) - sum - *acc) * mantissa;
+                }
+                shifts.round(&mut acc);
+                for (acc, gamma) in acc.iter_mut().zip(gammas) {
+                    *acc *= gamma;
+                }
+                let dx = dx.get_mut(tile.clone()).unwrap_or_default();
                 put_block(store, &mut acc, element, &mut range, dx);
-                element = element.wrapping_add(dx.len() as u32);
+                element = element.wrapping_add(shape.channels as u32);
             }
+            start = tile.end;
         }
         range.bits()
     }
+}
+
+/// Places to the right, of neighbouring channels.
+struct Shifts {
+    places: [i32; BLOCK],
+    /// Whether each is one at least, and fewer than all.
+    are_plain: bool,
+}
+
+impl Shifts {
+    #[inline(always)]
+    fn new(places: impl Iterator<Item = i32>) -> Self {
+        let mut all = [1; BLOCK];
+        for (place, places) in all.iter_mut().zip(places) {
+            *place = places;
+        }
+        Self {
+            are_plain: all.iter().all(|places| (1..64).contains(places)),
+            places: all,
+        }
+    }
+
+    /// Rounds each value to nearest even, by its own places.
+    #[inline(always)]
+    fn round(&self, values: &mut [i64; BLOCK]) {
+        if self.are_plain {
+            for (x, &places) in values.iter_mut().zip(&self.places) {
+                *x = shift_rne_i64(*x, places.clamp(1, 63));
+            }
+        } else {
+            for (x, &places) in values.iter_mut().zip(&self.places) {
+                *x = shift_rne_i64(*x, places);
+            }
+        }
+    }
+}
+
+/// As many values as there are, and zeros behind them.
+#[inline(always)]
+fn block_of<V: Copy + Default>(values: impl Iterator<Item = V>) -> [V; BLOCK] {
+    let mut block = [V::default(); BLOCK];
+    for (place, value) in block.iter_mut().zip(values) {
+        *place = value;
+    }
+    block
 }
 
 impl<T: Short + Kernels<Transform = Transform>> Kernel for Integer<Infer<'_, T>> {
@@ -237,18 +341,29 @@ impl<T: Short + Kernels<Transform = Transform>> Kernel for Integer<Infer<'_, T>>
             out,
         } = self.0;
         let mut range = 0u64;
-        let mut element = first;
-        for (x, out) in rows_of(x, channels).zip(rows_of_mut(out, channels)) {
-            let blocks = x.chunks(BLOCK).zip(transform.chunks(BLOCK));
-            for ((x, transform), out) in blocks.zip(out.chunks_mut(BLOCK)) {
+        let mut start = 0;
+        for transform in transform.chunks(BLOCK) {
+            let tile = start..start + transform.len();
+            let factors = block_of(transform.iter().map(|transform| transform.factor));
+            let shifts = Shifts::new(transform.iter().map(|transform| transform.shift));
+            let offsets = block_of(transform.iter().map(|transform| transform.offset));
+            let mut x_room = [T::ZERO; BLOCK];
+            let mut element = first.wrapping_add(start as u32);
+            for (x, out) in rows_of(x, channels).zip(rows_of_mut(out, channels)) {
+                let x = block_at(x.get(start..).unwrap_or_default(), &mut x_room);
                 let mut acc = [0; BLOCK];
-                for ((acc, x), transform) in acc.iter_mut().zip(x).zip(transform) {
-                    let product = i64::from(x.cut()) * transform.factor;
-                    *acc = shift_rne_i64(product, transform.shift) + transform.offset;
+                for ((acc, x), factor) in acc.iter_mut().zip(x).zip(factors) {
+                    *acc = i64::from(x.cut()) * factor;
                 }
+                shifts.round(&mut acc);
+                for (acc, offset) in acc.iter_mut().zip(offsets) {
+                    *acc += offset;
+                }
+                let out = out.get_mut(tile.clone()).unwrap_or_default();
                 put_block(store, &mut acc, element, &mut range, out);
-                element = element.wrapping_add(out.len() as u32);
+                element = element.wrapping_add(channels as u32);
             }
+            start = tile.end;
         }
         range.bits()
     }

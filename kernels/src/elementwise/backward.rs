@@ -1,12 +1,13 @@
 //! Gradients of two operands, summed over the axes along which an operand was repeated.
 
-use super::{Kernels, Operation, aligned, loses, shifts, wins};
+use super::{Kernels, Operation, aligned, gather, loses, shifts, wins};
+use crate::arch::{self, Isa, Kernel};
 use crate::axes::{MAX_RANK, Operand, Walk};
 use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
-use crate::requantize::Store;
+use crate::requantize::{BLOCK, Store};
 
 /// Which operand a gradient belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,7 @@ pub fn backward<T: Element>(
         a.extents.repeating_steps(),
         b.extents.repeating_steps(),
         extents.steps(),
+        extents.steps(),
     ];
     let (outer, inner) = Walk::split(extents.padded(), summed, steps);
     crate::dense::limit(inner.positions(), T::MAX_PRODUCTS)?;
@@ -116,9 +118,9 @@ pub struct Backward<'a, T: Element> {
     operation: Operation,
     side: Side,
     /// Over the elements of `dx`.
-    outer: Walk<3>,
+    outer: Walk<4>,
     /// From each of them on, over what is summed.
-    inner: Walk<3>,
+    inner: Walk<4>,
     a: &'a [T],
     b: &'a [T],
     y: &'a [T],
@@ -129,47 +131,158 @@ pub struct Backward<'a, T: Element> {
     dx: &'a mut [T],
 }
 
-impl<T: Element> Backward<'_, T> {
-    /// Sums `term(a, b, y, dy)`.
+/// A gradient, and the term of one position of the output: from `a`, `b`, `y` and `dy` there.
+struct Sums<'a, T: Element, F>(Backward<'a, T>, F);
+
+impl<T: Element, F: Fn(T, T, T, T) -> T::Acc> Kernel for Sums<'_, T, F> {
+    type Output = u32;
+
     #[inline(always)]
-    fn sum(self, term: impl Fn(T, T, T, T) -> T::Acc) -> u32 {
-        let Self {
-            mut outer,
-            inner,
-            a,
-            b,
-            y,
-            dy,
-            store,
-            first,
-            dx,
-            ..
-        } = self;
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        let Self(call, term) = self;
+        let (mut outer, mut dx, mut element) = (call.outer, call.dx, call.first);
+        let (outer_steps, inner_steps) = (outer.inner_steps(), call.inner.inner_steps());
+        let mut operands = Operands::new([call.a, call.b, call.y, call.dy]);
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
-        let at = |x: &[T], i: usize| x.get(i).copied().unwrap_or(T::ZERO);
-        let terms = inner.positions();
-        for (dx, element) in dx.iter_mut().zip(first..) {
-            let from = outer.next();
-            let mut inner = inner;
-            let mut sum = T::Acc::default();
-            for _ in 0..terms {
-                let to = inner.next();
-                let [i, j, k] = [from[0] + to[0], from[1] + to[1], from[2] + to[2]];
-                sum += term(at(a, i), at(b, j), at(y, k), at(dy, k));
+        while !dx.is_empty() {
+            let (from, len) = outer.run(dx.len().min(BLOCK));
+            let Some((out, rest)) = core::mem::take(&mut dx).split_at_mut_checked(len.max(1))
+            else {
+                break;
+            };
+            dx = rest;
+            let mut acc = [[T::Acc::default(); BLOCK]];
+            let sums = acc.as_flattened_mut().get_mut(..len).unwrap_or_default();
+            let (mut inner, mut left) = (call.inner, call.inner.positions());
+            while left > 0 {
+                let (to, count) = inner.run(left);
+                left -= count;
+                let mut at = moved(from, to);
+                if len < LANES && len < count {
+                    for sum in &mut *sums {
+                        operands.along(sum, count, at, inner_steps, &term);
+                        at = moved(at, outer_steps);
+                    }
+                    continue;
+                }
+                for _ in 0..count {
+                    operands.across(sums, at, outer_steps, &term);
+                    at = moved(at, inner_steps);
+                }
             }
-            store.one::<T, T>(sum, element, &mut range, dx);
+            call.store.block_by(isa, &mut acc, element, &mut range, out);
+            element = element.wrapping_add(out.len() as u32);
         }
         range.bits()
     }
+}
+
+/// Offsets, `by` further on.
+#[inline(always)]
+fn moved(at: [usize; 4], by: [usize; 4]) -> [usize; 4] {
+    let mut at = at;
+    for (at, by) in at.iter_mut().zip(by) {
+        *at = at.wrapping_add(by);
+    }
+    at
+}
+
+/// Terms that are computed side by side.
+const LANES: usize = 16;
+
+/// What terms are computed from: `a`, `b`, `y`, `dy`; and a place for those that do not lie in a row.
+struct Operands<'a, T> {
+    values: [&'a [T]; 4],
+    rooms: [[T; BLOCK]; 4],
+}
+
+impl<'a, T: Element> Operands<'a, T> {
+    fn new(values: [&'a [T]; 4]) -> Self {
+        Self {
+            values,
+            rooms: [[T::ZERO; BLOCK]; 4],
+        }
+    }
+
+    /// `len` of each from `at` on; zeros of one that is not there.
+    #[inline(always)]
+    fn row(&mut self, len: usize, at: [usize; 4], steps: [usize; 4]) -> [&[T]; 4] {
+        let mut rows = [&[][..]; 4];
+        let operands = self.values.iter().zip(&mut self.rooms).zip(&mut rows);
+        for (((values, room), row), (at, step)) in operands.zip(at.into_iter().zip(steps)) {
+            let values = values.get(at..).unwrap_or_default();
+            *row = match values.get(..len) {
+                Some(row) if step == 1 => row,
+                _ => {
+                    let room = room.get_mut(..len).unwrap_or_default();
+                    gather(values, step, Some(&mut *room));
+                    room
+                }
+            };
+        }
+        rows
+    }
+
+    /// Adds a term to each of `sums`.
+    #[inline(always)]
+    fn across(
+        &mut self,
+        sums: &mut [T::Acc],
+        at: [usize; 4],
+        steps: [usize; 4],
+        term: &impl Fn(T, T, T, T) -> T::Acc,
+    ) {
+        let rows = self.row(sums.len(), at, steps);
+        let (sums, rest) = sums.as_chunks_mut::<LANES>();
+        let [(a, a_rest), (b, b_rest), (y, y_rest), (d, d_rest)] =
+            rows.map(<[T]>::as_chunks::<LANES>);
+        for ((((sums, a), b), y), d) in sums.iter_mut().zip(a).zip(b).zip(y).zip(d) {
+            for ((((sum, &a), &b), &y), &d) in sums.iter_mut().zip(a).zip(b).zip(y).zip(d) {
+                *sum += term(a, b, y, d);
+            }
+        }
+        let rest = rest.iter_mut().zip(a_rest).zip(b_rest).zip(y_rest);
+        for ((((sum, &a), &b), &y), &d) in rest.zip(d_rest) {
+            *sum += term(a, b, y, d);
+        }
+    }
+
+    /// Adds `count` terms to `sum`, one after the other.
+    #[inline(always)]
+    fn along(
+        &mut self,
+        sum: &mut T::Acc,
+        count: usize,
+        at: [usize; 4],
+        steps: [usize; 4],
+        term: &impl Fn(T, T, T, T) -> T::Acc,
+    ) {
+        let (mut left, mut at) = (count, at);
+        while left > 0 {
+            let len = left.min(BLOCK);
+            let [a, b, y, d] = self.row(len, at, steps);
+            for (((&a, &b), &y), &d) in a.iter().zip(b).zip(y).zip(d) {
+                *sum += term(a, b, y, d);
+            }
+            at = moved(at, steps.map(|step| step.wrapping_mul(len)));
+            left -= len;
+        }
+    }
+}
+
+/// Sums terms.
+#[inline(always)]
+fn sum<T: Element>(call: Backward<'_, T>, term: impl Fn(T, T, T, T) -> T::Acc) -> u32 {
+    arch::dispatch(Sums(call, term))
 }
 
 /// Of sums and differences.
 #[inline(always)]
 pub(super) fn add<T: Element>(call: Backward<'_, T>) -> u32 {
     if (call.operation, call.side) == (Operation::Sub, Side::B) {
-        call.sum(|_, _, _, d| -d.to_acc())
+        sum(call, |_, _, _, d| -d.to_acc())
     } else {
-        call.sum(|_, _, _, d| d.to_acc())
+        sum(call, |_, _, _, d| d.to_acc())
     }
 }
 
@@ -177,8 +290,8 @@ pub(super) fn add<T: Element>(call: Backward<'_, T>) -> u32 {
 #[inline(always)]
 pub(super) fn mul<T: Element>(call: Backward<'_, T>) -> u32 {
     match call.side {
-        Side::A => call.sum(|_, b, _, d| T::mul(d.widen(), b.widen())),
-        Side::B => call.sum(|a, _, _, d| T::mul(d.widen(), a.widen())),
+        Side::A => sum(call, |_, b, _, d| T::mul(d.widen(), b.widen())),
+        Side::B => sum(call, |a, _, _, d| T::mul(d.widen(), a.widen())),
     }
 }
 
@@ -186,8 +299,8 @@ pub(super) fn mul<T: Element>(call: Backward<'_, T>) -> u32 {
 #[inline(always)]
 pub(super) fn div<T: Element + Kernels>(call: Backward<'_, T>) -> u32 {
     match call.side {
-        Side::A => call.sum(|_, b, _, d| T::gradient_of_dividend(d, b)),
-        Side::B => call.sum(|_, b, y, d| T::gradient_of_divisor(d, y, b)),
+        Side::A => sum(call, |_, b, _, d| T::gradient_of_dividend(d, b)),
+        Side::B => sum(call, |_, b, y, d| T::gradient_of_divisor(d, y, b)),
     }
 }
 
@@ -196,7 +309,7 @@ pub(super) fn div<T: Element + Kernels>(call: Backward<'_, T>) -> u32 {
 pub(super) fn select<T: Element>(call: Backward<'_, T>) -> u32 {
     let (side, [sa, sb]) = (call.side, call.shifts);
     let is_max = call.operation == Operation::Max;
-    call.sum(|a, b, _, d| {
+    sum(call, |a, b, _, d| {
         let (a, b) = (aligned(a, sa), aligned(b, sb));
         let second = if is_max { wins(a, b) } else { loses(a, b) };
         if second == (side == Side::B) {

@@ -11,7 +11,9 @@ mod sum;
 mod unary;
 
 pub use backward::{Backward, Side, backward};
+use sum::AverageBackward;
 pub use sum::{MAX_TERMS, Term, Terms, average, average_backward, average_places, sum};
+use unary::{AbsBackward, Negate, SquareBackward};
 pub use unary::{abs, abs_backward, negate, square, square_backward};
 
 use crate::arch::{self, Isa, Kernel};
@@ -200,15 +202,21 @@ pub struct Block<'a, T: Element> {
     out: &'a mut [T],
 }
 
-/// A block, and what is done with some of its elements: accumulators of two operands.
-struct With<B, F>(B, F);
+/// What is done with two operands.
+trait Compute<T: Element> {
+    /// Their accumulators.
+    fn compute(&self, a: &[T; BLOCK], b: &[T; BLOCK], acc: &mut [T::Acc; BLOCK]);
+}
 
-impl<T: Element, F: Fn(&[T], &[T], &mut [T::Acc])> Kernel for With<Block<'_, T>, F> {
+/// A block, and what is done with its elements.
+struct With<B, C>(B, C);
+
+impl<T: Element, C: Compute<T>> Kernel for With<Block<'_, T>, C> {
     type Output = u32;
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) -> u32 {
-        let Self(block, compute) = self;
+        let Self(block, with) = self;
         let Block {
             mut walk,
             a,
@@ -225,25 +233,26 @@ impl<T: Element, F: Fn(&[T], &[T], &mut [T::Acc])> Kernel for With<Block<'_, T>,
         for out in out.chunks_mut(BLOCK) {
             let ([at_a, at_b], mut len) = walk.run(out.len());
             let (x, y) = (a.get(at_a..), b.get(at_b..));
-            let (mut x, mut y) = (x.unwrap_or_default(), y.unwrap_or_default());
-            if steps != [1, 1] || len < out.len() {
-                // Not as it lies: an operand stretches, or the block goes on elsewhere.
-                gather(x, steps[0], room_a.get_mut(..len));
-                gather(y, steps[1], room_b.get_mut(..len));
-                while len < out.len() {
-                    let ([at_a, at_b], more) = walk.run(out.len() - len);
-                    let end = len + more.max(1);
-                    let (x, y) = (a.get(at_a..), b.get(at_b..));
-                    gather(x.unwrap_or_default(), steps[0], room_a.get_mut(len..end));
-                    gather(y.unwrap_or_default(), steps[1], room_b.get_mut(len..end));
-                    len = end;
-                }
-                (x, y) = (&room_a, &room_b);
-            }
-            let x = x.get(..out.len()).unwrap_or_default();
-            let y = y.get(..out.len()).unwrap_or_default();
+            let (x, y) = (x.unwrap_or_default(), y.unwrap_or_default());
             let mut acc = [[T::Acc::default(); BLOCK]];
-            compute(x, y, acc.as_flattened_mut());
+            let [sums] = &mut acc;
+            match (x.first_chunk(), y.first_chunk()) {
+                (Some(x), Some(y)) if steps == [1, 1] && len == BLOCK => with.compute(x, y, sums),
+                _ => {
+                    // Not as it lies: an operand stretches, or the block goes on elsewhere, or it is the last.
+                    gather(x, steps[0], room_a.get_mut(..len));
+                    gather(y, steps[1], room_b.get_mut(..len));
+                    while len < out.len() {
+                        let ([at_a, at_b], more) = walk.run(out.len() - len);
+                        let end = len + more.max(1);
+                        let (x, y) = (a.get(at_a..), b.get(at_b..));
+                        gather(x.unwrap_or_default(), steps[0], room_a.get_mut(len..end));
+                        gather(y.unwrap_or_default(), steps[1], room_b.get_mut(len..end));
+                        len = end;
+                    }
+                    with.compute(&room_a, &room_b, sums);
+                }
+            }
             store.block_by(isa, &mut acc, element, &mut range, out);
             element = element.wrapping_add(out.len() as u32);
         }
@@ -265,25 +274,55 @@ fn gather<T: Copy>(values: &[T], step: usize, room: Option<&mut [T]>) {
     }
 }
 
-/// `compute` of elements at one exponent: those of `a` and `b`, `shifts` below it.
-#[inline(always)]
-fn aligned_block<T: Element>(
-    [a, b]: [&[T]; 2],
-    shifts: [i32; 2],
-    acc: &mut [T::Acc],
-    compute: impl Fn(T::Acc, T::Acc) -> T::Acc,
-) {
-    let mut other = [T::Acc::default(); BLOCK];
-    align(a, shifts[0], acc);
-    align(b, shifts[1], &mut other);
-    for (acc, &b) in acc.iter_mut().zip(&other) {
-        *acc = compute(*acc, b);
+/// A function of accumulators at one exponent, which operands are shifts below.
+struct Aligned<F>([i32; 2], F);
+
+impl<T: Element, F: Fn(T::Acc, T::Acc) -> T::Acc> Compute<T> for Aligned<F> {
+    #[inline(always)]
+    fn compute(&self, a: &[T; BLOCK], b: &[T; BLOCK], acc: &mut [T::Acc; BLOCK]) {
+        let Self(shifts, function) = self;
+        if *shifts == [0; 2] {
+            for ((acc, a), b) in acc.iter_mut().zip(a).zip(b) {
+                *acc = function(a.to_acc(), b.to_acc());
+            }
+            return;
+        }
+        let mut other = [T::Acc::default(); BLOCK];
+        align(a, shifts[0], acc);
+        align(b, shifts[1], &mut other);
+        for (acc, &b) in acc.iter_mut().zip(&other) {
+            *acc = function(*acc, b);
+        }
+    }
+}
+
+/// The product.
+struct Product;
+
+impl<T: Element> Compute<T> for Product {
+    #[inline(always)]
+    fn compute(&self, a: &[T; BLOCK], b: &[T; BLOCK], acc: &mut [T::Acc; BLOCK]) {
+        for ((acc, a), b) in acc.iter_mut().zip(a).zip(b) {
+            *acc = T::mul(a.widen(), b.widen());
+        }
+    }
+}
+
+/// The quotient.
+struct Quotient;
+
+impl<T: Element> Compute<T> for Quotient {
+    #[inline(always)]
+    fn compute(&self, a: &[T; BLOCK], b: &[T; BLOCK], acc: &mut [T::Acc; BLOCK]) {
+        for ((acc, &a), &b) in acc.iter_mut().zip(a).zip(b) {
+            *acc = T::quotient(a, b);
+        }
     }
 }
 
 /// Elements as accumulators, `shift` exponents higher.
 #[inline(always)]
-pub(super) fn align<T: Element>(values: &[T], shift: i32, acc: &mut [T::Acc]) {
+pub(super) fn align<T: Element>(values: &[T; BLOCK], shift: i32, acc: &mut [T::Acc; BLOCK]) {
     for (acc, x) in acc.iter_mut().zip(values) {
         *acc = x.to_acc();
     }
@@ -342,59 +381,62 @@ pub trait Kernels: division::Divide {
     fn elementwise_average(terms: Terms<'_, Self>) -> u32
     where
         Self: Element;
+    #[doc(hidden)]
+    fn elementwise_average_backward(call: AverageBackward<'_, Self>) -> u32
+    where
+        Self: Element;
+    #[doc(hidden)]
+    fn elementwise_negate(call: Negate<'_, Self>)
+    where
+        Self: Element;
+    #[doc(hidden)]
+    fn elementwise_abs_backward(call: AbsBackward<'_, Self>)
+    where
+        Self: Element;
+    #[doc(hidden)]
+    fn elementwise_square_backward(call: SquareBackward<'_, Self>) -> u32
+    where
+        Self: Element;
 }
+
+/// The accumulator of a type.
+type Acc<T> = <T as Element>::Acc;
 
 macro_rules! impl_kernels {
     ($($t:ty)*) => {$(
         impl Kernels for $t {
             #[inline(never)]
             fn elementwise_add(block: Block<'_, Self>) -> u32 {
-                let shifts = block.shifts;
-                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
-                    aligned_block([a, b], shifts, acc, |a, b| a + b);
-                }))
+                let add = Aligned(block.shifts, |a, b| a + b);
+                arch::dispatch(With(block, add))
             }
 
             #[inline(never)]
             fn elementwise_sub(block: Block<'_, Self>) -> u32 {
-                let shifts = block.shifts;
-                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
-                    aligned_block([a, b], shifts, acc, |a, b| a + -b);
-                }))
+                let sub = Aligned(block.shifts, |a, b: Acc<$t>| a + -b);
+                arch::dispatch(With(block, sub))
             }
 
             #[inline(never)]
             fn elementwise_mul(block: Block<'_, Self>) -> u32 {
-                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
-                    for ((acc, a), b) in acc.iter_mut().zip(a).zip(b) {
-                        *acc = <$t>::mul(a.widen(), b.widen());
-                    }
-                }))
+                arch::dispatch(With(block, Product))
             }
 
             #[inline(never)]
             fn elementwise_div(block: Block<'_, Self>) -> u32 {
-                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
-                    for ((acc, &a), &b) in acc.iter_mut().zip(a).zip(b) {
-                        *acc = <$t as division::Divide>::quotient(a, b);
-                    }
-                }))
+                arch::dispatch(With(block, Quotient))
             }
 
             #[inline(never)]
             fn elementwise_min(block: Block<'_, Self>) -> u32 {
-                let shifts = block.shifts;
-                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
-                    aligned_block([a, b], shifts, acc, |a, b| if loses(a, b) { b } else { a });
-                }))
+                let min = Aligned(block.shifts, |a, b| if loses(a, b) { b } else { a });
+                arch::dispatch(With(block, min))
             }
 
             #[inline(never)]
             fn elementwise_max(block: Block<'_, Self>) -> u32 {
-                let shifts = block.shifts;
-                arch::dispatch(With(block, |a: &[$t], b: &[$t], acc: &mut [_]| {
-                    aligned_block([a, b], shifts, acc, |a, b| if wins(a, b) { b } else { a });
-                }))
+                let max = Aligned(block.shifts, |a, b| if wins(a, b) { b } else { a });
+                arch::dispatch(With(block, max))
             }
 
             #[inline(never)]
@@ -424,7 +466,27 @@ macro_rules! impl_kernels {
 
             #[inline(never)]
             fn elementwise_average(terms: Terms<'_, Self>) -> u32 {
-                sum::run_average(terms)
+                arch::dispatch(sum::Average(terms))
+            }
+
+            #[inline(never)]
+            fn elementwise_average_backward(call: AverageBackward<'_, Self>) -> u32 {
+                arch::dispatch(call)
+            }
+
+            #[inline(never)]
+            fn elementwise_negate(call: Negate<'_, Self>) {
+                arch::dispatch(call);
+            }
+
+            #[inline(never)]
+            fn elementwise_abs_backward(call: AbsBackward<'_, Self>) {
+                arch::dispatch(call);
+            }
+
+            #[inline(never)]
+            fn elementwise_square_backward(call: SquareBackward<'_, Self>) -> u32 {
+                arch::dispatch(call)
             }
         }
     )*};

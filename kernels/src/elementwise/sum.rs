@@ -8,7 +8,7 @@ use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::long::{Long, Mean};
-use crate::requantize::{Accumulators, BLOCK, Store};
+use crate::requantize::{BLOCK, Store, block_at};
 
 /// Most tensors that are added in one call: sums of the widest types still fit.
 pub const MAX_TERMS: usize = 64;
@@ -122,17 +122,39 @@ pub fn average_backward<T: Element>(n: usize, dy: &[T], store: Store, dx: &mut [
     }
     crate::dense::limit(n, MAX_TERMS)?;
     Arg::Dx.check_len(dx.len(), &[dy.len()])?;
-    let mean = Mean::of(n);
-    let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
-    let blocks = dy.chunks(BLOCK).zip(dx.chunks_mut(BLOCK));
-    for ((dy, dx), element) in blocks.zip((0u32..).step_by(BLOCK)) {
-        let mut means = [<T as Long>::Long::BLANK; BLOCK];
-        for (to, dy) in means.iter_mut().zip(dy) {
-            *to = T::mean(T::to_long(dy.to_acc()), mean);
+    Ok(T::elementwise_average_backward(AverageBackward {
+        mean: Mean::of(n),
+        dy,
+        store,
+        dx,
+    }))
+}
+
+/// A checked call of [`average_backward`].
+pub struct AverageBackward<'a, T> {
+    mean: Mean,
+    dy: &'a [T],
+    store: Store,
+    dx: &'a mut [T],
+}
+
+impl<T: Element> Kernel for AverageBackward<'_, T> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) -> u32 {
+        let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
+        let mut room = [T::ZERO; BLOCK];
+        let blocks = self.dy.chunks(BLOCK).zip(self.dx.chunks_mut(BLOCK));
+        for ((dy, dx), element) in blocks.zip((0u32..).step_by(BLOCK)) {
+            let mut means = [<T as Long>::Long::BLANK; BLOCK];
+            for (to, dy) in means.iter_mut().zip(block_at(dy, &mut room)) {
+                *to = T::mean(T::to_long(dy.to_acc()), self.mean);
+            }
+            T::store_longs(self.store, &mut means, element, &mut range, dx);
         }
-        T::store_longs(store, &mut means, element, &mut range, dx);
+        range.bits()
     }
-    Ok(range.bits())
 }
 
 /// How far the exponent of the accumulator of [`average`] of `n` tensors is below that of their
@@ -165,37 +187,31 @@ pub struct Terms<'a, T: Element> {
 }
 
 impl<T: Element> Terms<'_, T> {
-    /// Calls `put` with the sums of each block, the number of its first element, and the places for the
-    /// results.
+    /// The sums of a block, whose first element has the index `start`; what is behind the terms is anything.
     #[inline(always)]
-    fn each(self, mut put: impl FnMut(&mut Accumulators<T::Acc>, u32, &mut [T])) {
-        let (mut start, mut element) = (self.first, self.first as u32);
-        for out in self.out.chunks_mut(BLOCK) {
-            let mut sums = [[T::Acc::default(); BLOCK]];
-            for (number, term) in self.terms.iter().enumerate() {
-                let shift = if T::DTYPE.is_integer() {
-                    self.exponent - term.exponent
-                } else {
-                    0
-                };
-                let end = start + out.len();
-                let values = term.values.get(start..end).unwrap_or_default();
-                if number == 0 {
-                    // Not 0 + x: a float's -0 stays.
-                    align(values, shift, sums.as_flattened_mut());
-                    continue;
-                }
-                let mut aligned = [T::Acc::default(); BLOCK];
-                align(values, shift, &mut aligned);
-                for (sum, &x) in sums.as_flattened_mut().iter_mut().zip(&aligned) {
-                    *sum += x;
-                }
+    fn sums(&self, start: usize) -> [T::Acc; BLOCK] {
+        let mut sums = [T::Acc::default(); BLOCK];
+        for (number, term) in self.terms.iter().enumerate() {
+            let shift = if T::DTYPE.is_integer() {
+                self.exponent - term.exponent
+            } else {
+                0
+            };
+            let values = term.values.get(start..).unwrap_or_default();
+            let mut room = [T::ZERO; BLOCK];
+            let values = block_at(values, &mut room);
+            if number == 0 {
+                // Not 0 + x: a float's -0 stays.
+                align(values, shift, &mut sums);
+                continue;
             }
-            start += out.len();
-            let len = out.len() as u32;
-            put(&mut sums, element, out);
-            element = element.wrapping_add(len);
+            let mut aligned = [T::Acc::default(); BLOCK];
+            align(values, shift, &mut aligned);
+            for (sum, &x) in sums.iter_mut().zip(&aligned) {
+                *sum += x;
+            }
         }
+        sums
     }
 }
 
@@ -206,27 +222,39 @@ impl<T: Element> Kernel for Sum<'_, T> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> u32 {
-        let store = self.0.store;
+    fn run<I: Isa>(mut self, isa: I) -> u32 {
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
-        self.0.each(|sums, element, out| {
-            store.block_by(isa, sums, element, &mut range, out);
-        });
+        let mut start = self.0.first;
+        for out in core::mem::take(&mut self.0.out).chunks_mut(BLOCK) {
+            let mut sums = [self.0.sums(start)];
+            let store = self.0.store;
+            store.block_by(isa, &mut sums, start as u32, &mut range, out);
+            start += out.len();
+        }
         range.bits()
     }
 }
 
-/// Averages terms.
-#[inline(always)]
-pub(super) fn run_average<T: Element>(terms: Terms<'_, T>) -> u32 {
-    let (store, mean) = (terms.store, Mean::of(terms.terms.len()));
-    let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
-    terms.each(|sums, element, out| {
-        let mut means = [<T as Long>::Long::BLANK; BLOCK];
-        for (to, &sum) in means.iter_mut().zip(sums.as_flattened()) {
-            *to = T::mean(T::to_long(sum), mean);
+/// Terms to be averaged.
+pub(super) struct Average<'a, T: Element>(pub(super) Terms<'a, T>);
+
+impl<T: Element> Kernel for Average<'_, T> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(mut self, _: I) -> u32 {
+        let (store, mean) = (self.0.store, Mean::of(self.0.terms.len()));
+        let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
+        let mut start = self.0.first;
+        for out in core::mem::take(&mut self.0.out).chunks_mut(BLOCK) {
+            let sums = self.0.sums(start);
+            let mut means = [<T as Long>::Long::BLANK; BLOCK];
+            for (to, &sum) in means.iter_mut().zip(&sums) {
+                *to = T::mean(T::to_long(sum), mean);
+            }
+            T::store_longs(store, &mut means, start as u32, &mut range, out);
+            start += out.len();
         }
-        T::store_longs(store, &mut means, element, &mut range, out);
-    });
-    range.bits()
+        range.bits()
+    }
 }

@@ -1,12 +1,13 @@
 //! Functions of one element.
 
 use super::{Operation, forward};
+use crate::arch::{Isa, Kernel};
 use crate::axes::{Extents, Operand};
 use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::Executor;
 use crate::fixed::{Accumulator, Magnitude};
-use crate::requantize::Store;
+use crate::requantize::{BLOCK, Store};
 
 /// `out = -x`. The exponent stays; it is its own gradient.
 ///
@@ -22,10 +23,25 @@ use crate::requantize::Store;
 /// ```
 pub fn negate<T: Element>(x: &[T], out: &mut [T]) -> Result<()> {
     Arg::Out.check_len(out.len(), &[x.len()])?;
-    for (&x, out) in x.iter().zip(out) {
-        *out = T::store(-x.to_acc());
-    }
+    T::elementwise_negate(Negate { x, out });
     Ok(())
+}
+
+/// A checked call of [`negate`].
+pub struct Negate<'a, T> {
+    x: &'a [T],
+    out: &'a mut [T],
+}
+
+impl<T: Element> Kernel for Negate<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        for (&x, out) in self.x.iter().zip(self.out) {
+            *out = T::store(-x.to_acc());
+        }
+    }
 }
 
 /// `out = |x|`. The exponent stays. NaN stays.
@@ -50,17 +66,33 @@ pub fn abs<T: Element>(x: &[T], out: &mut [T]) -> Result<()> {
 pub fn abs_backward<T: Element>(x: &[T], dy: &[T], dx: &mut [T]) -> Result<()> {
     Arg::Dy.check_len(dy.len(), &[x.len()])?;
     Arg::Dx.check_len(dx.len(), &[x.len()])?;
-    let zero = T::ZERO.widen();
-    for ((&x, &dy), dx) in x.iter().zip(dy).zip(dx) {
-        *dx = if x.widen() > zero {
-            dy
-        } else if x.widen() < zero {
-            T::store(-dy.to_acc())
-        } else {
-            T::ZERO
-        };
-    }
+    T::elementwise_abs_backward(AbsBackward { x, dy, dx });
     Ok(())
+}
+
+/// A checked call of [`abs_backward`].
+pub struct AbsBackward<'a, T> {
+    x: &'a [T],
+    dy: &'a [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Element> Kernel for AbsBackward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, _: I) {
+        let zero = T::ZERO.widen();
+        for ((&x, &dy), dx) in self.x.iter().zip(self.dy).zip(self.dx) {
+            *dx = if x.widen() > zero {
+                dy
+            } else if x.widen() < zero {
+                T::store(-dy.to_acc())
+            } else {
+                T::ZERO
+            };
+        }
+    }
 }
 
 /// `out = store(x²)`; the accumulator has twice the exponent of `x`.
@@ -92,10 +124,39 @@ pub fn square<T: Element>(
 pub fn square_backward<T: Element>(x: &[T], dy: &[T], store: Store, dx: &mut [T]) -> Result<u32> {
     Arg::Dy.check_len(dy.len(), &[x.len()])?;
     Arg::Dx.check_len(dx.len(), &[x.len()])?;
-    let mut range = <T::Acc as Accumulator>::Magnitude::default();
-    for (((&x, &dy), dx), element) in x.iter().zip(dy).zip(dx).zip(0u32..) {
-        let product = T::mul(x.widen(), dy.widen());
-        store.one::<T, T>(product + product, element, &mut range, dx);
+    Ok(T::elementwise_square_backward(SquareBackward {
+        x,
+        dy,
+        store,
+        dx,
+    }))
+}
+
+/// A checked call of [`square_backward`].
+pub struct SquareBackward<'a, T> {
+    x: &'a [T],
+    dy: &'a [T],
+    store: Store,
+    dx: &'a mut [T],
+}
+
+impl<T: Element> Kernel for SquareBackward<'_, T> {
+    type Output = u32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
+        let mut element = 0u32;
+        let blocks = self.x.chunks(BLOCK).zip(self.dy.chunks(BLOCK));
+        for ((x, dy), dx) in blocks.zip(self.dx.chunks_mut(BLOCK)) {
+            let mut acc = [[T::Acc::default(); BLOCK]];
+            for ((acc, x), dy) in acc.as_flattened_mut().iter_mut().zip(x).zip(dy) {
+                let product = T::mul(x.widen(), dy.widen());
+                *acc = product + product;
+            }
+            self.store.block_by(isa, &mut acc, element, &mut range, dx);
+            element = element.wrapping_add(dx.len() as u32);
+        }
+        range.bits()
     }
-    Ok(range.bits())
 }

@@ -1,16 +1,16 @@
 //! Normalisation in integers: statistics from at most 15 bits, `x̂` in Q12, one division a row.
 
-use super::{BackwardGamma, BackwardInput, Forward, Kernels, Kind, Saved, Statistics};
-use crate::arch::scalar::TILE;
+use super::{Affine, BackwardGamma, BackwardInput, Forward, Kernels, Kind, Saved, Statistics};
 use crate::arch::{self, Isa, Kernel};
 use crate::element::{Blank, Element};
 use crate::fixed::{
     Accumulator, InverseRoot, Magnitude, Rounding, rsqrt, sat_i32, sat_i64, sat_i128,
     shift_rne_i32, shift_rne_i64, shift_rne_i128,
 };
-use crate::requantize::BLOCK;
+use crate::requantize::{BLOCK, block_at};
 use crate::short::{Short, put_block};
 use crate::split::{rows_of, rows_of_mut};
+use core::ops::Range;
 
 /// Statistics of a row of integers: `S1` (0 for RMSNorm), and `1/√V` where
 /// `V = F · Σq² - S1²`; all of the row cut to 15 bits.
@@ -28,14 +28,6 @@ impl Blank for Row {
             places: 0,
         },
     };
-}
-
-/// `x̂` in Q12 of a deviation `n · q - S1`: at most 15 bits. The product has at most 57 bits, with
-/// 40 of the deviation (2^24 rows of a channel) and 17 of the root.
-#[inline(always)]
-pub(crate) fn normal(deviation: i64, root: InverseRoot) -> i32 {
-    let normal = shift_rne_i64(deviation * i64::from(root.mantissa), 18 - root.places);
-    sat_i64(normal, 15) as i32
 }
 
 /// What normalisation adds to [`Short`]: products at the width of the type.
@@ -156,62 +148,82 @@ impl<T: Normal<Row = Row>> Kernel for Integer<Forward<'_, T>> {
             out,
         } = self.0;
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
-        let mut element = first;
-        for ((x, row), out) in saved.rows(features).zip(rows_of_mut(out, features)) {
-            let mut betas = affine.beta.map_or(&[][..], |beta| beta.values).iter();
-            let shift = affine.beta.map_or(0, |beta| beta.shift);
-            let blocks = x.chunks(BLOCK).zip(affine.gamma.chunks(BLOCK));
-            for ((x, gamma), out) in blocks.zip(out.chunks_mut(BLOCK)) {
-                let mut normals = [0; BLOCK];
-                row.normals(features, x, &mut normals);
+        let mut start = 0;
+        for gamma in affine.gamma.chunks(BLOCK) {
+            let tile = start..start + gamma.len();
+            let offsets = offsets::<T>(&affine, tile.clone());
+            let (mut room, mut gammas) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
+            let gamma = block_at(gamma, &mut gammas);
+            let mut element = first.wrapping_add(start as u32);
+            for ((x, row), out) in saved.rows(features).zip(rows_of_mut(out, features)) {
+                let x = x.get(start..).unwrap_or_default();
+                let normals = row.normals(features, block_at(x, &mut room));
                 let mut acc = [[T::Acc::default(); BLOCK]];
-                for ((acc, &gamma), &normal) in
-                    acc.as_flattened_mut().iter_mut().zip(gamma).zip(&normals)
-                {
-                    *acc = T::scaled(normal as i32, gamma);
+                let places = acc.as_flattened_mut().iter_mut().zip(&offsets);
+                for (((acc, &offset), &gamma), &normal) in places.zip(gamma).zip(&normals) {
+                    *acc = T::scaled(normal as i32, gamma) + offset;
                 }
-                for (acc, &beta) in acc
-                    .as_flattened_mut()
-                    .iter_mut()
-                    .zip(betas.by_ref().take(out.len()))
-                {
-                    *acc += T::offset(beta, shift);
-                }
+                let out = out.get_mut(tile.clone()).unwrap_or_default();
                 store.block_by(isa, &mut acc, element, &mut range, out);
-                element = element.wrapping_add(out.len() as u32);
+                element = element.wrapping_add(features as u32);
             }
+            start = tile.end;
         }
         range.bits()
     }
 }
 
+/// The biases of some features, in units of the accumulator.
+#[inline(always)]
+pub(crate) fn offsets<T: Normal>(affine: &Affine<'_, T>, tile: Range<usize>) -> [T::Acc; BLOCK] {
+    let mut offsets = [T::Acc::default(); BLOCK];
+    if let Some(beta) = affine.beta {
+        let values = beta.values.get(tile).unwrap_or_default();
+        for (offset, &value) in offsets.iter_mut().zip(values) {
+            *offset = T::offset(value, beta.shift);
+        }
+    }
+    offsets
+}
+
 impl Row {
-    /// [`normal`] of elements of the row, as many as there are.
+    /// `x̂` in Q12 of elements of the row, at most 15 bits: of deviations `n · q - S1`, in 57 bits with the 17
+    /// of the root.
     #[inline(always)]
-    fn normals<T: Short>(&self, features: usize, x: &[T], normals: &mut [i64; BLOCK]) {
+    fn normals<T: Short>(&self, features: usize, x: &[T; BLOCK]) -> [i64; BLOCK] {
+        let mut normals = [0; BLOCK];
         for (normal, x) in normals.iter_mut().zip(x) {
             let deviation = features as i64 * i64::from(x.cut()) - self.sum;
             *normal = deviation * i64::from(self.root.mantissa);
         }
-        i64::shift_all(normals, 18 - self.root.places, Rounding::NearestEven, |_| 0);
+        i64::shift_all(
+            &mut normals,
+            18 - self.root.places,
+            Rounding::NearestEven,
+            |_| 0,
+        );
+        for normal in &mut normals {
+            *normal = sat_i64(*normal, 15);
+        }
         normals
-            .iter_mut()
-            .for_each(|normal| *normal = sat_i64(*normal, 15));
     }
 
-    /// `dy · gamma` and `x̂` of a block of elements; zeros behind them.
+    /// `dy · gamma` and `x̂` of a block of elements; zeros behind the former.
     #[inline(always)]
     fn terms<T: Normal>(
         &self,
         features: usize,
         ((x, dy), gamma): ((&[T], &[T]), &[T]),
     ) -> [[i64; BLOCK]; 2] {
-        let (mut terms, mut normals) = ([0; BLOCK], [0; BLOCK]);
+        let mut rooms = [[T::ZERO; BLOCK]; 3];
+        let [x_room, dy_room, gamma_room] = &mut rooms;
+        let dy = block_at(dy, dy_room);
+        let gamma = block_at(gamma, gamma_room);
+        let mut terms = [0; BLOCK];
         for ((a, &d), &gamma) in terms.iter_mut().zip(dy).zip(gamma) {
             *a = T::cut_product(d, gamma);
         }
-        self.normals(features, x, &mut normals);
-        [terms, normals]
+        [terms, self.normals(features, block_at(x, x_room))]
     }
 }
 
@@ -287,15 +299,16 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardGamma<'_, '_, T>> {
         } = self.0;
         let mut start = 0;
         while start < features {
-            let width = TILE.min(features - start);
-            let mut sums = [T::NONE; TILE];
+            let width = BLOCK.min(features - start);
+            let mut sums = [T::NONE; BLOCK];
+            let (mut x_room, mut dy_room) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
             for ((x, row), dy) in saved.rows(features).zip(rows_of(dy, features)) {
-                let tile = start..start + width;
-                let x = x.get(tile.clone()).unwrap_or_default();
-                let dy = dy.get(tile).unwrap_or_default();
-                for ((sum, x), &d) in sums.iter_mut().zip(x).zip(dy) {
-                    let deviation = features as i64 * i64::from(x.cut()) - row.sum;
-                    T::add(sum, T::product(d, normal(deviation, row.root)));
+                let x = x.get(start..).unwrap_or_default();
+                let dy = dy.get(start..).unwrap_or_default();
+                let normals = row.normals(features, block_at(x, &mut x_room));
+                let dy = block_at(dy, &mut dy_room);
+                for ((sum, &normal), &d) in sums.iter_mut().zip(&normals).zip(dy) {
+                    T::add(sum, T::product(d, normal as i32)); // 15 bits
                 }
             }
             gradient.take(start, sums.get(..width).unwrap_or_default());

@@ -36,7 +36,7 @@ use core::fmt::Debug;
 
 pub use float::Moments;
 pub use integer::Row;
-pub(crate) use integer::{Normal, normal};
+pub(crate) use integer::{Normal, offsets};
 
 /// The extents of a normalisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::Magnitude;
-use crate::requantize::Store;
+use crate::requantize::{Store, put_all};
 use crate::split::rows_of_mut;
 use crate::window::{Steps, advance, locate};
 use core::marker::PhantomData;
@@ -211,21 +211,12 @@ fn add<T: Element, A: Sum<T>, I: Isa>(isa: I, sums: &mut [A; TILE], x: &[T]) {
 #[inline(always)]
 fn store<T: Element, A: Sum<T>>(
     store: Store,
-    sums: &[A; TILE],
+    mut sums: [A; TILE],
     element: u32,
     range: &mut A::Magnitude,
     out: &mut [T],
 ) {
-    for &sum in sums.iter().take(out.len()) {
-        *range = range.or(sum.magnitude());
-    }
-    if let Store::Shift { shift, rounding } = store {
-        let mut element = element;
-        for (out, &sum) in out.iter_mut().zip(sums) {
-            *out = sum.shift(shift, rounding, element).store();
-            element = element.wrapping_add(1);
-        }
-    }
+    put_all(store, &mut sums, element, range, out, Sum::store);
 }
 
 impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, Rows<'_, T, C>> {
@@ -268,7 +259,7 @@ impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, Rows<'_, T, C>> {
                         }
                     }
                     let sums = sums.map(|sum| sum.times(factor));
-                    store(stored, &sums, element, &mut range, out);
+                    store(stored, sums, element, &mut range, out);
                     element = element.wrapping_add(out.len() as u32);
                     channel += out.len();
                 }
@@ -343,7 +334,7 @@ impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, RowsBack<'_, T, C>>
                 for dx in dx.chunks_mut(TILE) {
                     let part = channel..channel + dx.len();
                     let sums = rows.sums(isa, image, windows, part, &mut reciprocals);
-                    store(rows.store, &sums, element, &mut range, dx);
+                    store(rows.store, sums, element, &mut range, dx);
                     element = element.wrapping_add(dx.len() as u32);
                     channel += dx.len();
                 }

@@ -150,7 +150,12 @@ macro_rules! impl_integer {
 
             #[inline(always)]
             fn of8<I: Isa>(_: I, x: &[$t; 8]) -> [Self; 8] {
-                x.map(Self::of)
+                // A loop, and no map of the array: that one is taken apart byte by byte.
+                let mut wide = [0; 8];
+                for (to, &x) in wide.iter_mut().zip(x) {
+                    *to = Self::of(x);
+                }
+                wide
             }
 
             #[inline(always)]

@@ -6,6 +6,7 @@ use crate::rng::{GOLDEN, MIX, Words};
 use core::arch::x86_64::*;
 
 /// Narrows rows; XOR with `FLIP` makes elements of signed bytes. None if they do not fit.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 pub(super) fn rows<const FLIP: u8>(
     acc: &[i32],
