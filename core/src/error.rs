@@ -24,11 +24,15 @@ pub enum Error {
         /// The first such layer.
         layer: u32,
     },
-    /// A backward pass of layer `layer` that does not follow a forward pass of as many samples in
-    /// [`Mode::Train`](kernels::scale::Mode::Train): what it would read is not there.
+    /// A backward pass of layer `layer` over `got` samples that does not follow a forward pass of as many in
+    /// [`Mode::Train`](kernels::scale::Mode::Train), or is the second to do so: what it would read is not there.
     Tape {
         /// The layer.
         layer: u32,
+        /// Samples that a forward pass has left; 0 for none.
+        expected: usize,
+        /// Samples of the backward pass.
+        got: usize,
     },
     /// A batch of `got` samples; the trainer takes 1 to `capacity`.
     Batch {
@@ -61,12 +65,14 @@ impl fmt::Display for Error {
             Self::Momentum { layer } => {
                 write!(f, "layer {layer}: no velocities are kept for momentum")
             }
-            Self::Tape { layer } => {
-                write!(
-                    f,
-                    "layer {layer}: a backward pass without a forward pass in training"
-                )
-            }
+            Self::Tape {
+                layer,
+                expected,
+                got,
+            } => write!(
+                f,
+                "layer {layer}: a forward pass in training left {expected} samples, found a backward pass over {got}"
+            ),
             Self::Batch { capacity, got } => {
                 write!(f, "batch: expected 1 to {capacity} samples, found {got}")
             }
@@ -86,7 +92,14 @@ impl fmt::Display for Error {
     }
 }
 
-impl core::error::Error for Error {}
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Layer { source, .. } | Self::Loss(source) => Some(source),
+            _ => None,
+        }
+    }
+}
 
 /// Names the layer in a kernel's error.
 pub(crate) fn in_layer(layer: u32) -> impl Fn(kernels::Error) -> Error {

@@ -106,25 +106,18 @@ fn json_is_one_object_and_the_same_for_the_same_seed() {
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
     let (first, again, other) = (run("1"), run("1"), run("2"));
-    assert_eq!(first["results"][0]["dtype"], "i8");
-    assert_eq!(first["results"][1]["dtype"], "u8");
+    assert_eq!(first["runs"][0]["dtype"], "i8");
+    assert_eq!(first["runs"][1]["dtype"], "u8");
     assert_eq!(first["train"], 1437);
-    assert_eq!(first["results"][0]["loss"].as_array().unwrap().len(), 2);
-    let fingerprint = |run: &serde_json::Value| {
-        run["results"][0]["fingerprint"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
+    assert_eq!(first["runs"][0]["loss"].as_array().unwrap().len(), 2);
+    let fingerprint =
+        |run: &serde_json::Value| run["runs"][0]["fingerprint"].as_str().unwrap().to_owned();
     assert_eq!(fingerprint(&first).len(), 64);
     assert_eq!(fingerprint(&first), fingerprint(&again));
     assert_ne!(fingerprint(&first), fingerprint(&other));
     // The unsigned type learns the same numbers.
-    assert_eq!(first["results"][0]["loss"], first["results"][1]["loss"]);
-    assert_eq!(
-        first["results"][0]["confusion"],
-        first["results"][1]["confusion"]
-    );
+    assert_eq!(first["runs"][0]["loss"], first["runs"][1]["loss"]);
+    assert_eq!(first["runs"][0]["confusion"], first["runs"][1]["confusion"]);
 }
 
 #[test]
@@ -324,8 +317,5 @@ fn mnist_files_train_to_what_is_known_of_such_networks() {
     );
     assert!(output.status.success(), "{}", text(&output.stderr));
     let run: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert!(
-        run["results"][0]["accuracy"].as_f64().unwrap() > 0.9,
-        "{run}"
-    );
+    assert!(run["runs"][0]["accuracy"].as_f64().unwrap() > 0.9, "{run}");
 }

@@ -90,7 +90,7 @@ fn refuses_stale_tapes<L: Layer>() {
         let refused = backward::<L>(passes, samples);
         let kind = L::INFO.kind;
         assert!(
-            matches!(refused, (Err(Error::Tape { layer: 7 }), false)),
+            matches!(refused, (Err(Error::Tape { layer: 7, .. }), false)),
             "{kind}: {refused:?} for {samples} samples after {passes:?}"
         );
     }
@@ -112,7 +112,7 @@ fn all<T: Element + Blank>() {
     // The last layer is asked first.
     assert!(matches!(
         backward::<(Dense<T, 4, 3>, Dense<T, 3, 2>)>(&[], 2),
-        (Err(Error::Tape { layer: 8 }), false)
+        (Err(Error::Tape { layer: 8, .. }), false)
     ));
 }
 
@@ -121,4 +121,46 @@ fn a_stale_tape_is_refused_and_nothing_changes() {
     all::<i8>();
     all::<u16>();
     all::<f32>();
+}
+
+#[test]
+fn a_tape_is_read_once() {
+    fn reads_once<L: Layer<Elem = f32>>() {
+        let (mut layer, mut tape) = (Box::new(L::BLANK), Box::new(<L::Tape<1>>::BLANK));
+        layer.init(1, 0).unwrap();
+        let x = vec![0.5; L::Input::LEN];
+        let x = Values {
+            data: &x,
+            exponent: 0,
+            batch: 1,
+        };
+        layer
+            .forward::<_, 1>(&pass(Mode::Train), 0, x, &mut tape)
+            .unwrap();
+        let mut backward = || {
+            let room = |len: usize| vec![0.25; len.max(L::Output::LEN)];
+            let (mut error, mut spare) = (room(L::INFO.errors.error), room(L::INFO.errors.spare));
+            let errors = selvedge_core::net::Backward {
+                error: &mut error,
+                spare: &mut spare,
+                exponent: 0,
+            };
+            layer
+                .backward::<_, 1>(&pass(Mode::Train), 0, x, &mut tape, errors, true)
+                .map(|_| ())
+        };
+        backward().unwrap();
+        let again = Error::Tape {
+            layer: 0,
+            expected: 0,
+            got: 1,
+        };
+        assert_eq!(backward(), Err(again), "{}", L::INFO.kind);
+    }
+    reads_once::<Dense<f32, 4, 3>>();
+    reads_once::<Conv<f32, D3<3, 3, 2>, D4<2, 2, 2, 2>, D3<2, 2, 2>>>();
+    reads_once::<LayerNorm<f32, D2<2, 4>>>();
+    reads_once::<KMeans<f32, D1<4>, D2<3, 4>, D1<3>>>();
+    reads_once::<MaxPool<f32, D3<4, 4, 2>, D3<2, 2, 2>>>();
+    reads_once::<Activate<f32, D1<4>, Relu>>();
 }

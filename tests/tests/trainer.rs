@@ -310,3 +310,127 @@ fn an_adaptive_step_refuses_what_does_not_fit_and_nothing_changes() {
         .unwrap();
     assert_ne!(tensors(trainer.network()), before);
 }
+
+// 40 x 40 positions for each weight: 10 samples are 16,000 products, 11 are more than 2^14.
+net! {
+    struct Wide: [40, 40, 1] {
+        conv: conv2d(1, kernel = 1),
+        flat: flatten,
+        head: dense(3),
+    }
+}
+
+#[test]
+fn a_batch_that_no_accumulator_sums_is_refused_before_anything_changes() {
+    let mut trainer = Box::new(Trainer::<Wide<i32>, 11>::BLANK);
+    trainer.init(1).unwrap();
+    let before = tensors(trainer.network());
+    let refused = trainer.step(&Serial, &[1; 11], &SGD);
+    let source = KernelError::Accumulator {
+        terms: 11 * 1600,
+        limit: 1 << 14,
+    };
+    assert_eq!(refused, Err(Error::Layer { layer: 0, source }));
+    assert_eq!(tensors(trainer.network()), before);
+    assert_eq!(trainer.steps(), 0);
+    trainer.step(&Serial, &[1; 10], &SGD).unwrap();
+}
+
+#[test]
+fn a_layer_of_too_many_inputs_is_refused_by_init() {
+    let mut layer = Box::new(Dense::<i8, 70_000, 2>::BLANK);
+    let source = KernelError::Accumulator {
+        terms: 70_000,
+        limit: 1 << 16,
+    };
+    assert_eq!(layer.init(1, 3), Err(Error::Layer { layer: 3, source }));
+}
+
+mod starts_over {
+    use super::*;
+    use selvedge_digits::zoo::{self, BATCH};
+
+    macro_rules! begins_again {
+        ($($name:ident: $network:ident($narrow:ident, $wide:ident),)*) => {$(
+            #[test]
+            fn $name() {
+                let mut trainer = Box::new(Trainer::<zoo::$network<$narrow>, BATCH>::BLANK);
+                trainer.init(5).unwrap();
+                let before = tensors(trainer.network());
+                zoo::train(&mut trainer, &Serial).unwrap();
+                trainer.init(5).unwrap();
+                assert_eq!(tensors(trainer.network()), before);
+            }
+        )*};
+    }
+
+    selvedge_digits::each!(begins_again!());
+}
+
+// A label for each of four positions.
+net! {
+    struct Segments: [2, 2, 3] {
+        head: conv2d(5, kernel = 1),
+    }
+}
+
+#[test]
+fn positions_have_labels_of_their_own() {
+    type Net = Trainer<Segments<f32>, 2>;
+    assert_eq!((Net::OUTPUT_LEN, Net::CLASSES, Net::LABELS), (20, 5, 4));
+    let mut trainer = Box::new(Net::BLANK);
+    trainer.init(1).unwrap();
+    let labels = [0, 1, 2, 3, 4, 0, 1, 2];
+    for (at, x) in trainer.input_mut().chunks_exact_mut(3).enumerate() {
+        let label = labels[at];
+        x.copy_from_slice(&[1, 2, 4].map(|bit| if label & bit == 0 { -1.0 } else { 1.0 }));
+    }
+    let sgd = Sgd::new(Rate {
+        mantissa: 1,
+        exponent: -2,
+    });
+    let mut loss = f32::MAX;
+    for _ in 0..200 {
+        loss = trainer.step(&Serial, &labels, &sgd).unwrap();
+    }
+    assert!(loss < 0.5, "{loss}");
+    let mut found = [9; 8];
+    trainer.classify(&Serial, &mut found).unwrap();
+    assert_eq!(found, labels);
+    let part = KernelError::Length {
+        arg: Arg::Labels,
+        expected: 4,
+        got: 7,
+    };
+    assert_eq!(
+        trainer.step(&Serial, &labels[..7], &sgd),
+        Err(Error::Loss(part))
+    );
+}
+
+#[test]
+fn the_first_nan_is_the_class() {
+    net! { struct Copy: [3] { head: dense(3) } }
+    let mut trainer = Trainer::<Copy<f32>, 1>::BLANK;
+    trainer.init(1).unwrap();
+    struct Set;
+    impl selvedge_core::net::VisitorMut for Set {
+        fn parameter<P: Element>(&mut self, value: &mut [P], _: &mut [i8], _: &mut i16) {
+            let n = if value.len() == 9 { 3 } else { 1 };
+            for (at, x) in value.iter_mut().enumerate() {
+                let (row, column) = (at / n, at % n);
+                *x = P::from_f64(if n == 3 {
+                    0.0
+                } else if row == 1 && column == 0 {
+                    f64::NAN
+                } else {
+                    row as f64
+                });
+            }
+        }
+    }
+    trainer.network_mut().layers_mut().visit_mut(&mut Set);
+    let mut class = [9];
+    trainer.classify(&Serial, &mut class).unwrap();
+    assert_eq!(class, [1]);
+}

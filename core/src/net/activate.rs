@@ -110,7 +110,7 @@ impl<T: Element, S: Shape, A: Activation> Layer for Activate<T, S, A> {
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
         if is_needed {
-            tape.output.check(number, x.batch)?;
+            tape.output.begin_backward(number, x.batch)?;
             let dy = part(&mut *errors.error, x.batch * S::LEN);
             let y = tape.output.values(x.batch).data;
             A::backward(y, tape.slopes.samples(x.batch), dy).map_err(in_layer(number))?;

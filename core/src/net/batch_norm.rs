@@ -258,7 +258,7 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        tape.output.check(number, x.batch)?;
+        tape.output.begin_backward(number, x.batch)?;
         let (batch, statistics) = (x.batch, tape.statistics.elements());
         errors
             .through([batch * S::LEN; 2], is_needed, |dy, exponent, dx| {

@@ -233,6 +233,7 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
             swaps: false,
         },
         without_velocities: Info::without_velocities::<R>(),
+        sum: None, // the forward pass refuses more rows
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
@@ -286,7 +287,7 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        tape.output.check(number, x.batch)?;
+        tape.output.begin_backward(number, x.batch)?;
         let batch = x.batch;
         let (members, scores) = (&tape.members, &mut tape.scores);
         let (members, scores) = (members.samples(batch), scores.samples_mut(batch));

@@ -3,8 +3,8 @@
 use super::geometry::{Geometry, Slide, by_axes, extents, gives, named, window};
 use super::weighted::{Transposed, Weighted};
 use super::{
-    ActivatedTape, Activation, Backward, Errors, Identity, Info, Layer, Optimizer, Param, Pass,
-    Plain, Values, Visitor, VisitorMut,
+    ActivatedTape, Activation, Backward, BatchSum, Errors, Identity, Info, Layer, Optimizer, Param,
+    Pass, Plain, Values, Visitor, VisitorMut,
 };
 use crate::error::Result;
 use crate::tensor::Shape;
@@ -86,6 +86,21 @@ pub(super) const fn cells<F: Shape>() -> usize {
     F::LEN / (F::EXTENTS[0] * F::CHANNELS)
 }
 
+/// Products of the longest sum of either pass.
+const fn products<Wide: Shape, F: Shape>() -> usize {
+    let groups = Wide::CHANNELS / F::CHANNELS;
+    cells::<F>() * max(F::CHANNELS, F::EXTENTS[0] / groups)
+}
+
+/// Cells without their channels.
+const fn positions<S: Shape>() -> usize {
+    S::LEN / S::CHANNELS
+}
+
+const fn max(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
 /// The extents of a convolution from `Wide` to `Narrow`.
 pub(super) const fn shape<Wide: Shape, F: Shape, G: Geometry, const N: usize>(
     batch: usize,
@@ -118,6 +133,10 @@ pub(super) const fn check<Wide: Shape, F: Shape, Narrow: Shape, G: Geometry>() {
         "conv: the filters' last axis does not divide the channels"
     );
     assert!(
+        F::EXTENTS[0].is_multiple_of(Wide::CHANNELS / F::CHANNELS),
+        "conv: the groups, channels by the filters' last axis, do not divide the filters"
+    );
+    assert!(
         Narrow::CHANNELS == F::EXTENTS[0],
         "conv: as many channels as filters"
     );
@@ -126,7 +145,7 @@ pub(super) const fn check<Wide: Shape, F: Shape, Narrow: Shape, G: Geometry>() {
 }
 
 macro_rules! impl_layer {
-    ($name:ident, $kinds:expr, $wide:ident to $narrow:ident, $products:path, $fan_in:expr) => {
+    ($name:ident, $kinds:expr, $wide:ident to $narrow:ident, $products:path, $terms:expr, $fan_in:expr) => {
         impl<T: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation, R: Optimizer>
             $name<T, In, F, Out, G, A, R>
         {
@@ -177,11 +196,12 @@ macro_rules! impl_layer {
                     swaps: false,
                 },
                 without_velocities: Info::without_velocities::<R>(),
+                sum: BatchSum::of($terms, T::MAX_GRADIENT_PRODUCTS),
             };
 
             fn init(&mut self, seed: u32, number: u32) -> Result<()> {
                 let () = Self::CHECKED;
-                self.inner.init::<A>(seed, number, const { $fan_in })
+                self.inner.init::<A>(seed, number, const { $fan_in }, const { products::<$wide, F>() })
             }
 
             fn forward<'t, E: Executor, const B: usize>(
@@ -233,9 +253,9 @@ macro_rules! impl_layer {
     };
 }
 
-impl_layer!(Conv, ["conv1d", "conv2d", "conv3d"], In to Out, core::convert::identity, cells::<F>() * F::CHANNELS);
+impl_layer!(Conv, ["conv1d", "conv2d", "conv3d"], In to Out, core::convert::identity, positions::<Out>(), cells::<F>() * F::CHANNELS);
 // Windows overlap by the kernel over the stride: so many meet on a cell.
-impl_layer!(ConvTranspose, ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"], Out to In, Transposed, {
+impl_layer!(ConvTranspose, ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"], Out to In, Transposed, max(positions::<In>(), positions::<Out>()), {
     let products = cells::<F>() * (F::EXTENTS[0] / (Out::CHANNELS / F::CHANNELS));
     let (mut steps, mut axis) = (1, 3);
     while axis > 4 - In::RANK {

@@ -2,6 +2,7 @@
 
 use super::{Layer, Optimizer};
 use crate::error::{Error, Result};
+use selvedge_kernels::Error as KernelError;
 use selvedge_kernels::optim::Sgd;
 
 /// The error buffers that a layer's backward pass wants, in elements a sample.
@@ -64,6 +65,59 @@ pub struct Info {
     /// The first layer whose parameters keep no velocities, counted from this one, if there is one:
     /// momentum is refused then.
     pub without_velocities: Option<u32>,
+    /// The sum over a batch, of those that gradients of parameters are, that allows the smallest one.
+    pub sum: Option<BatchSum>,
+}
+
+/// A gradient that is summed over the samples of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchSum {
+    /// The layer whose parameters it belongs to, counted from the one that is asked.
+    pub layer: u32,
+    /// Products of one sample.
+    pub terms: usize,
+    /// Products that the accumulator holds.
+    pub limit: usize,
+}
+
+impl BatchSum {
+    /// The gradient of a layer's own parameters: `terms` products of a sample, of which `limit` may be summed.
+    #[must_use]
+    pub const fn of(terms: usize, limit: usize) -> Option<Self> {
+        Some(Self {
+            layer: 0,
+            terms,
+            limit,
+        })
+    }
+
+    /// Samples of the largest batch.
+    const fn samples(self) -> usize {
+        match self.limit.checked_div(self.terms) {
+            Some(samples) => samples,
+            None => usize::MAX,
+        }
+    }
+
+    /// That of two which allows fewer samples; the first of equal ones.
+    const fn tighter(a: Option<Self>, b: Option<Self>) -> Option<Self> {
+        match (a, b) {
+            (Some(a), Some(b)) if a.samples() <= b.samples() => Some(a),
+            (_, Some(b)) => Some(b),
+            (a, None) => a,
+        }
+    }
+
+    /// The same where `before` numbers come first.
+    const fn behind(before: u32, sum: Option<Self>) -> Option<Self> {
+        match sum {
+            Some(sum) => Some(Self {
+                layer: before + sum.layer,
+                ..sum
+            }),
+            None => None,
+        }
+    }
 }
 
 impl Info {
@@ -77,6 +131,7 @@ impl Info {
         errors: Errors::NONE,
         errors_first: Errors::NONE,
         without_velocities: None,
+        sum: None,
     };
 
     /// What [`Info::without_velocities`] says of a layer whose parameters have the state `R`.
@@ -85,15 +140,32 @@ impl Info {
         if R::KEEPS_VELOCITIES { None } else { Some(0) }
     }
 
-    /// Refuses an update that some layer would refuse, before another one has been updated:
+    /// Refuses an update by `batch` samples that some layer would refuse, before another one has been updated:
     /// [`Layer::backward`] goes from the last layer to the first.
     ///
     /// # Errors
-    /// [`Error::Momentum`] for momentum where parameters keep no velocities.
-    pub const fn check(&self, sgd: &Sgd) -> Result<()> {
-        match self.without_velocities {
-            Some(layer) if sgd.momentum != 0 => Err(Error::Momentum { layer }),
+    /// [`Error::Momentum`] for momentum where parameters keep no velocities, [`Error::Layer`] for more samples
+    /// than a gradient's accumulator can sum.
+    pub const fn check(&self, sgd: &Sgd, batch: usize) -> Result<()> {
+        match (self.without_velocities, self.sum) {
+            (Some(layer), _) if sgd.momentum != 0 => Err(Error::Momentum { layer }),
+            (_, Some(sum)) if batch > sum.samples() => Err(Error::Layer {
+                layer: sum.layer,
+                source: KernelError::Accumulator {
+                    terms: sum.terms.saturating_mul(batch),
+                    limit: sum.limit,
+                },
+            }),
             _ => Ok(()),
+        }
+    }
+
+    /// What `self` says of updates where the layer itself has number 0 and contains it.
+    pub(super) const fn inside(self) -> Self {
+        Self {
+            without_velocities: behind(1, self.without_velocities),
+            sum: BatchSum::behind(1, self.sum),
+            ..self
         }
     }
 
@@ -113,6 +185,7 @@ impl Info {
             if all.without_velocities.is_none() {
                 all.without_velocities = behind(all.numbers, layer.without_velocities);
             }
+            all.sum = BatchSum::tighter(all.sum, BatchSum::behind(all.numbers, layer.sum));
             all.numbers += layer.numbers;
             all.parameters += layer.parameters;
             all.macs += layer.macs;
@@ -123,7 +196,7 @@ impl Info {
 }
 
 /// The number of a layer that is `layer` where `before` numbers come first.
-pub(super) const fn behind(before: u32, layer: Option<u32>) -> Option<u32> {
+const fn behind(before: u32, layer: Option<u32>) -> Option<u32> {
     match layer {
         Some(layer) => Some(before + layer),
         None => None,

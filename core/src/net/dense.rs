@@ -2,8 +2,8 @@
 
 use super::weighted::Weighted;
 use super::{
-    ActivatedTape, Activation, Backward, Errors, Identity, Info, Layer, Optimizer, Param, Pass,
-    Plain, Values,
+    ActivatedTape, Activation, Backward, BatchSum, Errors, Identity, Info, Layer, Optimizer, Param,
+    Pass, Plain, Values,
 };
 use super::{Visitor, VisitorMut};
 use crate::error::Result;
@@ -92,10 +92,11 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
             swaps: false,
         },
         without_velocities: Info::without_velocities::<R>(),
+        sum: BatchSum::of(1, T::MAX_GRADIENT_PRODUCTS),
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
-        self.inner.init::<A>(seed, number, IN)
+        self.inner.init::<A>(seed, number, IN, IN.max(OUT))
     }
 
     fn forward<'t, E: Executor, const B: usize>(

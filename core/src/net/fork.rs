@@ -1,6 +1,5 @@
 //! Two branches on one input: residual connections, gates, concatenation.
 
-use super::cost::behind;
 use super::join::{add, copy};
 use super::{
     Asked, Backward, Context, Errors, Info, Join, Layer, OutputTape, Pass, Sum, Tape, Values,
@@ -179,7 +178,7 @@ where
     };
 
     const INFO: Info = {
-        let both = Info::sequence(&[First::INFO, Second::INFO]);
+        let both = Info::sequence(&[First::INFO, Second::INFO]).inside();
         let exponent = if J::RESCALES && First::Elem::DTYPE.is_integer() {
             2
         } else {
@@ -188,15 +187,13 @@ where
         Info {
             kind: J::KIND,
             numbers: 1 + both.numbers,
-            parameters: both.parameters,
-            macs: both.macs,
             flash_bytes: both.flash_bytes + exponent,
             errors: Self::PLAN.errors,
             errors_first: Errors {
                 swaps: false, // nothing is passed down
                 ..Self::PLAN_FIRST.errors
             },
-            without_velocities: behind(1, both.without_velocities),
+            ..both
         }
     };
 
@@ -249,7 +246,7 @@ where
             return Ok(errors);
         }
         let batch = x.batch;
-        tape.output.check(number, batch)?;
+        tape.output.begin_backward(number, batch)?;
         let plan = if is_needed {
             Self::PLAN
         } else {

@@ -267,7 +267,7 @@ impl<T: Element, F: Function> Layer for Apply<T, F> {
         if !is_needed {
             return Ok(errors);
         }
-        tape.check(number, x.batch)?;
+        tape.begin_backward(number, x.batch)?;
         let Backward {
             error,
             spare,

@@ -217,6 +217,20 @@ pub(super) const fn named<In: Shape>(names: [&'static str; 3]) -> &'static str {
     by_axes!(In, N => names[N - 1])
 }
 
+/// Channels of each of `groups` groups.
+///
+/// # Panics
+/// If they do not divide the channels: `net!` calls it in constants only, where that fails the build.
+#[doc(hidden)]
+#[must_use]
+pub const fn per_group(channels: usize, groups: usize) -> usize {
+    assert!(
+        groups > 0 && channels.is_multiple_of(groups),
+        "net!: the groups do not divide the channels"
+    );
+    channels / groups
+}
+
 /// How many windows of `kernel` cells stand on an axis of `extent` cells, `stride` apart; `padding` is that of
 /// the last axis. Source: [`selvedge_kernels::window`].
 ///

@@ -247,10 +247,11 @@ macro_rules! impl_layer {
                     swaps: false,
                 },
                 without_velocities: Info::without_velocities::<R>(),
+                sum: None, // no batch that fits a memory leaves 64 bits
             };
 
             fn init(&mut self, seed: u32, number: u32) -> Result<()> {
-                self.inner.init::<A>(seed, number, const { $fan_in })
+                self.inner.init::<A>(seed, number, const { $fan_in }, 0)
             }
 
             fn forward<'t, E: Executor, const B: usize>(

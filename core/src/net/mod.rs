@@ -47,7 +47,7 @@ pub use axes::{Axes, Axes2, Axes3, Axes4, Axes5, Axis};
 pub use batch_norm::{BatchNorm, BatchNormTape};
 pub use cluster::{Clustering, Euclidean, Gives, KMeans, KMeansTape, Means, Shares};
 pub use conv::{Conv, ConvTranspose};
-pub use cost::{Errors, Info, LayerCost};
+pub use cost::{BatchSum, Errors, Info, LayerCost};
 pub use dense::{Dense, Stitch};
 pub use dropout::{Dropout, LeftOut};
 pub(crate) use errors::part;
@@ -57,7 +57,7 @@ pub use flatten::Flatten;
 pub use fork::{Fork, Residual, Skip};
 pub use function::{Apply, Context, Function};
 pub use geometry::{
-    Geometry, PadBy, PadCeil, PadSame, Padding, Pads, Same, Slide, Step, spread, windows,
+    Geometry, PadBy, PadCeil, PadSame, Padding, Pads, Same, Slide, Step, per_group, spread, windows,
 };
 pub use join::{
     Asked, Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum, Multiply, Operator,
@@ -202,7 +202,7 @@ pub trait Layer: Sized {
     ///
     /// # Errors
     /// [`Error::Tape`](crate::Error::Tape) if the last forward pass was none of training or had another number
-    /// of samples; nothing has changed then. [`Error::Layer`](crate::Error::Layer) with what a kernel refused;
+    /// of samples, or if a backward pass has followed it already; nothing has changed then. [`Error::Layer`](crate::Error::Layer) with what a kernel refused;
     /// layers behind that one may have been updated then. [`Info::check`] tells beforehand of an update that some
     /// layer refuses.
     fn backward<'e, E: Executor, const B: usize>(

@@ -1,8 +1,8 @@
 //! LayerNorm and RMSNorm: each row is normalised by its own statistics.
 
 use super::{
-    Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SampleTape,
-    Slopes, Tape, Values, Visitor, VisitorMut,
+    Backward, BatchSum, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain,
+    SampleTape, Slopes, Tape, Values, Visitor, VisitorMut,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{D1, Shape};
@@ -180,6 +180,7 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
             swaps: false,
         },
         without_velocities: Info::without_velocities::<R>(),
+        sum: BatchSum::of(S::LEN / S::CHANNELS, T::MAX_NORM_ROWS),
         ..Info::EMPTY
     };
 
@@ -243,7 +244,7 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        tape.output.check(number, x.batch)?;
+        tape.output.begin_backward(number, x.batch)?;
         let saved = Saved {
             kind: N::KIND,
             x: x.data,

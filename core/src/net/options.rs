@@ -35,13 +35,13 @@ macro_rules! __net_option {
 
     // Filters of a convolution: how many, cells, channels of each.
     (filters conv [$filters:expr] [$channels:expr] $groups:tt [$($cells:expr),+]) => {
-        $crate::__net_option!(shape $filters, $($cells),+, $channels / $crate::__net_option!(or $groups 1))
+        $crate::__net_option!(shape $filters, $($cells),+, $crate::net::per_group($channels, $crate::__net_option!(or $groups 1)))
     };
     (filters depthwise [] [$channels:expr] [] [$($cells:expr),+]) => {
         $crate::__net_option!(shape $channels, $($cells),+, 1)
     };
     (filters transpose [$filters:expr] [$channels:expr] $groups:tt [$($cells:expr),+]) => {
-        $crate::__net_option!(shape $channels, $($cells),+, $filters / $crate::__net_option!(or $groups 1))
+        $crate::__net_option!(shape $channels, $($cells),+, $crate::net::per_group($filters, $crate::__net_option!(or $groups 1)))
     };
 
     (activation []) => { $crate::net::Identity };

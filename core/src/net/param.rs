@@ -118,6 +118,7 @@ impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
     /// Zeros at `exponent`, in place, and no velocity.
     pub fn set_zero(&mut self, exponent: i16) {
         self.value.set_zero();
+        T::Residual::bytes_mut(self.residual.elements_mut()).fill(0);
         self.velocity = Velocities::BLANK;
         self.exponent = if T::DTYPE.is_integer() { exponent } else { 0 };
     }

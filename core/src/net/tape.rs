@@ -20,7 +20,8 @@ impl Tape for () {
 pub struct OutputTape<T: Blank, S: Shape, const B: usize> {
     data: [S::Array<T>; B],
     exponent: i32,
-    /// Samples of the forward pass, if that was one of training and has ended; else 0.
+    /// Samples of the forward pass, if that was one of training and has ended, and no backward pass has followed;
+    /// else 0.
     trained: usize,
 }
 
@@ -49,10 +50,16 @@ impl<T: Blank, S: Shape, const B: usize> OutputTape<T, S, B> {
         self.values(batch)
     }
 
-    /// Refuses a backward pass of layer `number` for `batch` samples that no forward pass has trained on.
-    pub(super) fn check(&self, number: u32, batch: usize) -> Result<()> {
-        if self.trained != batch {
-            return Err(Error::Tape { layer: number });
+    /// Begins the backward pass of layer `number` for `batch` samples. Refuses one that no forward pass has
+    /// trained on, and a second one: parameters have changed since.
+    pub(super) fn begin_backward(&mut self, number: u32, batch: usize) -> Result<()> {
+        let trained = core::mem::take(&mut self.trained);
+        if trained != batch {
+            return Err(Error::Tape {
+                layer: number,
+                expected: trained,
+                got: batch,
+            });
         }
         Ok(())
     }

@@ -129,13 +129,20 @@ where
         + Param::<T::Bias, V, R>::FLASH_BYTES
         + if T::DTYPE.is_integer() { 2 } else { 0 };
 
-    /// Outputs are sums of `fan_in` products.
+    /// Outputs are sums of about `fan_in` products, and no sum of either pass has more than `products`.
     pub(super) fn init<A: Activation>(
         &mut self,
         seed: u32,
         number: u32,
         fan_in: usize,
+        products: usize,
     ) -> Result<()> {
+        if products > T::MAX_PRODUCTS {
+            return Err(in_layer(number)(kernels::Error::Accumulator {
+                terms: products,
+                limit: T::MAX_PRODUCTS,
+            }));
+        }
         let words = Words::new(seed, stream::parameter(number, 0), 0);
         self.weight
             .init(words, A::GAIN, fan_in)
@@ -174,11 +181,11 @@ where
         pass: &Pass<'_, impl Executor>,
         number: u32,
         x: Values<'_, T>,
-        tape: &ActivatedTape<T, A, S, B>,
+        tape: &mut ActivatedTape<T, A, S, B>,
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        tape.output.check(number, x.batch)?;
+        tape.output.begin_backward(number, x.batch)?;
         let lens = [x.batch * S::LEN, x.batch * In::LEN];
         errors
             .through(lens, is_needed, |dy, exponent, dx| {

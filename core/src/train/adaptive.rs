@@ -74,7 +74,7 @@ fn check<N: Network, const B: usize>(
     labels: &[u32],
     scratch: usize,
 ) -> core::result::Result<(), KernelError> {
-    let (classes, items) = (Trainer::<N, B>::CLASSES, clusters.items());
+    let (classes, items) = (Trainer::<N, B>::OUTPUT_LEN, clusters.items());
     let lens = [
         (Arg::Clusters, classes, clusters.logits()),
         (Arg::Scratch, classes.saturating_mul(2), scratch),

@@ -67,8 +67,14 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     /// Elements of an input sample.
     pub const INPUT_LEN: usize = <<N::Layers as Layer>::Input as Shape>::LEN;
 
-    /// Elements of an output sample: the number of classes.
-    pub const CLASSES: usize = <<N::Layers as Layer>::Output as Shape>::LEN;
+    /// Elements of an output sample.
+    pub const OUTPUT_LEN: usize = <<N::Layers as Layer>::Output as Shape>::LEN;
+
+    /// The number of classes: the extent of the output's last axis.
+    pub const CLASSES: usize = <<N::Layers as Layer>::Output as Shape>::CHANNELS;
+
+    /// Labels of a sample: one for each position of the output's other axes, 1 where it has none.
+    pub const LABELS: usize = Self::OUTPUT_LEN / Self::CLASSES;
 
     /// Starts over: random weights in place, nothing learned, nothing seen. The same seed gives the
     /// same bytes on every target.
@@ -83,6 +89,11 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     /// The network.
     pub const fn network(&self) -> &N {
         &self.network
+    }
+
+    /// The network, to be changed: [`Network::visit_mut`](crate::net::Network::visit_mut) loads weights.
+    pub const fn network_mut(&mut self) -> &mut N {
+        &mut self.network
     }
 
     /// The seed of [`Trainer::init`].
@@ -106,17 +117,20 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         Storage::flatten_mut(&mut self.input)
     }
 
-    /// One training step on the first `labels.len()` samples of the input. Returns the sum of their
+    /// One training step by softmax cross-entropy over the last axis of the output. Returns the sum of the
     /// losses, before the step.
+    ///
+    /// `labels` is `[samples, LABELS]`, those of the first samples of the input: a class for each sample, or, where
+    /// the output has positions, for each of them.
     ///
     /// The mean over the batch belongs to `sgd`'s rate: for batches of 8, a rate of 1/4 is
     /// `1/32 = 1 · 2^-5`.
     ///
     /// # Errors
-    /// [`Error::Batch`] unless there are 1 to `B` labels, [`Error::Loss`] for a label beyond the
-    /// classes, [`Error::Momentum`] for momentum in a network that does not keep velocities for all its
-    /// parameters; nothing has changed then. [`Error::Layer`] for a batch of one row before batch
-    /// normalisation: exponents and running statistics below it have adapted to the batch then, no
+    /// [`Error::Batch`] unless there are labels of 1 to `B` samples, [`Error::Loss`] for a part of a sample and for a
+    /// label beyond the classes, [`Error::Momentum`] for momentum in a network that does not keep velocities for all its
+    /// parameters, [`Error::Layer`] for more samples than a gradient's accumulator can sum; nothing has changed
+    /// then. [`Error::Layer`] also for a batch of one row before batch normalisation: exponents and running statistics below it have adapted to the batch then, no
     /// parameter has changed.
     pub fn step(
         &mut self,
@@ -124,9 +138,10 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         labels: &[u16],
         sgd: &Sgd,
     ) -> Result<<N::Elem as Loss>::LossSum> {
+        let batch = samples_of(Arg::Labels, labels.len(), Self::LABELS)?;
         check_labels(labels, Self::CLASSES)?;
         let exponent = |_| N::Elem::LOSS_EXPONENT;
-        self.descend(exec, labels.len(), sgd, exponent, |y, store, dy| {
+        self.descend(exec, batch, sgd, exponent, |y, store, dy| {
             cross_entropy::<N::Elem>(Self::CLASSES, y.data, y.exponent, labels, store, dy)
         })
     }
@@ -134,7 +149,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     /// One training step that brings the output nearer to `targets`, those of the first samples of the
     /// input: regression, autoencoders. Returns the sum of the distances, before the step.
     ///
-    /// `targets` is `[samples, CLASSES]`; of an integer type an element stands for
+    /// `targets` is `[samples, OUTPUT_LEN]`; of an integer type an element stands for
     /// `(q - z) · 2^exponent`, else `exponent` is 0. The mean over samples and elements belongs to
     /// `sgd`'s rate.
     ///
@@ -168,12 +183,12 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         distance: Distance,
         sgd: &Sgd,
     ) -> Result<<N::Elem as Loss>::LossSum> {
-        let batch = samples_of(targets.len(), Self::CLASSES)?;
+        let batch = samples_of(Arg::Target, targets.len(), Self::OUTPUT_LEN)?;
         let gradient = |y| distance.gradient_exponent::<Head<N>>(y, None);
         self.descend(exec, batch, sgd, gradient, |y, store, dy| {
             regression(
                 distance,
-                samples(y, targets, exponent, Self::CLASSES),
+                samples(y, targets, exponent, Self::OUTPUT_LEN),
                 store,
                 dy,
             )
@@ -210,10 +225,10 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         exponent: i32,
         sgd: &Sgd,
     ) -> Result<<N::Elem as Loss>::LossSum> {
-        let batch = samples_of(targets.len(), Self::CLASSES)?;
+        let batch = samples_of(Arg::Target, targets.len(), Self::OUTPUT_LEN)?;
         let gradient = |_| N::Elem::LOSS_EXPONENT;
         self.descend(exec, batch, sgd, gradient, |y, store, dy| {
-            binary_cross_entropy(samples(y, targets, exponent, Self::CLASSES), store, dy)
+            binary_cross_entropy(samples(y, targets, exponent, Self::OUTPUT_LEN), store, dy)
         })
     }
 
@@ -227,7 +242,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         exponent: impl FnOnce(i32) -> i32,
         mut gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
     ) -> Result<L> {
-        <N::Layers as Layer>::INFO.check(sgd)?;
+        <N::Layers as Layer>::INFO.check(sgd, batch)?;
         let pass = Pass {
             exec,
             mode: Mode::Train,
@@ -272,7 +287,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         Ok(loss)
     }
 
-    /// The output for the first `batch` samples of the input, `[batch, CLASSES]` with its exponent. Samples
+    /// The output for the first `batch` samples of the input, `[batch, OUTPUT_LEN]` with its exponent. Samples
     /// do not influence each other, and nothing is learned.
     ///
     /// # Errors
@@ -309,13 +324,15 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             .forward::<_, B>(&pass, 0, x, &mut self.tape)
     }
 
-    /// The most likely classes of the first `classes.len()` samples of the input; of equal ones the
-    /// first. Classes from 65,536 on are not looked at. Samples do not influence each other, and nothing is learned.
+    /// The most likely classes of the first samples of the input, `[samples, LABELS]`; of equal ones the first,
+    /// and the first NaN before all. Classes from 65,536 on are not looked at. Samples do not influence each other,
+    /// and nothing is learned.
     ///
     /// # Errors
-    /// [`Error::Batch`] unless there are 1 to `B` places.
+    /// [`Error::Batch`] unless there are places for 1 to `B` samples, [`Error::Loss`] for a part of one.
     pub fn classify(&mut self, exec: &impl Executor, classes: &mut [u16]) -> Result<()> {
-        let logits = self.predict(exec, classes.len())?;
+        let batch = samples_of(Arg::Labels, classes.len(), Self::LABELS)?;
+        let logits = self.predict(exec, batch)?;
         for (class, row) in classes
             .iter_mut()
             .zip(logits.data.chunks_exact(Self::CLASSES.max(1)))
@@ -326,15 +343,15 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     }
 }
 
-/// How many samples have `got` elements of output.
-fn samples_of(got: usize, classes: usize) -> Result<usize> {
-    let samples = got.checked_div(classes).unwrap_or(0);
-    if samples * classes == got {
+/// How many samples have `got` elements of `arg`, each sample `len`.
+fn samples_of(arg: Arg, got: usize, len: usize) -> Result<usize> {
+    let samples = got.checked_div(len).unwrap_or(0);
+    if samples * len == got {
         return Ok(samples);
     }
     Err(Error::Loss(KernelError::Length {
-        arg: Arg::Target,
-        expected: samples * classes,
+        arg,
+        expected: samples * len,
         got,
     }))
 }
@@ -389,13 +406,16 @@ fn check_labels(labels: &[u16], classes: usize) -> Result<()> {
     Ok(())
 }
 
-/// Index of the first of the largest elements, among the first 65,536; 0 if none is larger than another,
-/// as with NaN.
+/// Index of the first of the largest elements, among the first 65,536. The first NaN is larger than all
+/// (`docs/numerics.md` §21).
 fn arg_max<T: Element>(row: &[T]) -> u16 {
+    #[allow(clippy::eq_op)] // only NaN differs from itself
+    let is_nan = |x: T::Wide| x != x;
     let mut best: Option<(u16, T::Wide)> = None;
     for (class, value) in (0..=u16::MAX).zip(row) {
         let value = value.widen();
-        if best.is_none_or(|(_, largest)| value > largest) {
+        let is_larger = |(_, largest)| value > largest || (is_nan(value) && !is_nan(largest));
+        if best.is_none_or(is_larger) {
             best = Some((class, value));
         }
     }

@@ -120,7 +120,7 @@ struct Summary<'a> {
     epochs: u32,
     train: usize,
     test: usize,
-    results: Vec<Row<'a>>,
+    runs: Vec<Row<'a>>,
     report: Option<String>,
 }
 
@@ -128,9 +128,9 @@ struct Summary<'a> {
 struct Row<'a> {
     dtype: &'a str,
     accuracy: f64,
-    ram_bytes: usize,
+    train_ram_bytes: usize,
     flash_bytes: usize,
-    samples_per_second: f64,
+    samples_per_s: f64,
     fingerprint: String,
     loss: &'a [f64],
     test_accuracy: &'a [f64],
@@ -144,14 +144,14 @@ pub(super) fn json(
     outcomes: &[Outcome],
     report: Option<&Path>,
 ) -> Result<String> {
-    let results = outcomes
+    let runs = outcomes
         .iter()
         .map(|outcome| Row {
             dtype: outcome.dtype.name(),
             accuracy: outcome.accuracy(),
-            ram_bytes: outcome.ram_bytes,
+            train_ram_bytes: outcome.ram_bytes,
             flash_bytes: outcome.flash_bytes,
-            samples_per_second: outcome.samples_per_second,
+            samples_per_s: outcome.samples_per_second,
             fingerprint: outcome.fingerprint.to_string(),
             loss: &outcome.losses,
             test_accuracy: &outcome.accuracies,
@@ -164,7 +164,7 @@ pub(super) fn json(
         epochs: settings.epochs,
         train: set.train.labels.len(),
         test: set.test.labels.len(),
-        results,
+        runs,
         report: report.map(|path| path.display().to_string()),
     };
     Ok(serde_json::to_string_pretty(&summary)?)

@@ -7,7 +7,7 @@ use crate::net::{Axes, Context, Function, Values};
 use crate::tensor::Shape;
 use selvedge_kernels::axes::Extents;
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::{Element, Result, select};
+use selvedge_kernels::{Arg, Element, Error, Result, select};
 
 impl<In: Shape, Out: Shape, A: Axes> Largest<In, Out, A> {
     const AXIS: usize = A::AXES[0];
@@ -44,6 +44,8 @@ impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
         out: &mut [T],
     ) -> Result<i32> {
         let extents = sample::<In>()?;
+        check_len(Arg::X, x.data.len(), x.batch * In::LEN)?;
+        check_len(Arg::Out, out.len(), x.batch * Out::LEN)?;
         let samples = x.data.chunks_exact(In::LEN.max(1));
         for (x, out) in samples.zip(out.chunks_exact_mut(Out::LEN.max(1))) {
             select::top_k(extents, Self::AXIS, Self::K, x, out, places.all())?;
@@ -60,6 +62,9 @@ impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
         dx: &mut [T],
     ) -> Result<i32> {
         let extents = sample::<In>()?;
+        check_len(Arg::X, x.data.len(), x.batch * In::LEN)?;
+        check_len(Arg::Dy, dy.data.len(), x.batch * Out::LEN)?;
+        check_len(Arg::Dx, dx.len(), x.batch * In::LEN)?;
         let samples = x.data.chunks_exact(In::LEN.max(1));
         let errors = dy.data.chunks_exact(Out::LEN.max(1));
         for ((x, dy), dx) in samples.zip(errors).zip(dx.chunks_exact_mut(In::LEN.max(1))) {
@@ -68,6 +73,15 @@ impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
             select::top_k_backward(extents, Self::AXIS, Self::K, places, dy, dx)?;
         }
         Ok(dy.exponent)
+    }
+}
+
+/// Refuses all samples together where kernels see one at a time.
+fn check_len(arg: Arg, got: usize, expected: usize) -> Result<()> {
+    if got == expected {
+        Ok(())
+    } else {
+        Err(Error::Length { arg, expected, got })
     }
 }
 

@@ -4,8 +4,8 @@ use super::{check_mixture, rows, temperature};
 use crate::error::{Result, in_layer};
 use crate::net::scratch::Scratch;
 use crate::net::{
-    Backward, Context, Errors as Buffers, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain,
-    Tape, Values, Visitor, VisitorMut,
+    Backward, BatchSum, Context, Errors as Buffers, Info, Layer, Optimizer, OutputTape, Param,
+    Pass, Plain, Tape, Values, Visitor, VisitorMut,
 };
 use crate::tensor::{Shape, Tensor};
 use core::marker::PhantomData;
@@ -166,6 +166,7 @@ impl<T: Element, In: Shape, Out: Shape, P: Shape, R: Optimizer, const THOUSANDTH
             swaps: false,
         },
         without_velocities: Info::without_velocities::<R>(),
+        sum: BatchSum::of(rows::<Out>(), mixture::Shape::MOST_ROWS),
         ..Info::EMPTY
     };
 
@@ -209,7 +210,7 @@ impl<T: Element, In: Shape, Out: Shape, P: Shape, R: Optimizer, const THOUSANDTH
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        tape.check(number, x.batch)?;
+        tape.begin_backward(number, x.batch)?;
         let batch = x.batch;
         errors
             .through(

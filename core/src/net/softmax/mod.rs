@@ -144,11 +144,7 @@ impl<V: Variant> Function for Probabilities<V> {
     const RESCALES: bool = false; // -M is known
     const CHECKED: () = {
         let _ = V::TEMPERATURE;
-        assert!(V::Input::CHANNELS > 0, "softmax: rows without logits");
-        assert!(
-            V::Input::CHANNELS <= softmax::Shape::MOST_CLASSES,
-            "softmax: more than 32,767 logits in a row"
-        );
+        check_logits::<V::Input>();
         V::CHECKED
     };
 
@@ -204,8 +200,18 @@ const fn check_rows<In: Shape, Out: Shape>() {
     );
 }
 
+/// Refuses rows of no logits, and of more than integers sum.
+const fn check_logits<In: Shape>() {
+    assert!(In::CHANNELS > 0, "softmax: rows without logits");
+    assert!(
+        In::CHANNELS <= softmax::Shape::MOST_CLASSES,
+        "softmax: more than 32,767 logits in a row"
+    );
+}
+
 /// Refuses shapes that are no mixture of as many components as `weights`.
 const fn check_mixture<In: Shape, Out: Shape>(weights: usize) {
+    check_logits::<In>();
     assert!(
         In::RANK >= 2
             && In::CHANNELS == Out::CHANNELS
