@@ -267,6 +267,7 @@ pub struct Rows<'a, T: Element, O> {
 }
 
 impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -421,6 +422,7 @@ pub struct RowsBack<'a, T> {
 }
 
 impl<T: Element> Kernel for RowsBack<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -509,6 +511,7 @@ pub struct WeightGradient<'a, 'g, T: Element> {
 }
 
 impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = ();
 
     #[inline(always)]

@@ -48,6 +48,7 @@ impl Dropout {
         } else {
             Err(Error::Value {
                 arg: Arg::Probability,
+                expected: "0 or more and less than 1",
             })
         }
     }
@@ -174,6 +175,7 @@ pub struct Apply<'a, T> {
 }
 
 impl<T: Element> Kernel for Apply<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

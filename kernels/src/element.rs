@@ -133,7 +133,9 @@ impl_blank! {
 /// An integer element stands for `(q - z) · 2^e` with one exponent `e` per tensor and `z` = 0 for
 /// signed types, the middle of the range for unsigned ones (offset binary: the unsigned byte is the
 /// signed one XOR `0x80`). `q - z` has [`Element::MAGNITUDE_BITS`] bits and a sign. A float element
-/// stands for itself. Source: `docs/numerics.md` §1.
+/// stands for itself. Kernels store no integer of more magnitude bits, and take none: with one, results are
+/// still the same everywhere, but sums may leave an accumulator and wrap (or panic, where overflow is checked).
+/// Source: `docs/numerics.md` §1.
 pub trait Element:
     Blank
     + Debug
@@ -364,9 +366,9 @@ macro_rules! impl_integer {
 
             #[inline(always)]
             fn logit(self) -> (i32, i32) {
-                // 16 bits or fewer for all but the wider types, which lose what softmax cannot see.
+                // 15 bits and a sign: the wider types lose what softmax cannot see.
                 const DROP: i32 = if $m > 15 { $m - 15 } else { 0 };
-                (fixed::shift_rne_i64(i64::from(self.widen()), DROP) as i32, DROP)
+                (sat_i64(fixed::shift_rne_i64(i64::from(self.widen()), DROP), 15) as i32, DROP)
             }
 
             fn to_f64(self) -> f64 {
@@ -504,7 +506,8 @@ macro_rules! impl_float {
 }
 
 // Limits on products: 2^14 · 2^16 = 2^30 for 8 bits beside a bias below 2^30; the gradient has no
-// bias and errors of 7 bits, so twice as many. i32 has 24 magnitude bits and sums 2^14 products of
+// bias and errors of 7 bits, so twice as many. An update multiplies a gradient by up to 8 bits: 2^25 · 2^30
+// · 2^8 is what i64 holds of 16 bits. i32 has 24 magnitude bits and sums 2^14 products of
 // 48 bits below 2^62, i64 has 53 and sums 2^14 products of 106 bits below 2^120.
 impl_integer! {
     i8: I8, signed i8, flip 0, magnitude 7, wide i32, acc i32, product |a, b| a * b,
@@ -512,9 +515,9 @@ impl_integer! {
     u8: U8, signed i8, flip 0x80, magnitude 7, wide i32, acc i32, product |a, b| a * b,
         bias i16 shift_rne_i32 sat_i32 30, head u16, residual i8, products 1 << 16, gradient 1 << 17, dot dot_u8, tile tile_u8;
     i16: I16, signed i16, flip 0, magnitude 15, wide i32, acc i64, product |a, b| i64::from(a * b),
-        bias i16 shift_rne_i64 sat_i64 61, head i16, residual (), products usize::MAX, gradient usize::MAX, dot dot_i16, tile tile_i16;
+        bias i16 shift_rne_i64 sat_i64 61, head i16, residual (), products usize::MAX, gradient 1 << 25, dot dot_i16, tile tile_i16;
     u16: U16, signed i16, flip 0x8000, magnitude 15, wide i32, acc i64, product |a, b| i64::from(a * b),
-        bias i16 shift_rne_i64 sat_i64 61, head u16, residual (), products usize::MAX, gradient usize::MAX, dot dot_u16, tile tile_u16;
+        bias i16 shift_rne_i64 sat_i64 61, head u16, residual (), products usize::MAX, gradient 1 << 25, dot dot_u16, tile tile_u16;
     i32: I32, signed i32, flip 0, magnitude 24, wide i32, acc i64, product |a, b| i64::from(a) * i64::from(b),
         bias i32 shift_rne_i64 sat_i64 61, head i32, residual (), products 1 << 14, gradient 1 << 14, dot dot_i32, tile tile_i32;
     u32: U32, signed i32, flip 0x8000_0000, magnitude 24, wide i32, acc i64, product |a, b| i64::from(a) * i64::from(b),

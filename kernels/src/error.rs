@@ -1,6 +1,7 @@
 //! What a kernel can refuse, and where.
 
 use crate::axes::{Extents, MAX_RANK};
+use crate::layout::Range;
 use core::fmt;
 
 /// The result of a kernel.
@@ -19,7 +20,7 @@ pub enum Error {
         /// Elements that were given.
         got: usize,
     },
-    /// An extent of `arg` that must be positive is zero.
+    /// An extent of `arg` that must be positive is zero, or `arg` itself.
     Zero {
         /// The argument.
         arg: Arg,
@@ -36,7 +37,14 @@ pub enum Error {
         /// Products that are always in range.
         limit: usize,
     },
-    /// The window does not fit into the padded input, or stands on padding alone.
+    /// A window stands on padding alone: it has no maximum, and no mean where padding does not count.
+    Padding {
+        /// Spatial axis, from 0: rows, columns of an image.
+        axis: u8,
+        /// The first such window along it.
+        window: usize,
+    },
+    /// The window does not fit into the padded input.
     Window {
         /// Spatial axis, from 0: rows, columns of an image.
         axis: u8,
@@ -63,10 +71,12 @@ pub enum Error {
         /// Number of classes; labels run from 0 to `classes - 1`.
         classes: usize,
     },
-    /// The number `arg` is outside what the kernel is defined for: its documentation says the range.
+    /// The number `arg` is outside what the kernel is defined for.
     Value {
         /// The argument.
         arg: Arg,
+        /// What it may be.
+        expected: &'static str,
     },
     /// Nothing of row `row` is allowed by the mask.
     AllMasked {
@@ -98,8 +108,15 @@ pub enum Error {
     Axis {
         /// The axis asked for.
         axis: usize,
-        /// Axes that there are, or that must be named.
+        /// Axes that there are.
         rank: usize,
+    },
+    /// `got` axes are named for a tensor that has `expected`.
+    Axes {
+        /// Axes that there are.
+        expected: usize,
+        /// Axes that are named.
+        got: usize,
     },
     /// The extents of two tensors differ along an axis where neither is 1.
     Broadcast {
@@ -137,6 +154,8 @@ pub enum Error {
         axis: usize,
         /// Its extent.
         extent: usize,
+        /// What was to be taken of it.
+        range: Range,
     },
     /// A reflection of more elements than there are beside the edge.
     Reflection {
@@ -245,6 +264,12 @@ pub enum Arg {
     Parts,
     /// Scales of packed weights' blocks, or multipliers of channels.
     Scale,
+    /// Cells of a window.
+    Kernel,
+    /// Distance of windows.
+    Stride,
+    /// Distance of a window's cells.
+    Dilation,
 }
 
 impl Arg {
@@ -324,6 +349,9 @@ impl fmt::Display for Arg {
             Self::Positions => "positions",
             Self::Parts => "parts",
             Self::Scale => "scale",
+            Self::Kernel => "kernel",
+            Self::Stride => "stride",
+            Self::Dilation => "dilation",
         })
     }
 }
@@ -334,7 +362,7 @@ impl fmt::Display for Error {
             Self::Length { arg, expected, got } => {
                 write!(f, "{arg}: expected {expected} elements, found {got}")
             }
-            Self::Zero { arg } => write!(f, "{arg}: an extent is zero"),
+            Self::Zero { arg } => write!(f, "{arg}: expected 1 at least, found 0"),
             Self::Overflow { arg } => write!(f, "{arg}: too many elements to count in 32 bits"),
             Self::Accumulator { terms, limit } => write!(
                 f,
@@ -343,6 +371,10 @@ impl fmt::Display for Error {
             Self::Window { axis, span, input } => write!(
                 f,
                 "window spans {span} cells of axis {axis}, the padded input has {input}"
+            ),
+            Self::Padding { axis, window } => write!(
+                f,
+                "window {window} of axis {axis} stands on padding alone, expected an input cell in each"
             ),
             Self::Groups {
                 channels,
@@ -369,7 +401,7 @@ impl fmt::Display for Error {
                 "clusters: item {item} is named twice, or not one of 0 to {}",
                 items.saturating_sub(1)
             ),
-            Self::Value { arg } => write!(f, "{arg}: the number is out of range"),
+            Self::Value { arg, expected } => write!(f, "{arg}: out of range, expected {expected}"),
             Self::Few { arg, got, least } => write!(
                 f,
                 "{arg}: {got} values for each statistic, at least {least} are needed"
@@ -378,6 +410,7 @@ impl fmt::Display for Error {
             Self::Axis { axis, rank } => {
                 write!(f, "axis {axis} of {rank} is not there, or is named twice")
             }
+            Self::Axes { expected, got } => write!(f, "expected {expected} axes, found {got}"),
             Self::Broadcast { a, b } => write!(f, "{a} and {b} do not broadcast"),
             Self::Extents { expected, got } => {
                 write!(f, "expected extents {expected}, found {got}")
@@ -390,9 +423,13 @@ impl fmt::Display for Error {
             Self::TopK { k, extent } => {
                 write!(f, "top {k} of {extent} elements, expected 1 to {extent}")
             }
-            Self::Range { axis, extent } => write!(
+            Self::Range {
+                axis,
+                extent,
+                range,
+            } => write!(
                 f,
-                "slice of axis {axis} with {extent} elements is empty, or has step 0"
+                "slice [{range}] of axis {axis} with {extent} elements takes none, expected one at least and a step that is not 0"
             ),
             Self::Reflection {
                 axis,

@@ -44,7 +44,7 @@
 //! Layouts are row-major, last axis fastest: images `[N, H, W, C]`, filters `[O, rows, columns, I]`,
 //! dense weights `[O, I]`. Functions check all lengths first and write nothing if they return an
 //! error. Integer results are the same bytes on every target, SIMD level and number of tasks, and
-//! float results the same bits: sums have a fixed order and there is no fused multiply-add. What the
+//! float results the same bits, but for those of a NaN: sums have a fixed order and there is no fused multiply-add. What the
 //! integers stand for and how they are rounded is in `docs/numerics.md`.
 //!
 //! # Features

@@ -367,7 +367,7 @@ fn extreme_backward<T: Element>(
 }
 
 /// The most terms whose sum, times a factor of `bits` bits, an accumulator holds.
-fn most_terms<T: Element>(bits: u32) -> usize {
+pub(crate) fn most_terms<T: Element>(bits: u32) -> usize {
     // 30 bits of i32, 62 of i64 and 126 of i128; a mean of 8 bits is an i64.
     let holds = match T::MAGNITUDE_BITS {
         0 => return usize::MAX,

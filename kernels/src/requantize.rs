@@ -19,7 +19,7 @@ pub enum Store {
     /// Their range is measured; nothing is stored.
     Measure,
     /// They are shifted right by `shift` (left where it is negative), rounded and saturated.
-    /// Floats are only scaled, by `2^-shift`.
+    /// Floats are only scaled, by `2^-shift` of a shift cut to -127 to 126, the normal powers of `f32`.
     Shift {
         /// Exponent of the output less that of the accumulator.
         shift: i32,

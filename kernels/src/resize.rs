@@ -117,14 +117,20 @@ impl Axis {
         }
     }
 
-    /// A bound on how many outputs an input has a part in.
+    /// A bound on how many outputs an input has a part in: all that lie less than a pixel from it, and where
+    /// positions go on past the last pixel or before the first, those.
     fn reach(self) -> usize {
-        2 * self.output.div_ceil(self.input.max(1)) + 2
+        let between = match self.coordinates {
+            Coordinates::AlignCorners => self.input.saturating_sub(1),
+            Coordinates::HalfPixel | Coordinates::Asymmetric => self.input,
+        };
+        let reach = 2 * self.output.div_ceil(between.max(1)) + 2;
+        reach.min(self.output)
     }
 }
 
 impl Shape {
-    fn check<T: Element>(self, x: (Arg, usize), y: (Arg, usize)) -> Result<()> {
+    fn check(self, x: (Arg, usize), y: (Arg, usize)) -> Result<()> {
         let Self {
             batch,
             height,
@@ -137,7 +143,12 @@ impl Shape {
             return Err(Error::Overflow { arg: Arg::Shape });
         }
         x.0.check_len(x.1, &[batch, height, width, channels])?;
-        y.0.check_len(y.1, &[batch, rows, columns, channels])?;
+        y.0.check_len(y.1, &[batch, rows, columns, channels])
+    }
+
+    /// The same for a gradient, which sums.
+    fn check_sums<T: Element>(self, dx: usize, dy: usize) -> Result<()> {
+        self.check((Arg::Dx, dx), (Arg::Dy, dy))?;
         let [vertical, horizontal] = self.axes();
         let terms = vertical.reach().saturating_mul(horizontal.reach());
         crate::dense::limit(terms, most_terms::<T>())
@@ -198,7 +209,7 @@ pub fn nearest<T: Element>(
     x: &[T],
     out: &mut [T],
 ) -> Result<()> {
-    shape.check::<T>((Arg::X, x.len()), (Arg::Out, out.len()))?;
+    shape.check((Arg::X, x.len()), (Arg::Out, out.len()))?;
     let row_len = shape.outputs[1] * shape.channels;
     exec::rows(exec, out, row_len, |first, out| {
         T::resize_nearest(Rows {
@@ -233,7 +244,7 @@ pub fn nearest_backward<T: Element>(
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    shape.check::<T>((Arg::Dx, dx.len()), (Arg::Dy, dy.len()))?;
+    shape.check_sums::<T>(dx.len(), dy.len())?;
     let row_len = shape.width * shape.channels;
     Ok(exec::rows(exec, dx, row_len, |first, dx| {
         T::resize_nearest_backward(Rows {
@@ -260,7 +271,7 @@ pub fn nearest_backward<T: Element>(
 /// `2^-11 · max|x|` of the exact mixture. Floats: within `5ε · max|x|`. NaN propagates.
 ///
 /// # Errors
-/// Those of [`nearest_backward`]; `out` is then untouched.
+/// Those of [`nearest`]; `out` is then untouched.
 ///
 /// # Example
 /// ```
@@ -282,7 +293,7 @@ pub fn bilinear<T: Element>(
     store: Store,
     out: &mut [T],
 ) -> Result<u32> {
-    shape.check::<T>((Arg::X, x.len()), (Arg::Out, out.len()))?;
+    shape.check((Arg::X, x.len()), (Arg::Out, out.len()))?;
     let row_len = shape.outputs[1] * shape.channels;
     Ok(exec::rows(exec, out, row_len, |first, out| {
         T::resize_bilinear(Rows {
@@ -317,7 +328,7 @@ pub fn bilinear_backward<T: Element>(
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    shape.check::<T>((Arg::Dx, dx.len()), (Arg::Dy, dy.len()))?;
+    shape.check_sums::<T>(dx.len(), dy.len())?;
     let row_len = shape.width * shape.channels;
     Ok(exec::rows(exec, dx, row_len, |first, dx| {
         T::resize_bilinear_backward(Rows {
@@ -491,6 +502,7 @@ impl<T: Element> Rows<'_, T> {
 struct Bilinear<'a, T: Element>(Rows<'a, T>);
 
 impl<T: Element> Kernel for Bilinear<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -503,6 +515,7 @@ impl<T: Element> Kernel for Bilinear<'_, T> {
 struct Backward<'a, T: Element>(Rows<'a, T>, bool);
 
 impl<T: Element> Kernel for Backward<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

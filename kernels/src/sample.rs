@@ -49,12 +49,7 @@ pub struct Positions<'a, T> {
 }
 
 impl Shape {
-    fn check<T: Element>(
-        self,
-        x: (Arg, usize),
-        positions: (Arg, usize),
-        y: (Arg, usize),
-    ) -> Result<()> {
+    fn check(self, x: (Arg, usize), positions: (Arg, usize), y: (Arg, usize)) -> Result<()> {
         let Self {
             batch,
             height,
@@ -65,8 +60,7 @@ impl Shape {
         } = self;
         x.0.check_len(x.1, &[batch, height, width, channels])?;
         positions.0.check_len(positions.1, &[batch, points, 2])?;
-        y.0.check_len(y.1, &[batch, points, channels])?;
-        crate::dense::limit(points.max(channels), most_terms::<T>())
+        y.0.check_len(y.1, &[batch, points, channels])
     }
 
     fn pixels(self) -> usize {
@@ -92,13 +86,12 @@ impl Shape {
 ///
 /// Returns the bit length of the largest accumulator (0 for floats), at the exponent of `x` less
 /// [`resize::bilinear_places`]. Integer positions are rounded to 2^-11 of a pixel, to nearest even;
-/// the mixture of those is exact. A NaN position gives NaN; so does a NaN pixel next to it, even
-/// one of weight 0.
+/// the mixture of those is exact. A NaN position gives NaN where one of the four pixels is inside; so does a NaN
+/// pixel next to it, even one of weight 0.
 ///
 /// # Errors
 /// [`Error::Length`](crate::Error::Length), [`Error::Zero`](crate::Error::Zero),
-/// [`Error::Overflow`](crate::Error::Overflow), [`Error::Accumulator`](crate::Error::Accumulator)
-/// for more points or channels than sums allow (2^16 in 32 bits). `out` is then untouched.
+/// [`Error::Overflow`](crate::Error::Overflow). `out` is then untouched.
 ///
 /// # Example
 /// ```
@@ -124,7 +117,7 @@ pub fn forward<T: Element>(
     store: Store,
     out: &mut [T],
 ) -> Result<u32> {
-    shape.check::<T>(
+    shape.check(
         (Arg::X, x.len()),
         (Arg::Positions, positions.values.len()),
         (Arg::Out, out.len()),
@@ -165,7 +158,8 @@ pub fn scratch_len(shape: Shape) -> Result<usize> {
 /// since positions may share pixels.
 ///
 /// # Errors
-/// Those of [`forward`]; `dx` and `scratch` are then untouched.
+/// Those of [`forward`]; [`Error::Accumulator`](crate::Error::Accumulator) for more points than sums allow
+/// (2^16 in 32 bits). `dx` and `scratch` are then untouched.
 ///
 /// Source: the derivative of [`forward`] with respect to `x`.
 pub fn backward_input<T: Element>(
@@ -176,12 +170,13 @@ pub fn backward_input<T: Element>(
     dx: &mut [T],
     scratch: &mut [T::Long],
 ) -> Result<u32> {
-    shape.check::<T>(
+    shape.check(
         (Arg::Dx, dx.len()),
         (Arg::Positions, positions.values.len()),
         (Arg::Dy, dy.len()),
     )?;
     Arg::Scratch.check_len(scratch.len(), &[scratch_len(shape)?])?;
+    crate::dense::limit(shape.points, most_terms::<T>())?;
     Ok(T::sample_backward_input(Scatter {
         shape,
         positions,
@@ -218,7 +213,8 @@ pub const fn position_places<T: Element>() -> i32 {
 /// slope towards larger positions is taken; with [`Outside::Border`] it is 0 on the edge and beyond.
 ///
 /// # Errors
-/// Those of [`forward`]; `dp` is then untouched.
+/// Those of [`forward`]; [`Error::Accumulator`](crate::Error::Accumulator) for more channels than sums allow
+/// (2^16 in 32 bits). `dp` is then untouched.
 ///
 /// Source: the derivative of [`forward`] with respect to `positions`.
 pub fn backward_positions<T: Element>(
@@ -230,12 +226,13 @@ pub fn backward_positions<T: Element>(
     store: Store,
     dp: &mut [T],
 ) -> Result<u32> {
-    shape.check::<T>(
+    shape.check(
         (Arg::X, x.len()),
         (Arg::Positions, positions.values.len()),
         (Arg::Dy, dy.len()),
     )?;
     Arg::Dx.check_len(dp.len(), &[positions.values.len()])?;
+    crate::dense::limit(shape.channels, most_terms::<T>())?;
     Ok(exec::rows(exec, dp, 2, |first, dp| {
         T::sample_backward_positions(Rows {
             shape,

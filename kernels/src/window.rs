@@ -162,8 +162,15 @@ impl<const N: usize> Window<N> {
     /// Cells that the dilated kernel spans along `axis`, on which there are `cells`.
     const fn span(&self, axis: usize, cells: usize) -> Result<usize> {
         let (kernel, dilation) = (self.kernel[axis], self.dilation[axis]);
-        if kernel == 0 || self.stride[axis] == 0 || dilation == 0 || cells == 0 {
-            return Err(Error::Zero { arg: Arg::Shape });
+        let arg = match (kernel, self.stride[axis], dilation, cells) {
+            (0, ..) => Some(Arg::Kernel),
+            (_, 0, ..) => Some(Arg::Stride),
+            (_, _, 0, _) => Some(Arg::Dilation),
+            (.., 0) => Some(Arg::Shape),
+            _ => None,
+        };
+        if let Some(arg) = arg {
+            return Err(Error::Zero { arg });
         }
         let overflow = Err(Error::Overflow { arg: Arg::Shape });
         let Some(reach) = dilation.checked_mul(kernel - 1) else {
@@ -192,7 +199,7 @@ impl<const N: usize> Window<N> {
         match input.checked_sub(span) {
             Some(rest) => match rest.checked_div(self.stride[axis]) {
                 Some(steps) => Ok(steps + 1),
-                None => Err(Error::Zero { arg: Arg::Shape }),
+                None => Err(Error::Zero { arg: Arg::Stride }),
             },
             None => Err(Error::Window {
                 axis: axis as u8,
@@ -215,14 +222,30 @@ impl<const N: usize> Window<N> {
         false
     }
 
-    /// The axes for the loops of kernels, which know three: those that `N` lacks come first and
-    /// have one cell.
+    /// The axes for the loops of kernels over `inputs` cells, which know three: those that `N` lacks come
+    /// first and have one cell. Steps beyond the padded input are cut to it: they reach nothing, and no
+    /// product with them overflows.
     #[cfg_attr(target_os = "none", inline(never))]
     #[cfg_attr(not(target_os = "none"), inline(always))]
-    pub(crate) fn axes(&self) -> [Axis; 3] {
+    pub(crate) fn axes(&self, inputs: [usize; N]) -> [Axis; 3] {
         let mut axes = [Axis::UNIT; 3];
-        for (to, axis) in axes.iter_mut().rev().zip((0..N).rev()) {
-            *to = self.axis(axis);
+        for ((to, axis), input) in
+            (axes.iter_mut().rev().zip((0..N).rev())).zip(inputs.into_iter().rev())
+        {
+            let Axis {
+                kernel,
+                stride,
+                before,
+                dilation,
+            } = self.axis(axis);
+            let [_, after] = self.padding.get(axis).copied().unwrap_or_default();
+            let end = input.saturating_add(before).saturating_add(after).max(1);
+            *to = Axis {
+                kernel,
+                stride: stride.min(end),
+                before,
+                dilation: dilation.min(end),
+            };
         }
         axes
     }
@@ -341,12 +364,12 @@ impl Axis {
         (cell < extent).then_some(cell)
     }
 
-    /// Whether none of `outputs` windows stands on padding alone. A dilated window may miss a small
+    /// The first of `outputs` windows that stands on padding alone. A dilated window may miss a small
     /// input in the middle of its way, too.
     #[inline(never)]
-    pub(crate) fn is_covered(&self, outputs: usize, extent: usize) -> bool {
+    pub(crate) fn uncovered(&self, outputs: usize, extent: usize) -> Option<usize> {
         let on_input = |output| (0..self.kernel).any(|k| self.input(output, k, extent).is_some());
-        (0..outputs).all(on_input)
+        (0..outputs).find(|&output| !on_input(output))
     }
 
     /// The input cells under window `output`, without padding: those of [`Axis::input`] for all `k`.

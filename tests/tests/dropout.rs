@@ -194,7 +194,8 @@ fn bad_input_is_refused_and_nothing_written() {
         assert_eq!(
             Dropout::from_f64(p),
             Err(Error::Value {
-                arg: Arg::Probability
+                arg: Arg::Probability,
+                expected: "0 or more and less than 1",
             }),
             "{p}"
         );

@@ -59,8 +59,9 @@ fn averages_refuse_bad_input() {
         );
         let mut bad = shape;
         bad.window.kernel[1] = 0;
-        refuses(bad, padding, [32, 8], zero);
-        assert_eq!(bad.average_exponent::<i8>(padding, 0), Err(zero[0]));
+        let no_kernel = Error::Zero { arg: Arg::Kernel };
+        refuses(bad, padding, [32, 8], [no_kernel; 2]);
+        assert_eq!(bad.average_exponent::<i8>(padding, 0), Err(no_kernel));
         bad.window.kernel[1] = 5;
         let window = Error::Window {
             axis: 1,
@@ -73,11 +74,7 @@ fn averages_refuse_bad_input() {
     // A window on padding alone is a mean of zeros, unless padding does not count.
     let mut bad = shape;
     bad.window.padding[1] = [2, 0];
-    let window = Error::Window {
-        axis: 1,
-        span: 2,
-        input: 4,
-    };
+    let window = Error::Padding { axis: 1, window: 0 };
     refuses(bad, not_counted, [32, 12], [window; 2]);
     let mut out = [MARK; 12];
     pool::average_forward(&Serial, bad, counted, &[1; 32], Store::EXACT, &mut out).unwrap();

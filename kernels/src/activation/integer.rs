@@ -97,6 +97,7 @@ impl<A: Copy, F: Fn(A) -> A> Kernel for Map<'_, A, F> {
 struct Apply<'a, T: Element, F>(&'a mut [T::Acc], &'a mut [T], F);
 
 impl<T: Element, F: Fn(T::Acc) -> (T::Acc, T)> Kernel for Apply<'_, T, F> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = ();
 
     #[inline(always)]

@@ -287,6 +287,7 @@ pub struct Forward<'a, T: Element, O> {
 }
 
 impl<T: Element, O: Output<T>> Kernel for Forward<'_, T, O> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -525,6 +526,7 @@ fn through<T: Element>(y: &[T], dy: &mut [T], gradient: impl Fn(T, T) -> T) {
 struct Through<'a, T, F>(&'a [T], &'a mut [T], F);
 
 impl<T: Element, F: Fn(T, T) -> T> Kernel for Through<'_, T, F> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = ();
 
     #[inline(always)]

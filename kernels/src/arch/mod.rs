@@ -9,21 +9,30 @@
 
 #![allow(unsafe_code)]
 
+#[doc(hidden)] // a part of signatures, of no use outside
 pub mod block;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
+#[doc(hidden)] // a part of signatures, of no use outside
 pub mod cells;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
+#[doc(hidden)] // a part of signatures, of no use outside
 pub mod narrow;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
+#[doc(hidden)] // a part of signatures, of no use outside
 pub mod panel;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
+#[doc(hidden)] // a part of signatures, of no use outside
 pub mod patch;
+#[doc(hidden)] // a part of signatures, of no use outside
 pub mod scalar;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // vectors read it
+#[doc(hidden)] // a part of signatures, of no use outside
 pub mod tile;
 #[cfg(target_arch = "x86_64")]
+#[doc(hidden)] // a part of signatures, of no use outside
 pub mod x86_64;
 
+use crate::element::{DType, Element};
 use half::{bf16, f16};
 
 use block::{Factors, Rows, WIDTH};
@@ -295,6 +304,8 @@ pub trait Isa: Copy {
 ///
 /// Implementations mark `run` `#[inline(always)]`, so that it takes on the features of the set.
 pub trait Kernel {
+    /// Whether an instruction set does better than plain code.
+    const HAS_VECTORS: bool = true;
     /// What it returns.
     type Output;
 
@@ -302,16 +313,22 @@ pub trait Kernel {
     fn run<I: Isa>(self, isa: I) -> Self::Output;
 }
 
+/// Whether there are vectors for a type: 64-bit elements have accumulators of 128 bits, and those none.
+pub(crate) const fn has_vectors<T: Element>() -> bool {
+    !matches!(T::DTYPE, DType::I64 | DType::U64)
+}
+
 /// Runs `kernel` on the best instruction set of this processor.
 #[inline(always)]
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     #[cfg(target_arch = "x86_64")]
-    if let Some(isa) = x86_64::Avx512::detect() {
-        return isa.run(kernel);
-    }
-    #[cfg(target_arch = "x86_64")]
-    if let Some(isa) = x86_64::Avx2::detect() {
-        return isa.run(kernel);
+    if K::HAS_VECTORS {
+        if let Some(isa) = x86_64::Avx512::detect() {
+            return isa.run(kernel);
+        }
+        if let Some(isa) = x86_64::Avx2::detect() {
+            return isa.run(kernel);
+        }
     }
     kernel.run(Scalar)
 }

@@ -216,7 +216,10 @@ pub fn update_running<T: Element>(
     check_rows(rows)?;
     limit(rows, T::MAX_BATCH_ROWS)?;
     if momentum > 1 << 16 {
-        return Err(Error::Value { arg: Arg::Momentum });
+        return Err(Error::Value {
+            arg: Arg::Momentum,
+            expected: "0 to 1",
+        });
     }
     Arg::Running.check_len(running.len(), &[statistics.len()])?;
     for (running, channel) in running.iter_mut().zip(statistics) {

@@ -125,6 +125,7 @@ impl Temperature {
         if !(tau > 0.0 && tau < f64::INFINITY) {
             return Err(Error::Value {
                 arg: Arg::Temperature,
+                expected: "a positive, finite number",
             });
         }
         let (fraction, exponent) = libm::frexp(tau); // fraction in [1/2, 1)
@@ -146,6 +147,7 @@ impl Temperature {
         if self.mantissa == 0 {
             return Err(Error::Value {
                 arg: Arg::Temperature,
+                expected: "a positive, finite number",
             });
         }
         Ok(())

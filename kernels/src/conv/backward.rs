@@ -3,7 +3,7 @@
 
 use super::Extents;
 use crate::arch::scalar::{TILE, add_row};
-use crate::arch::{Isa, Kernel};
+use crate::arch::{self, Isa, Kernel};
 use crate::dense::Bias;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude};
@@ -88,6 +88,7 @@ impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
 }
 
 impl<T: Element, O: Output<T>> Kernel for RowsBack<'_, T, O> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -97,6 +98,7 @@ impl<T: Element, O: Output<T>> Kernel for RowsBack<'_, T, O> {
 }
 
 impl<T: Element, O: Output<T>> Kernel for Deep<RowsBack<'_, T, O>> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -218,6 +220,7 @@ impl<T: Element> WeightGradient<'_, '_, T> {
 }
 
 impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -227,6 +230,7 @@ impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
 }
 
 impl<T: Element> Kernel for Deep<WeightGradient<'_, '_, T>> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = ();
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use super::Extents;
 use crate::arch::scalar::TILE;
-use crate::arch::{Isa, Kernel};
+use crate::arch::{self, Isa, Kernel};
 use crate::dense::Bias;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude};
@@ -91,6 +91,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
 }
 
 impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -100,6 +101,7 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
 }
 
 impl<T: Element, O: Output<T>> Kernel for Deep<Rows<'_, T, O>> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -118,7 +120,9 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             filter_len,
             ..
         } = self.extents.known::<DEEP>();
-        if self.extents.is_depthwise() {
+        // A single channel's row is one run of products, which floats sum in an order of its own.
+        let is_run = self.extents.channels == 1 && !T::DTYPE.is_integer();
+        if self.extents.is_depthwise() && !is_run {
             return self.depthwise(isa);
         }
         if self.has_patches::<I>() {

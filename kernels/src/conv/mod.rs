@@ -74,13 +74,13 @@ impl<const N: usize> Shape<N> {
         };
         let Self {
             batch,
-            input,
+            input: inputs,
             channels,
             filters,
             groups,
             window,
         } = self;
-        let input = three_axes(input);
+        let input = three_axes(inputs);
         // Each tensor for itself: the number of products may exceed 32 bits.
         Arg::Shape.product(&[batch, input[0], input[1], input[2], channels])?;
         let out = three_axes(self.outputs()?);
@@ -109,7 +109,7 @@ impl<const N: usize> Shape<N> {
             filters,
             out,
             group,
-            axes: window.axes(),
+            axes: window.axes(inputs),
             filter_len,
         })
     }

@@ -53,7 +53,7 @@ impl Extents {
         let filter_len = Arg::Shape.product(&[cells, group[0]])?;
         Arg::Shape.product(&[filters, filter_len])?;
         let backward_len = Arg::Shape.product(&[cells, group[1]])?;
-        let [_, rows, columns] = window.axes();
+        let [_, rows, columns] = window.axes(shape.input);
         Ok(Self {
             shape,
             out,

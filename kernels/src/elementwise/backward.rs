@@ -7,6 +7,7 @@ use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
+use crate::reduce::most_terms;
 use crate::requantize::{BLOCK, Store};
 
 /// Which operand a gradient belongs to.
@@ -87,7 +88,11 @@ pub fn backward<T: Element>(
         extents.steps(),
     ];
     let (outer, inner) = Walk::split(extents.padded(), summed, steps);
-    crate::dense::limit(inner.positions(), T::MAX_PRODUCTS)?;
+    let most = match operation {
+        Operation::Mul | Operation::Div => T::MAX_PRODUCTS,
+        Operation::Add | Operation::Sub | Operation::Min | Operation::Max => most_terms::<T>(0),
+    };
+    crate::dense::limit(inner.positions(), most)?;
     let shifts = shifts::<T>(a.exponent, b.exponent);
     Ok(exec::rows(exec, dx, 1, |first, dx| {
         let call = Backward {
@@ -135,6 +140,7 @@ pub struct Backward<'a, T: Element> {
 struct Sums<'a, T: Element, F>(Backward<'a, T>, F);
 
 impl<T: Element, F: Fn(T, T, T, T) -> T::Acc> Kernel for Sums<'_, T, F> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

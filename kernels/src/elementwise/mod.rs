@@ -212,6 +212,7 @@ trait Compute<T: Element> {
 struct With<B, C>(B, C);
 
 impl<T: Element, C: Compute<T>> Kernel for With<Block<'_, T>, C> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

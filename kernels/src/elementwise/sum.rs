@@ -2,7 +2,7 @@
 //! joins their errors.
 
 use super::{align, aligned_exponent};
-use crate::arch::{Isa, Kernel};
+use crate::arch::{self, Isa, Kernel};
 use crate::element::{Blank, Element};
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
@@ -115,7 +115,7 @@ pub fn average<T: Element>(
 ///
 /// # Errors
 /// [`Error::Zero`] for no terms, [`Error::Accumulator`] for more than [`MAX_TERMS`],
-/// [`Error::Length`] if the lengths differ. `dx` is then untouched.
+/// [`Error::Length`] if the lengths differ, [`Error::Zero`] for empty slices. `dx` is then untouched.
 pub fn average_backward<T: Element>(n: usize, dy: &[T], store: Store, dx: &mut [T]) -> Result<u32> {
     if n == 0 {
         return Err(Error::Zero { arg: Arg::Parts });
@@ -139,6 +139,7 @@ pub struct AverageBackward<'a, T> {
 }
 
 impl<T: Element> Kernel for AverageBackward<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -219,6 +220,7 @@ impl<T: Element> Terms<'_, T> {
 pub(super) struct Sum<'a, T: Element>(pub(super) Terms<'a, T>);
 
 impl<T: Element> Kernel for Sum<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -239,6 +241,7 @@ impl<T: Element> Kernel for Sum<'_, T> {
 pub(super) struct Average<'a, T: Element>(pub(super) Terms<'a, T>);
 
 impl<T: Element> Kernel for Average<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

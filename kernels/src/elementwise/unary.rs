@@ -1,7 +1,7 @@
 //! Functions of one element.
 
 use super::{Operation, forward};
-use crate::arch::{Isa, Kernel};
+use crate::arch::{self, Isa, Kernel};
 use crate::axes::{Extents, Operand};
 use crate::element::Element;
 use crate::error::{Arg, Result};
@@ -12,7 +12,8 @@ use crate::requantize::{BLOCK, Store};
 /// `out = -x`. The exponent stays; it is its own gradient.
 ///
 /// # Errors
-/// [`Error::Length`](crate::Error::Length) if the lengths differ; `out` is then untouched.
+/// [`Error::Length`](crate::Error::Length) if the lengths differ, [`Error::Zero`](crate::Error::Zero) for empty
+/// slices; `out` is then untouched.
 ///
 /// # Example
 /// ```
@@ -34,6 +35,7 @@ pub struct Negate<'a, T> {
 }
 
 impl<T: Element> Kernel for Negate<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -47,7 +49,8 @@ impl<T: Element> Kernel for Negate<'_, T> {
 /// `out = |x|`. The exponent stays. NaN stays.
 ///
 /// # Errors
-/// [`Error::Length`](crate::Error::Length) if the lengths differ; `out` is then untouched.
+/// [`Error::Length`](crate::Error::Length) if the lengths differ, [`Error::Zero`](crate::Error::Zero) for empty
+/// slices; `out` is then untouched.
 pub fn abs<T: Element>(x: &[T], out: &mut [T]) -> Result<()> {
     Arg::Out.check_len(out.len(), &[x.len()])?;
     for (&x, out) in x.iter().zip(out) {
@@ -62,7 +65,8 @@ pub fn abs<T: Element>(x: &[T], out: &mut [T]) -> Result<()> {
 /// Gradient of [`abs`]: `dx = dy · sign(x)`, 0 where `x` is 0 (or NaN). The exponent stays.
 ///
 /// # Errors
-/// [`Error::Length`](crate::Error::Length) if the lengths differ; `dx` is then untouched.
+/// [`Error::Length`](crate::Error::Length) if the lengths differ, [`Error::Zero`](crate::Error::Zero) for empty
+/// slices; `dx` is then untouched.
 pub fn abs_backward<T: Element>(x: &[T], dy: &[T], dx: &mut [T]) -> Result<()> {
     Arg::Dy.check_len(dy.len(), &[x.len()])?;
     Arg::Dx.check_len(dx.len(), &[x.len()])?;
@@ -78,6 +82,7 @@ pub struct AbsBackward<'a, T> {
 }
 
 impl<T: Element> Kernel for AbsBackward<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -100,7 +105,8 @@ impl<T: Element> Kernel for AbsBackward<'_, T> {
 /// Returns the bit length of the largest square (0 for floats).
 ///
 /// # Errors
-/// [`Error::Length`](crate::Error::Length) if the lengths differ; `out` is then untouched.
+/// [`Error::Length`](crate::Error::Length) if the lengths differ, [`Error::Zero`](crate::Error::Zero) for empty
+/// slices; `out` is then untouched.
 pub fn square<T: Element>(
     exec: &impl Executor,
     x: &[T],
@@ -120,7 +126,8 @@ pub fn square<T: Element>(
 /// Returns the bit length of the largest accumulator (0 for floats).
 ///
 /// # Errors
-/// [`Error::Length`](crate::Error::Length) if the lengths differ; `dx` is then untouched.
+/// [`Error::Length`](crate::Error::Length) if the lengths differ, [`Error::Zero`](crate::Error::Zero) for empty
+/// slices; `dx` is then untouched.
 pub fn square_backward<T: Element>(x: &[T], dy: &[T], store: Store, dx: &mut [T]) -> Result<u32> {
     Arg::Dy.check_len(dy.len(), &[x.len()])?;
     Arg::Dx.check_len(dx.len(), &[x.len()])?;
@@ -141,6 +148,7 @@ pub struct SquareBackward<'a, T> {
 }
 
 impl<T: Element> Kernel for SquareBackward<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

@@ -90,7 +90,7 @@ pub fn gather_backward<T: Element>(
     Arg::Dx.check_len(dx.len(), &[extents.elements()])?;
     let [_, extent, inner] = extents.around(axis)?;
     check_indices(indices, extent)?;
-    crate::dense::limit(indices.len(), T::MAX_GRADIENT_PRODUCTS)?;
+    crate::dense::limit(indices.len(), crate::reduce::most_terms::<T>(0))?;
     Ok(exec::rows(exec, dx, inner, |first, dx| {
         T::layout_gather_backward(Gather {
             extent,

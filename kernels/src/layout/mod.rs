@@ -76,9 +76,9 @@ pub fn permute<T: Element>(
 ) -> Result<Extents> {
     inverse(order)?;
     if order.len() != extents.rank() {
-        return Err(Error::Axis {
-            axis: order.len(),
-            rank: extents.rank(),
+        return Err(Error::Axes {
+            expected: extents.rank(),
+            got: order.len(),
         });
     }
     let (own, own_steps) = (extents.padded(), extents.steps());
@@ -106,6 +106,20 @@ pub struct Range {
     pub stop: Option<isize>,
     /// Distance of elements, not 0.
     pub step: isize,
+}
+
+impl core::fmt::Display for Range {
+    /// As in Python: `start:stop:step`.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if let Some(start) = self.start {
+            write!(f, "{start}")?;
+        }
+        f.write_str(":")?;
+        if let Some(stop) = self.stop {
+            write!(f, "{stop}")?;
+        }
+        write!(f, ":{}", self.step)
+    }
 }
 
 impl Range {
@@ -147,9 +161,9 @@ impl Range {
 fn slices(extents: &Extents, ranges: &[Range]) -> Result<(Extents, Walk<1>)> {
     let rank = extents.rank();
     if ranges.len() != rank {
-        return Err(Error::Axis {
-            axis: ranges.len(),
-            rank,
+        return Err(Error::Axes {
+            expected: rank,
+            got: ranges.len(),
         });
     }
     let leading = MAX_RANK - rank;
@@ -158,7 +172,11 @@ fn slices(extents: &Extents, ranges: &[Range]) -> Result<(Extents, Walk<1>)> {
     for ((axis, (len, step)), (&range, extent)) in
         places.enumerate().zip(ranges.iter().zip(extents.iter()))
     {
-        let (start, taken) = range.resolve(extent).ok_or(Error::Range { axis, extent })?;
+        let (start, taken) = range.resolve(extent).ok_or(Error::Range {
+            axis,
+            extent,
+            range,
+        })?;
         *len = taken;
         offset = offset.wrapping_add(start.wrapping_mul(*step));
         *step = step.wrapping_mul(range.step as usize); // two's complement
@@ -170,7 +188,7 @@ fn slices(extents: &Extents, ranges: &[Range]) -> Result<(Extents, Walk<1>)> {
 /// The extents of a slice.
 ///
 /// # Errors
-/// [`Error::Range`] for step 0 or an empty slice, [`Error::Axis`] unless there is one range for
+/// [`Error::Range`] for step 0 or an empty slice, [`Error::Axes`] unless there is one range for
 /// each axis.
 pub fn slice_extents(extents: Extents, ranges: &[Range]) -> Result<Extents> {
     Ok(slices(&extents, ranges)?.0)
@@ -184,7 +202,7 @@ pub fn slice_extents(extents: Extents, ranges: &[Range]) -> Result<Extents> {
 /// | `out` | [`slice_extents`], overwritten |
 ///
 /// # Errors
-/// [`Error::Range`] for step 0 or an empty slice, [`Error::Axis`] unless there is one range for
+/// [`Error::Range`] for step 0 or an empty slice, [`Error::Axes`] unless there is one range for
 /// each axis, [`Error::Length`]; `out` is then untouched.
 ///
 /// # Example

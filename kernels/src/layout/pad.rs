@@ -111,14 +111,14 @@ impl<T: Element> Padding<'_, T> {
     /// The extents of the padded tensor.
     ///
     /// # Errors
-    /// [`Error::Axis`] unless there are sides for each axis, [`Error::Reflection`] for more
+    /// [`Error::Axes`] unless there are sides for each axis, [`Error::Reflection`] for more
     /// reflected elements than an axis has beside its edge, [`Error::Overflow`].
     pub fn outputs(&self, extents: Extents) -> Result<Extents> {
         let rank = extents.rank();
         if self.sides.len() != rank {
-            return Err(Error::Axis {
-                axis: self.sides.len(),
-                rank,
+            return Err(Error::Axes {
+                expected: rank,
+                got: self.sides.len(),
             });
         }
         let mut padded = [1usize; MAX_RANK];
@@ -247,7 +247,7 @@ pub fn pad_backward<T: Element>(
         let copies = ends.map(|i| side.copies(beyond, i));
         most = most.saturating_mul(copies.into_iter().max().unwrap_or(1));
     }
-    crate::dense::limit(most, T::MAX_GRADIENT_PRODUCTS)?;
+    crate::dense::limit(most, crate::reduce::most_terms::<T>(0))?;
     let width = extents.padded().last().copied().unwrap_or(1);
     Ok(exec::rows(exec, dx, width, |first, dx| {
         T::layout_pad_backward(Padded {

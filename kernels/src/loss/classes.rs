@@ -59,6 +59,7 @@ impl Smoothing {
             }),
             _ => Err(Error::Value {
                 arg: Arg::Smoothing,
+                expected: "0 to 1",
             }),
         }
     }
@@ -146,7 +147,7 @@ pub fn soft_cross_entropy<T: Element>(
 ) -> Result<Outcome<T::LossSum>> {
     let classes = options.classes;
     Arg::Shape.product(&[classes])?;
-    crate::dense::limit(classes, 32_767)?; // the sum of numerators stays below 2^31
+    crate::softmax::Shape::limit::<T>(classes)?;
     let rows = logits.len().checked_div(classes).unwrap_or(0);
     Arg::X.check_len(logits.len(), &[rows, classes])?;
     Arg::Dy.check_len(dy.len(), &[rows, classes])?;

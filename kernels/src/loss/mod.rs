@@ -180,7 +180,7 @@ pub fn cross_entropy<T: Element>(
 ) -> Result<Outcome<T::LossSum>> {
     Arg::X.check_len(logits.len(), &[labels.len(), classes])?;
     Arg::Dy.check_len(dy.len(), &[labels.len(), classes])?;
-    crate::dense::limit(classes, 32_767)?; // the sum of numerators stays below 2^31
+    crate::softmax::Shape::limit::<T>(classes)?;
     check_labels(labels, classes)?;
     Ok(T::cross_entropy(CrossEntropy {
         classes,

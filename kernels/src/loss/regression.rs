@@ -41,7 +41,10 @@ impl Delta {
                 value,
                 ratio: Ratio::new(number as u64, exponent),
             }),
-            _ => Err(Error::Value { arg: Arg::Delta }),
+            _ => Err(Error::Value {
+                arg: Arg::Delta,
+                expected: "a positive, finite number",
+            }),
         }
     }
 

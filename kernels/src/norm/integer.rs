@@ -369,7 +369,7 @@ macro_rules! impl_kernels {
 // A term has M + 15 bits and the sum 62; 24 + 15 leave 23 for the rows.
 impl_kernels! {
     i8: flip 0, rows usize::MAX; u8: flip 0x80, rows usize::MAX;
-    i16: flip 0, rows usize::MAX; u16: flip 0x8000, rows usize::MAX;
+    i16: flip 0, rows 1 << 25; u16: flip 0x8000, rows 1 << 25;
     i32: flip 0, rows 1 << 23; u32: flip 0x8000_0000, rows 1 << 23;
     i64: flip 0, rows usize::MAX; u64: flip 0x8000_0000_0000_0000, rows usize::MAX;
 }

@@ -289,7 +289,10 @@ pub(crate) fn check_epsilon<T: Element>(epsilon: T::Epsilon) -> Result<()> {
     if T::is_epsilon(epsilon) {
         Ok(())
     } else {
-        Err(Error::Value { arg: Arg::Epsilon })
+        Err(Error::Value {
+            arg: Arg::Epsilon,
+            expected: "0 or more",
+        })
     }
 }
 

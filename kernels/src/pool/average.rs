@@ -220,6 +220,7 @@ fn store<T: Element, A: Sum<T>>(
 }
 
 impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, Rows<'_, T, C>> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -313,6 +314,7 @@ impl<T: Element, C: Cover> RowsBack<'_, T, C> {
 }
 
 impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, RowsBack<'_, T, C>> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

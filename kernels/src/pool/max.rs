@@ -143,6 +143,7 @@ fn wins<T: Element>(a: T, b: T) -> bool {
 }
 
 impl<T: Element, C: Cover> Kernel for Rows<'_, T, C> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -284,6 +285,7 @@ fn tile<T: Element>(x: &[T], start: usize, channels: &Range<usize>) -> [T; TILE]
 }
 
 impl<T: Element, C: Cover> Kernel for RowsBack<'_, T, C> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

@@ -106,7 +106,7 @@ impl<const N: usize> Shape<N> {
         let input = three_axes(self.input);
         let [planes, height, width] = input;
         Arg::Shape.product(&[self.batch, planes, height, width, self.channels])?;
-        let mut cover = self.window.axes().map(|axis| Sliding {
+        let mut cover = self.window.axes(self.input).map(|axis| Sliding {
             axis,
             input: 1,
             outputs: 1,
@@ -128,11 +128,10 @@ impl<const N: usize> Shape<N> {
     fn covered<const DEEP: bool>(self) -> Result<Extents<Sliding<DEEP>>> {
         let extents = self.extents::<DEEP>()?;
         for (number, cover) in extents.cover.iter().enumerate() {
-            if !cover.axis.is_covered(cover.outputs, cover.input) {
-                return Err(Error::Window {
+            if let Some(window) = cover.axis.uncovered(cover.outputs, cover.input) {
+                return Err(Error::Padding {
                     axis: (number + N).saturating_sub(3) as u8,
-                    span: cover.axis.kernel,
-                    input: cover.input,
+                    window,
                 });
             }
         }

@@ -28,7 +28,7 @@ impl<'a> Clusters<'a> {
     /// # Errors
     /// [`Error::Cluster`] for an item that is named twice or does not exist, [`Error::Length`] if the
     /// sizes do not sum to the number of items or `seen` is not as long, [`Error::Zero`] for an empty
-    /// cluster, [`Error::Accumulator`] for one (the head with its entries) of more than 32,767.
+    /// cluster.
     ///
     /// # Example
     /// ```
@@ -44,7 +44,6 @@ impl<'a> Clusters<'a> {
         };
         let mut items = 0usize;
         for &size in sizes {
-            crate::dense::limit(size, Shape::MOST_CLASSES)?;
             items = arg
                 .product(&[size])?
                 .checked_add(items)
@@ -52,7 +51,6 @@ impl<'a> Clusters<'a> {
         }
         arg.check_len(ids.len(), &[items])?;
         Arg::Scratch.check_len(seen.len(), &[items])?;
-        crate::dense::limit(head.saturating_add(tails.len()), Shape::MOST_CLASSES)?;
         seen.fill(false);
         for &id in ids {
             match seen.get_mut(id as usize) {
@@ -66,6 +64,12 @@ impl<'a> Clusters<'a> {
             }
         }
         Ok(Self { ids, head, tails })
+    }
+
+    /// Refuses more classes that share a softmax than integers sum.
+    fn check<T: Element>(&self) -> Result<()> {
+        let head = self.head.saturating_add(self.tails.len());
+        Shape::limit::<T>(self.tails.iter().copied().fold(head, usize::max))
     }
 
     /// Items, which are the probabilities of a row.
@@ -199,6 +203,7 @@ pub fn forward<T: Element>(
     out: &mut [T],
     scratch: &mut [T::Number],
 ) -> Result<()> {
+    clusters.check::<T>()?;
     Arg::X.check_len(logits.x.len(), &[rows, clusters.logits()])?;
     Arg::Out.check_len(out.len(), &[rows, clusters.items()])?;
     Arg::Scratch.check_len(scratch.len(), &[2, clusters.logits()])?;
@@ -235,6 +240,7 @@ pub fn backward<T: Element>(
     scratch: &mut [T::Number],
 ) -> Result<u32> {
     let Errors { dy, store } = errors;
+    clusters.check::<T>()?;
     Arg::X.check_len(logits.x.len(), &[rows, clusters.logits()])?;
     Arg::Dy.check_len(dy.len(), &[rows, clusters.items()])?;
     Arg::Dx.check_len(dx.len(), &[rows, clusters.logits()])?;
@@ -268,6 +274,7 @@ pub fn log_prob<T: Element>(
     out: &mut [<T::Number as Number>::Sum],
     scratch: &mut [T::Number],
 ) -> Result<()> {
+    clusters.check::<T>()?;
     Arg::X.check_len(logits.x.len(), &[targets.len(), clusters.logits()])?;
     Arg::Out.check_len(out.len(), &[targets.len()])?;
     Arg::Scratch.check_len(scratch.len(), &[2, clusters.logits()])?;
@@ -305,6 +312,7 @@ pub fn cross_entropy<T: Element>(
     dx: &mut [T],
     scratch: &mut [T::Number],
 ) -> Result<Outcome<<T::Number as Number>::Sum>> {
+    clusters.check::<T>()?;
     Arg::X.check_len(logits.x.len(), &[targets.len(), clusters.logits()])?;
     Arg::Dx.check_len(dx.len(), &[targets.len(), clusters.logits()])?;
     Arg::Scratch.check_len(scratch.len(), &[2, clusters.logits()])?;
@@ -450,7 +458,7 @@ impl<T: Element> Backward<'_, T> {
                     continue;
                 };
                 rest = after;
-                let mean = T::Number::mean(tail.iter().copied(), places(ids).map(error));
+                let mean = T::Number::mean(tail.iter().copied().zip(places(ids).map(error)));
                 if let Some(s) = errors.get_mut(clusters.head + c) {
                     *s = mean;
                 }
@@ -459,7 +467,7 @@ impl<T: Element> Backward<'_, T> {
                     put(place, conditional.times(entry), error(place) - mean);
                 }
             }
-            let mean = T::Number::mean(head.iter().copied(), errors.iter().copied());
+            let mean = T::Number::mean(head.iter().copied().zip(errors.iter().copied()));
             for ((place, &p), &s) in clusters.head().zip(head).zip(&*errors) {
                 put(place, p, s - mean);
             }

@@ -108,9 +108,9 @@ macro_rules! impl_float {
                 self * probability
             }
 
-            fn mean(weights: impl Iterator<Item = Self>, values: impl Iterator<Item = Self>) -> Self {
+            fn mean(pairs: impl Iterator<Item = (Self, Self)>) -> Self {
                 let (mut total, mut sum): ($t, $t) = (0.0, 0.0);
-                for (weight, value) in weights.zip(values) {
+                for (weight, value) in pairs {
                     total += weight;
                     sum += weight * value;
                 }

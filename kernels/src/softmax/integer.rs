@@ -193,9 +193,9 @@ impl Number for i32 {
         shift_rne_i64(i64::from(self) * i64::from(probability), 15) as i32
     }
 
-    fn mean(weights: impl Iterator<Item = Self>, values: impl Iterator<Item = Self>) -> Self {
+    fn mean(pairs: impl Iterator<Item = (Self, Self)>) -> Self {
         let (mut total, mut sum) = (0i64, 0i64);
-        for (weight, value) in weights.zip(values) {
+        for (weight, value) in pairs {
             total += i64::from(weight);
             sum += i64::from(weight) * i64::from(value); // 32 bits; rows have fewer than 2^30 elements
         }

@@ -51,6 +51,13 @@ impl Rule for Mask<'_> {
         }
         N::softmax(z, exponent, temperature, 0);
     }
+
+    #[inline(always)]
+    fn takes(self, row: usize, place: usize) -> bool {
+        let row = row.checked_rem(self.rows).unwrap_or(0);
+        let at = row.saturating_mul(self.classes).saturating_add(place);
+        self.allowed.get(at).copied().unwrap_or(false)
+    }
 }
 
 /// Masked softmax, forward: the softmax of the elements that `allowed` marks; the others are exactly 0,
@@ -88,7 +95,7 @@ pub fn forward<T: Element>(
 }
 
 /// Masked softmax, backward: the gradient of [`softmax::backward`](super::backward) on the allowed set,
-/// 0 elsewhere.
+/// 0 elsewhere, whatever the errors there, NaN included.
 ///
 /// # Errors
 /// [`Error::AllMasked`], and as [`softmax::backward`](super::backward).

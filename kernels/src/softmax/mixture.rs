@@ -5,6 +5,7 @@ use super::rows::{cut_exponent, load};
 use super::{Errors, Kernels, Logits, Sink, Temperature};
 use crate::element::Element;
 use crate::error::{Arg, Error, Result};
+use crate::fixed::{Accumulator, Magnitude};
 use crate::optim::Gradient;
 use crate::requantize::Store;
 use crate::split::{rows_of, rows_of_mut};
@@ -25,8 +26,6 @@ impl Shape {
     pub const MOST_ROWS: usize = 1 << 14;
 
     fn check(self) -> Result<()> {
-        crate::dense::limit(self.classes, super::Shape::MOST_CLASSES)?;
-        crate::dense::limit(self.components, super::Shape::MOST_CLASSES)?;
         Arg::Shape.product(&[self.rows, self.components, self.classes])?;
         Ok(())
     }
@@ -38,21 +37,20 @@ impl Shape {
             components,
             classes,
         } = self;
+        super::Shape::limit::<T>(classes.max(components))?;
         Arg::X.check_len(x.len(), &[rows, components, classes])?;
         let (Weights::Given(values) | Weights::Logits(Logits { x: values, .. })) = weights;
         Arg::Weight.check_len(values.len(), &[components])?;
         if let Weights::Given(values) = weights {
-            // Before they are cut: one that is negative by less than 15 bits can say is negative all the same.
-            let is_negative = |w: &T| {
-                !matches!(
-                    w.to_acc().partial_cmp(&T::Acc::default()),
-                    Some(core::cmp::Ordering::Greater | core::cmp::Ordering::Equal)
-                )
-            };
-            let zero = T::Number::default();
-            let is_zero = values.iter().all(|w| w.softmax_number() == zero);
-            if is_zero || values.iter().any(is_negative) {
-                return Err(Error::Value { arg: Arg::Weight });
+            let zero = T::Acc::default();
+            // An infinite number less itself is none.
+            let is_weight = |w: &T| w.to_acc() >= zero && w.to_acc() + -w.to_acc() == zero;
+            let is_zero = values.iter().all(|w| w.to_acc() == zero);
+            if is_zero || !values.iter().all(is_weight) {
+                return Err(Error::Value {
+                    arg: Arg::Weight,
+                    expected: "finite numbers of 0 or more, not all 0",
+                });
             }
         }
         Ok(())
@@ -73,7 +71,12 @@ impl<T: Element> Weights<'_, T> {
     fn load(self, weights: &mut [T::Number]) {
         match self {
             Self::Given(values) => {
-                load(values, weights);
+                // The largest has 15 bits at most, whatever the type.
+                let largest = values.iter().map(|w| w.to_acc().magnitude().bits()).max();
+                let drop = largest.unwrap_or(0).saturating_sub(15);
+                for (weight, value) in weights.iter_mut().zip(values) {
+                    *weight = value.softmax_weight(drop);
+                }
                 T::Number::normalise(weights);
             }
             Self::Logits(logits) => {
@@ -117,7 +120,7 @@ pub(super) const fn places<T: Element>() -> u32 {
 /// Elements of scratch for [`forward`] and [`backward`].
 ///
 /// # Errors
-/// [`Error::Zero`], [`Error::Overflow`], [`Error::Accumulator`] for too many classes.
+/// [`Error::Zero`], [`Error::Overflow`].
 pub fn scratch_len(shape: Shape) -> Result<usize> {
     shape.check()?;
     // π: [K], a component and the sum: [N].
@@ -365,7 +368,7 @@ impl<T: Element> Backward<'_, T> {
                 load(x, p);
                 T::Number::softmax(p, cut_exponent(logits), logits.temperature, 0);
                 let mean =
-                    T::Number::mean(p.iter().copied(), dy.iter().map(|&g| g.softmax_error()));
+                    T::Number::mean(p.iter().copied().zip(dy.iter().map(|&g| g.softmax_error())));
                 for ((dx, &g), p) in dx.iter_mut().zip(dy).zip(&*p) {
                     let (weight, difference) = (p.times(pi), g.softmax_error() - mean);
                     let product = T::Number::gradient(weight, difference, logits.temperature);
@@ -407,10 +410,11 @@ where
             for (mean, x) in means.iter_mut().zip(&mut components) {
                 load(x, p);
                 T::Number::softmax(p, cut_exponent(logits), logits.temperature, 0);
-                *mean = T::Number::mean(p.iter().copied(), dy.iter().map(|&g| g.softmax_error()));
+                *mean =
+                    T::Number::mean(p.iter().copied().zip(dy.iter().map(|&g| g.softmax_error())));
             }
             if let Weights::Logits(_) = weights {
-                let mean = T::Number::mean(pi.iter().copied(), means.iter().copied());
+                let mean = T::Number::mean(pi.iter().copied().zip(means.iter().copied()));
                 for a in &mut *means {
                     *a = *a - mean;
                 }

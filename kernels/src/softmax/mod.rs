@@ -66,13 +66,23 @@ use rows::{Backward, Forward, Plain};
 pub struct Shape {
     /// Number of rows, `R`.
     pub rows: usize,
-    /// Logits of a row, `N`; at most 32,767, so that sums of numerators fit 32 bits.
+    /// Logits of a row, `N`; of integers at most 32,767, so that sums of numerators fit 32 bits.
     pub classes: usize,
 }
 
 impl Shape {
-    /// Most classes of a row.
+    /// Most classes of a row of integers.
     pub const MOST_CLASSES: usize = 32_767;
+
+    /// Refuses more classes than a row of `T` may have.
+    pub(crate) fn limit<T: Element>(classes: usize) -> Result<()> {
+        let most = if T::DTYPE.is_integer() {
+            Self::MOST_CLASSES
+        } else {
+            usize::MAX
+        };
+        crate::dense::limit(classes, most)
+    }
 
     /// A batch of grids, each row of a grid normalised by itself.
     ///
@@ -100,7 +110,6 @@ impl Shape {
     }
 
     fn check(self) -> Result<usize> {
-        crate::dense::limit(self.classes, Self::MOST_CLASSES)?;
         Arg::Shape.product(&[self.rows, self.classes])
     }
 }
@@ -168,7 +177,7 @@ pub fn gradient_exponent<T: Element>(dy: i32, temperature: Temperature) -> i32 {
 /// [`gumbel`] and [`entmax`]: a row.
 ///
 /// # Errors
-/// [`Error::Zero`], [`Error::Overflow`], [`Error::Accumulator`] for too many classes.
+/// [`Error::Zero`], [`Error::Overflow`].
 pub fn scratch_len(shape: Shape) -> Result<usize> {
     shape.check()?;
     Ok(shape.classes)
@@ -265,6 +274,9 @@ pub trait Kernels: Sized {
     const LOSS_WEIGHT: Self::Number;
     #[doc(hidden)]
     fn softmax_number(self) -> Self::Number;
+    /// A weight, `drop` places shorter.
+    #[doc(hidden)]
+    fn softmax_weight(self, drop: u32) -> Self::Number;
     #[doc(hidden)]
     fn softmax_error(self) -> Self::Number;
     #[doc(hidden)]
@@ -414,6 +426,10 @@ macro_rules! impl_integer {
                 self.logit().0
             }
 
+            fn softmax_weight(self, drop: u32) -> i32 {
+                shift_rne_i64(i64::from(self.widen()), drop as i32) as i32 // 15 bits and a carry
+            }
+
             #[inline(always)]
             fn softmax_error(self) -> i32 {
                 shift_rne_i64(i64::from(self.widen()), Self::MAGNITUDE_BITS as i32 - 15) as i32
@@ -452,6 +468,10 @@ macro_rules! impl_float {
 
             #[inline(always)]
             fn softmax_number(self) -> $acc {
+                self.widen()
+            }
+
+            fn softmax_weight(self, _: u32) -> $acc {
                 self.widen()
             }
 

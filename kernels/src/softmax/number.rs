@@ -48,8 +48,9 @@ pub trait Number:
     #[must_use]
     fn times(self, probability: Self) -> Self;
 
-    /// The mean of `values` under `weights`, which need not sum to 1; zero if they sum to zero.
-    fn mean(weights: impl Iterator<Item = Self>, values: impl Iterator<Item = Self>) -> Self;
+    /// The mean of values under weights, in pairs `(weight, value)`; the weights need not sum to 1. Zero if they
+    /// sum to zero.
+    fn mean(pairs: impl Iterator<Item = (Self, Self)>) -> Self;
 
     /// `weight · difference / T`, a gradient before it is stored.
     fn gradient(weight: Self, difference: Self, temperature: Temperature) -> Self::Product;

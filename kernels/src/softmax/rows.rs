@@ -31,6 +31,12 @@ pub trait Rule: Copy {
         number
     }
 
+    /// Whether the element at `place` of row `row` takes part at all.
+    #[inline(always)]
+    fn takes(self, _row: usize, _place: usize) -> bool {
+        true
+    }
+
     /// Its weight in the Jacobian.
     #[inline(always)]
     fn weight<N: Number>(self, number: N) -> N {
@@ -86,6 +92,7 @@ impl<'a, T: Element, R: Rule> Forward<'a, T, R> {
         scratch: &'a mut [T::Number],
     ) -> Result<Self> {
         shape.check()?;
+        Shape::limit::<T>(shape.classes)?;
         Arg::X.check_len(logits.x.len(), &[shape.rows, shape.classes])?;
         Arg::Out.check_len(out.len(), &[shape.rows, shape.classes])?;
         Arg::Scratch.check_len(scratch.len(), &[shape.classes])?;
@@ -137,6 +144,7 @@ impl<'a, T: Element, R: Rule> Backward<'a, T, R> {
         scratch: &'a mut [T::Number],
     ) -> Result<Self> {
         shape.check()?;
+        Shape::limit::<T>(shape.classes)?;
         let Errors { dy, store } = errors;
         Arg::X.check_len(logits.x.len(), &[shape.rows, shape.classes])?;
         Arg::Dy.check_len(dy.len(), &[shape.rows, shape.classes])?;
@@ -169,10 +177,16 @@ impl<'a, T: Element, R: Rule> Backward<'a, T, R> {
             // d/dz of p_i = f(z_i - τ), Σ p = 1: with s = f', dp_i = s_i (dz_i - dτ), and the sum's
             // being constant makes dτ the mean of dz under s. The matrix is symmetric.
             let weights = z.iter().map(|&z| rule.weight(z));
-            let mean = T::Number::mean(weights, dy.iter().map(|&g| g.softmax_error()));
-            for ((dx, &g), &z) in dx.iter_mut().zip(dy).zip(&*z) {
-                let gradient =
-                    T::Number::gradient(rule.weight(z), g.softmax_error() - mean, temperature);
+            let taken = weights.zip(dy).enumerate();
+            let taken = taken.filter(|(place, _)| rule.takes(row, *place));
+            let mean = T::Number::mean(taken.map(|(_, (weight, g))| (weight, g.softmax_error())));
+            for (place, ((dx, &g), &z)) in dx.iter_mut().zip(dy).zip(&*z).enumerate() {
+                let difference = if rule.takes(row, place) {
+                    g.softmax_error() - mean
+                } else {
+                    T::Number::default()
+                };
+                let gradient = T::Number::gradient(rule.weight(z), difference, temperature);
                 T::softmax_gradient(gradient, &mut sink, element, dx);
                 element = element.wrapping_add(1);
             }

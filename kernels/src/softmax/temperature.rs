@@ -109,6 +109,7 @@ impl Temperature {
             }),
             None => Err(Error::Value {
                 arg: Arg::Temperature,
+                expected: "a finite number of 0 or more",
             }),
         }
     }
@@ -201,7 +202,10 @@ impl Alpha {
         const ONE: u32 = 0x3F80_0000; // the bits of 1.0; 2.0 is 2^23 further, and floats are ordered
         let bits = value.to_bits();
         if bits < ONE || bits > ONE + (1 << 23) {
-            return Err(Error::Value { arg: Arg::Alpha });
+            return Err(Error::Value {
+                arg: Arg::Alpha,
+                expected: "1 to 2",
+            });
         }
         let gap = bits - ONE; // (alpha - 1) · 2^23
         Ok(match gap {

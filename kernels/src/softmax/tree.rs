@@ -21,8 +21,7 @@ impl<'a> Tree<'a> {
     /// The tree whose root has `levels[0]` children, each of which has `levels[1]`, and so on.
     ///
     /// # Errors
-    /// [`Error::Zero`] for no levels or an empty one, [`Error::Overflow`], [`Error::Accumulator`] for
-    /// a level of more than 32,767 children.
+    /// [`Error::Zero`] for no levels or an empty one, [`Error::Overflow`].
     ///
     /// # Example
     /// ```
@@ -37,7 +36,6 @@ impl<'a> Tree<'a> {
             return Err(Error::Zero { arg: Arg::Shape });
         }
         for &children in levels {
-            crate::dense::limit(children, Shape::MOST_CLASSES)?;
             leaves = Arg::Shape.product(&[leaves, children])?;
             nodes = nodes.checked_add(leaves).ok_or(overflow)?;
         }
@@ -46,6 +44,11 @@ impl<'a> Tree<'a> {
             nodes,
             leaves,
         })
+    }
+
+    /// Refuses more siblings than integers sum.
+    fn check<T: Element>(&self) -> Result<()> {
+        Shape::limit::<T>(self.levels.iter().copied().max().unwrap_or(0))
     }
 
     /// Nodes without the root, which are the logits of a row: level by level, siblings together.
@@ -132,6 +135,7 @@ pub fn forward<T: Element>(
     out: &mut [T],
     scratch: &mut [T::Number],
 ) -> Result<()> {
+    tree.check::<T>()?;
     Arg::X.check_len(logits.x.len(), &[rows, tree.nodes])?;
     Arg::Out.check_len(out.len(), &[rows, tree.leaves])?;
     Arg::Scratch.check_len(scratch.len(), &[3, tree.nodes])?;
@@ -168,6 +172,7 @@ pub fn backward<T: Element>(
     scratch: &mut [T::Number],
 ) -> Result<u32> {
     let Errors { dy, store } = errors;
+    tree.check::<T>()?;
     Arg::X.check_len(logits.x.len(), &[rows, tree.nodes])?;
     Arg::Dy.check_len(dy.len(), &[rows, tree.leaves])?;
     Arg::Dx.check_len(dx.len(), &[rows, tree.nodes])?;
@@ -262,7 +267,7 @@ impl<T: Element> Backward<'_, T> {
                 };
                 let means = rows_of(given.get(start..end).unwrap_or_default(), children)
                     .zip(rows_of(level, children))
-                    .map(|(c, s)| T::Number::mean(c.iter().copied(), s.iter().copied()));
+                    .map(|(c, s)| T::Number::mean(c.iter().copied().zip(s.iter().copied())));
                 match above.get_mut(start.saturating_sub(parents)..) {
                     Some(above) if start > 0 => {
                         for (parent, mean) in above.iter_mut().zip(means) {

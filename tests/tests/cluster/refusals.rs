@@ -94,7 +94,8 @@ fn bad_input_is_refused_and_nothing_written() {
         assert_eq!(
             Temperature::from_f64(tau),
             Err(Error::Value {
-                arg: Arg::Temperature
+                arg: Arg::Temperature,
+                expected: "a positive, finite number",
             }),
             "{tau}"
         );
@@ -191,6 +192,7 @@ fn bad_input_is_refused_and_nothing_written() {
             [6, 6, 4, 4, 4, 4],
             Err(Error::Value {
                 arg: Arg::Temperature,
+                expected: "a positive, finite number",
             }),
         ),
         (

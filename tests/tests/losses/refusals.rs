@@ -76,7 +76,8 @@ fn parameters_out_of_range_are_refused() {
         assert_eq!(
             Smoothing::new(bad),
             Err(Error::Value {
-                arg: Arg::Smoothing
+                arg: Arg::Smoothing,
+                expected: "0 to 1",
             }),
             "{bad}"
         );
@@ -84,7 +85,7 @@ fn parameters_out_of_range_are_refused() {
     for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         assert_eq!(
             Delta::new(bad),
-            Err(Error::Value { arg: Arg::Delta }),
+            Err(Error::Value { arg: Arg::Delta, expected: "a positive, finite number" }),
             "{bad}"
         );
     }

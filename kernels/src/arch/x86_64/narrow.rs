@@ -23,29 +23,32 @@ pub(super) fn rows<const FLIP: u8>(
         _mm512_set1_epi32((u32::MAX >> (32 - shift)) as i32),
     );
     let one = _mm512_set1_epi32(1);
-    Some(match narrowing.rounding {
-        Rounding::NearestEven => {
-            let half = _mm512_set1_epi32(1 << (shift - 1));
-            each::<FLIP>(acc, extent, narrowing.is_relu, out, |x, _| {
-                let floor = _mm512_sra_epi32(x, places);
-                let odd = _mm512_and_si512(floor, one);
-                // At half, an odd floor decides.
-                let rest = _mm512_add_epi32(_mm512_and_si512(x, mask), odd);
-                let up = _mm512_cmpgt_epu32_mask(rest, half);
-                _mm512_mask_add_epi32(floor, up, floor, one)
-            })
-        }
-        Rounding::Stochastic(words) => {
-            let down = _mm_cvtsi32_si128(32 - shift as i32);
-            each::<FLIP>(acc, extent, narrowing.is_relu, out, |x, starts| {
-                let starts = starts.map(|start| narrowing.element.wrapping_add(start as u32));
-                let u = sixteen(words, starts);
-                // The fraction and the word are numbers of `shift` bits: does their sum carry?
-                let limit = _mm512_sub_epi32(mask, _mm512_srl_epi32(u, down));
-                let up = _mm512_cmpgt_epu32_mask(_mm512_and_si512(x, mask), limit);
-                let floor = _mm512_sra_epi32(x, places);
-                _mm512_mask_add_epi32(floor, up, floor, one)
-            })
+    // SAFETY: the rows fit, as just checked, and this function is compiled for the instructions.
+    Some(unsafe {
+        match narrowing.rounding {
+            Rounding::NearestEven => {
+                let half = _mm512_set1_epi32(1 << (shift - 1));
+                each::<FLIP>(acc, extent, narrowing.is_relu, out, |x, _| {
+                    let floor = _mm512_sra_epi32(x, places);
+                    let odd = _mm512_and_si512(floor, one);
+                    // At half, an odd floor decides.
+                    let rest = _mm512_add_epi32(_mm512_and_si512(x, mask), odd);
+                    let up = _mm512_cmpgt_epu32_mask(rest, half);
+                    _mm512_mask_add_epi32(floor, up, floor, one)
+                })
+            }
+            Rounding::Stochastic(words) => {
+                let down = _mm_cvtsi32_si128(32 - shift as i32);
+                each::<FLIP>(acc, extent, narrowing.is_relu, out, |x, starts| {
+                    let starts = starts.map(|start| narrowing.element.wrapping_add(start as u32));
+                    let u = sixteen(words, starts);
+                    // The fraction and the word are numbers of `shift` bits: does their sum carry?
+                    let limit = _mm512_sub_epi32(mask, _mm512_srl_epi32(u, down));
+                    let up = _mm512_cmpgt_epu32_mask(_mm512_and_si512(x, mask), limit);
+                    let floor = _mm512_sra_epi32(x, places);
+                    _mm512_mask_add_epi32(floor, up, floor, one)
+                })
+            }
         }
     })
 }
@@ -66,10 +69,13 @@ fn sixteen(words: Words, [low, high]: [u32; 2]) -> __m512i {
     _mm512_xor_si512(x, _mm512_srli_epi32::<16>(x))
 }
 
-/// The rows by `shift`, which is told how many elements are before each half of a vector. Rows have been
-/// found to fit.
+/// The rows by `shift`, which is told how many elements are before each half of a vector.
+///
+/// # Safety
+/// Rows of accumulators and of elements fit ([`Extent::fits`]), and the processor has AVX-512 with its
+/// extensions for bytes and short vectors.
 #[inline(always)]
-fn each<const FLIP: u8>(
+unsafe fn each<const FLIP: u8>(
     acc: &[i32],
     extent: Extent,
     is_relu: bool,
@@ -82,9 +88,8 @@ fn each<const FLIP: u8>(
         columns,
         step,
     } = extent;
-    // SAFETY: the rows of accumulators and of elements fit, which the only caller has checked, and a row
-    // of accumulators is a multiple of 16 long; masks end with the columns. The caller is compiled for
-    // the instructions.
+    // SAFETY: by the caller's promise, and as a row of accumulators is a multiple of 16 long; masks end with
+    // the columns.
     unsafe {
         let lowest = _mm512_set1_epi32(if is_relu { 0 } else { i32::MIN });
         let mut seen = _mm512_setzero_si512();
