@@ -178,6 +178,11 @@ pub fn share(clusters: usize, p: f64) -> f64 {
 /// A cosine of integers in Q15: two reciprocal roots of 2^-14, and three roundings.
 pub const COSINE: f64 = 2.0 / 16_384.0 + 2.0 / 32_768.0;
 
+/// An accumulator of a bilinear mixture, relative to the largest element, for each axis: a weight of 11 bits is
+/// off by half a unit, 2^-12, and moves so much from one neighbour to the other, which are up to twice the
+/// largest element apart.
+pub const BILINEAR_AXIS: f64 = 2.0 / 4096.0;
+
 /// Dropout's scale in 8 bits, relative: half a unit of a mantissa of at least 128.
 pub const DROPOUT_SCALE: f64 = 1.0 / 256.0;
 
