@@ -6,6 +6,7 @@
 #![allow(missing_docs)] // modules of a test
 
 mod blobs;
+mod bytes;
 mod integers;
 mod refusals;
 mod torch;
