@@ -368,6 +368,30 @@ fn exp2_neg_keeps_its_bound() {
     assert_eq!(lut::exp2_neg(u32::MAX), 0);
 }
 
+/// All small numbers, and all fractions of 16 bits with the least and the most below them, which is cut off.
+#[test]
+fn log2_keeps_its_bounds() {
+    let error = |n: u64| (f64::from(lut::log2(n)) - (n as f64).log2() * 65_536.0).abs();
+    let exact = (1..1 << 17).map(error).fold(0.0, f64::max);
+    let mut cut = 0f64;
+    for top in 1u64 << 16..1 << 17 {
+        for places in [1, 5, 20, 36, 47] {
+            let least = top << places;
+            let most = least | ((1 << places) - 1);
+            cut = cut.max(error(least)).max(error(most));
+        }
+    }
+    println!("log2: off by {exact} units, {cut} where bits are cut off");
+    for (error, bound) in [exact, cut].into_iter().zip(tolerance::LOG2_UNITS) {
+        assert!(error <= bound, "{error} of {bound}");
+        assert!(
+            error > bound - 0.1,
+            "the stated bound is too wide: {error} of {bound}"
+        );
+    }
+    assert_eq!(lut::log2(0), 0);
+}
+
 #[test]
 fn displayed_loss_is_close_to_the_logarithm() {
     let mut noise = Noise::new(31);
