@@ -146,7 +146,7 @@ fn statistics(source: &mut Noise, channels: usize) -> Vec<Running<i64>> {
     };
     let one = |c: usize| {
         let (mean, variance) = (word(source) >> (c % 50), word(source) >> (c * 7 % 62));
-        let mean = if c % 2 == 0 { mean } else { -mean };
+        let mean = if c.is_multiple_of(2) { mean } else { -mean };
         match c {
             0 => Running {
                 mean: 3 << 30,

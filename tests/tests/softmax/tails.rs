@@ -173,7 +173,7 @@ fn adaptive_losses_follow_the_rule<T: Element>() {
                 for (i, (&to, p)) in groups[group].iter().zip(p).enumerate() {
                     let wanted = i128::from(i == at) << 15;
                     accumulators[r * 9 + to] =
-                        Some((p - wanted) * i128::from(ratio.mantissa) << 15);
+                        Some(((p - wanted) * i128::from(ratio.mantissa)) << 15);
                 }
             }
             total += loss;
