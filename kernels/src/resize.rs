@@ -268,7 +268,7 @@ pub fn nearest_backward<T: Element>(
 /// Returns the bit length of the largest accumulator (0 for floats), at the exponent of `x` less
 /// [`bilinear_places`]. Integers: the weight of the farther neighbour along an axis is
 /// `round(2^11 · distance)`, that of the nearer one the rest; an accumulator is within
-/// `2^-11 · max|x|` of the exact mixture. Floats: within `5ε · max|x|`. NaN propagates.
+/// `2^-10 · max|x|` of the exact mixture, half of it along each axis. Floats: within `5ε · max|x|`. NaN propagates.
 ///
 /// # Errors
 /// Those of [`nearest`]; `out` is then untouched.

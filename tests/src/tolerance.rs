@@ -10,6 +10,21 @@ use selvedge_kernels::{Element, bf16, f16};
 /// one from the final shift, which never meet at once.
 pub const EXP2_NEG_UNITS: f64 = 1.7;
 
+/// [`lut::log2`](selvedge_kernels::lut::log2) against the logarithm, in units of 2^-16.
+///
+/// Measured over all fractions of 16 bits, of which nothing is cut off, and with the most that is. The chord's
+/// distance to the curve, (1/64)^2 / (8 ln 2) = 2.88 units, and half a unit each of an entry and the interpolation;
+/// a cut adds up to 1 / ln 2 units. They never meet at once.
+pub const LOG2_UNITS: [f64; 2] = [3.5, 4.9];
+
+/// What another temperature adds to [`probability`], of a probability `p` whose logit is `distance` from the mean
+/// of all under their probabilities, over T: 1 / T as a ratio is off by 2^-15 of itself, its product with log2(e)
+/// by half a unit of at least 23,637, and their sum of 2^-14.2 moves a logit by as much.
+#[must_use]
+pub fn tempered(p: f64, distance: f64) -> f64 {
+    p * distance.abs() / 16_384.0
+}
+
 /// The displayed integer loss against logarithms, in nats, given its total and distance, which are `octaves` in
 /// all: `ln 2` in Q16 is 1.43e-6 short for each, the chord of `log2` is off by (1/64)^2 / 8 (3.1e-5), and of what
 /// is rounded to Q16 the fraction loses up to a unit, entries and their interpolation half a unit of `log2` each,
@@ -177,6 +192,11 @@ pub fn share(clusters: usize, p: f64) -> f64 {
 
 /// A cosine of integers in Q15: two reciprocal roots of 2^-14, and three roundings.
 pub const COSINE: f64 = 2.0 / 16_384.0 + 2.0 / 32_768.0;
+
+/// An accumulator of a bilinear mixture, relative to the largest element, for each axis: a weight of 11 bits is
+/// off by half a unit, 2^-12, and moves so much from one neighbour to the other, which are up to twice the
+/// largest element apart.
+pub const BILINEAR_AXIS: f64 = 2.0 / 4096.0;
 
 /// Dropout's scale in 8 bits, relative: half a unit of a mantissa of at least 128.
 pub const DROPOUT_SCALE: f64 = 1.0 / 256.0;

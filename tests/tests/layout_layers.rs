@@ -1,6 +1,9 @@
 //! Typed layers that move elements, reduce axes, resize images: against definitions, differences, and
 //! `f64` in all types.
 
+// Test code: a broken assumption should end the test at once, with its place.
+#![allow(clippy::unwrap_used)]
+
 use selvedge_core::net::layout::{Beyond, Edges, Entries, Range, Ranges};
 use selvedge_core::net::resize::{AlignCorners, Asymmetric, HalfPixel};
 use selvedge_core::net::{
@@ -8,8 +11,11 @@ use selvedge_core::net::{
     ResizeBilinear, ResizeNearest, Slice, TopK,
 };
 use selvedge_core::tensor::{D1, D2, D3};
-use selvedge_tests::check_layer;
+use selvedge_kernels::exec::Serial;
+use selvedge_kernels::requantize::Store;
+use selvedge_kernels::resize::{self, Coordinates, Shape};
 use selvedge_tests::layers::Case;
+use selvedge_tests::{check_layer, tolerance};
 
 /// The elements of places.
 fn at(places: Vec<usize>) -> impl Fn(&[f64]) -> Vec<f64> {
@@ -175,8 +181,9 @@ fn mixed(positions: [f64; 5]) -> impl Fn(&[f64]) -> Vec<f64> {
     }
 }
 
-/// Integer weights of 11 bits along one axis, relative to the largest element.
-const WEIGHT: [f64; 2] = [1.0 / 2048.0; 2];
+/// Integer weights of 11 bits along one axis, and along both.
+const WEIGHT: [f64; 2] = [tolerance::BILINEAR_AXIS; 2];
+const WEIGHTS: [f64; 2] = [2.0 * tolerance::BILINEAR_AXIS; 2];
 
 #[test]
 fn images_are_resized() {
@@ -205,6 +212,109 @@ fn images_are_resized() {
     );
     check_layer!(
         T => ResizeBilinear<T, D3<3, 4, 2>, D3<5, 3, 2>>,
-        Case::new("bilinear, both axes").off_by(WEIGHT)
+        Case::new("bilinear, both axes").off_by(WEIGHTS)
     );
+}
+
+/// The position of an output pixel between two of the input, and where it lies between them.
+fn tap(coordinates: Coordinates, o: usize, input: usize, output: usize) -> (usize, usize, f64) {
+    let [at, inputs, outputs] = [o, input, output].map(|n| n as f64);
+    let position = match coordinates {
+        Coordinates::HalfPixel => ((2.0 * at + 1.0) * inputs - outputs).max(0.0) / (2.0 * outputs),
+        Coordinates::AlignCorners => at * (inputs - 1.0) / (outputs - 1.0),
+        Coordinates::Asymmetric => at * inputs / outputs,
+    };
+    let low = (position as usize).min(input - 1);
+    (low, (low + 1).min(input - 1), position.fract())
+}
+
+/// The largest error of an accumulator of an image of elements within ±127, relative to 127.
+fn bilinear_error(
+    coordinates: Coordinates,
+    [height, width]: [usize; 2],
+    to: [usize; 2],
+    x: &[i64],
+) -> f64 {
+    let shape = Shape {
+        batch: 1,
+        height,
+        width,
+        channels: 1,
+        outputs: to,
+        coordinates,
+    };
+    let mut out = vec![0i64; to[0] * to[1]];
+    // Of 7 and 22 bits: the accumulator itself.
+    resize::bilinear(&Serial, shape, x, Store::EXACT, &mut out).unwrap();
+    let unit = 2f64.powi(-resize::bilinear_places::<i64>());
+    let columns: Vec<_> = (0..to[1])
+        .map(|o| tap(coordinates, o, width, to[1]))
+        .collect();
+    let mut largest = 0f64;
+    for (row, out) in out.chunks(to[1]).enumerate() {
+        let (above, below, down) = tap(coordinates, row, height, to[0]);
+        for (&(left, right, along), &got) in columns.iter().zip(out) {
+            let mix = |row: usize| {
+                let [a, b] = [left, right].map(|column| x[row * width + column] as f64);
+                a + (b - a) * along
+            };
+            let want = mix(above) + (mix(below) - mix(above)) * down;
+            largest = largest.max((got as f64 * unit - want).abs());
+        }
+    }
+    largest / 127.0
+}
+
+const COORDINATES: [Coordinates; 3] = [
+    Coordinates::HalfPixel,
+    Coordinates::AlignCorners,
+    Coordinates::Asymmetric,
+];
+
+/// Along one axis, and along both, where neighbours of the largest magnitude have opposite signs and fractions lie
+/// between two weights.
+#[test]
+fn bilinear_mixtures_keep_their_bound() {
+    let axis = tolerance::BILINEAR_AXIS;
+    let signs = |bits: usize| -> Vec<i64> {
+        (0..9)
+            .map(|i| if bits >> i & 1 == 1 { 127 } else { -127 })
+            .collect()
+    };
+    let checkered = [0b0_1010_1010, 0b1_0101_0101];
+    let (mut one, mut both) = (0f64, 0f64);
+    for coordinates in COORDINATES {
+        for bits in checkered {
+            for (from, to) in [
+                ([3, 1], [2048, 1]),
+                ([1, 3], [1, 2048]),
+                ([2, 1], [4097, 1]),
+                ([1, 2], [1, 4097]),
+            ] {
+                // A row of alternating signs.
+                let x = &signs(bits)[..from[0] * from[1]];
+                one = one.max(bilinear_error(coordinates, from, to, x));
+            }
+            both = both.max(bilinear_error(
+                coordinates,
+                [3, 3],
+                [2048, 2048],
+                &signs(bits),
+            ));
+        }
+        for bits in 0..16 {
+            let x = &signs(bits)[..4];
+            for to in [[2, 5], [4, 3], [7, 7], [9, 33], [65, 12]] {
+                both = both.max(bilinear_error(coordinates, [2, 2], to, x));
+            }
+        }
+    }
+    println!("bilinear: {one} along an axis, {both} along both");
+    for (error, bound) in [(one, axis), (both, 2.0 * axis)] {
+        assert!(error <= bound, "{error} of {bound}");
+        assert!(
+            error > 0.99 * bound,
+            "the stated bound is too wide: {error} of {bound}"
+        );
+    }
 }

@@ -10,6 +10,7 @@ use selvedge_kernels::optim::{Decay, Gradient, Parameter, Rate, Role, Sgd};
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::{Element, bf16, dense, f16};
 use selvedge_tests::tolerance;
+use std::cmp::Ordering;
 
 /// The initialisation of `docs/numerics.md` §3 in 128 bits.
 struct Exact {
@@ -426,76 +427,83 @@ fn half_precision_weights_saturate_and_keep_nan() {
     assert!(one(bf16::ONE, &[bf16::NAN]).is_nan());
 }
 
+/// A 16-bit float by its definition: a sign, an exponent with its bias, and places after the point.
+struct Format {
+    places: i32,
+    bias: i32,
+}
+
+impl Format {
+    /// What the bits of a magnitude stand for; those of infinity, the number that would come next.
+    fn value(&self, bits: u16) -> f64 {
+        let exponent = i32::from(bits) >> self.places;
+        let fraction = f64::from(bits & ((1 << self.places) - 1));
+        let one = 2f64.powi(self.places);
+        if exponent == 0 {
+            fraction / one * 2f64.powi(1 - self.bias)
+        } else {
+            (one + fraction) / one * 2f64.powi(exponent - self.bias)
+        }
+    }
+
+    fn infinity(&self) -> u16 {
+        0x7FFF >> self.places << self.places
+    }
+}
+
+/// Every number, what lies between it and the next, and the `f32` on both sides of that, of both signs.
+fn stores_to_nearest_even<T: Element<Acc = f32>>(format: &Format, bits_of: fn(T) -> u16) {
+    let name = T::DTYPE;
+    let store = |x: f32| bits_of(<T as Output<T>>::store(x));
+    let check = |x: f32, want: u16| {
+        assert_eq!(store(x), want, "{name} of {x:e}");
+        assert_eq!(store(-x), want | 0x8000, "{name} of -{x:e}");
+    };
+    let infinity = format.infinity();
+    for bits in 0..infinity {
+        let (here, next) = (format.value(bits), format.value(bits + 1));
+        let middle = (here + next) / 2.0;
+        let halfway = middle as f32;
+        assert_eq!(f64::from(halfway), middle, "{name}: exact in f32");
+        check(here as f32, bits);
+        check(halfway.next_down(), bits);
+        check(halfway, bits + (bits & 1));
+        check(halfway.next_up(), bits + 1);
+    }
+    check(f32::MAX, infinity);
+    check(f32::INFINITY, infinity);
+    for x in [f32::NAN, -f32::NAN, f32::from_bits(0x7F80_0001)] {
+        assert!(store(x) & 0x7FFF > infinity, "{name}: NaN stays");
+    }
+}
+
 #[test]
 fn half_precision_stores_to_nearest_even() {
-    struct Case {
-        x: f32,
-        f16: f32,
-        bf16: f32,
-    }
-    let ulp16 = f32::EPSILON * 8192.0; // 2^-10
-    let ulp_b16 = f32::EPSILON * 65_536.0; // 2^-7
-    for Case {
-        x,
-        f16: want16,
-        bf16: want_b16,
-    } in [
-        Case {
-            x: 1.0 + ulp16 / 2.0,
-            f16: 1.0,
-            bf16: 1.0,
-        },
-        Case {
-            x: 1.0 + ulp16 * 1.5,
-            f16: 1.0 + 2.0 * ulp16,
-            bf16: 1.0,
-        },
-        Case {
-            x: 1.0 + ulp_b16 / 2.0,
-            f16: 1.0 + ulp_b16 / 2.0,
-            bf16: 1.0,
-        },
-        Case {
-            x: 1.0 + ulp_b16 * 1.5,
-            f16: 1.0 + ulp_b16 * 1.5,
-            bf16: 1.0 + 2.0 * ulp_b16,
-        },
-        Case {
-            x: -1.0 - ulp16 * 1.5,
-            f16: -1.0 - 2.0 * ulp16,
-            bf16: -1.0,
-        },
-        Case {
-            x: 65_519.0,
-            f16: 65_504.0,
-            bf16: 65_536.0,
-        },
-        Case {
-            x: 65_520.0,
-            f16: f32::INFINITY,
-            bf16: 65_536.0,
-        },
-        Case {
-            x: 2f32.powi(-25),
-            f16: 0.0,
-            bf16: 2f32.powi(-25),
-        },
-        Case {
-            x: 2f32.powi(-25) * 3.0,
-            f16: 2f32.powi(-23),
-            bf16: 2f32.powi(-25) * 3.0,
-        },
-    ] {
-        assert_eq!(
-            <f16 as Output<f16>>::store(x).to_f32(),
-            want16,
-            "f16 of {x:e}"
-        );
-        assert_eq!(
-            <bf16 as Output<bf16>>::store(x).to_f32(),
-            want_b16,
-            "bf16 of {x:e}"
-        );
+    let f16_format = Format {
+        places: 10,
+        bias: 15,
+    };
+    let bf16_format = Format {
+        places: 7,
+        bias: 127,
+    };
+    stores_to_nearest_even::<f16>(&f16_format, f16::to_bits);
+    stores_to_nearest_even::<bf16>(&bf16_format, bf16::to_bits);
+    for bits in 0..=u16::MAX {
+        let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
+        let read = [
+            (&f16_format, f16::from_bits(bits).to_acc()),
+            (&bf16_format, bf16::from_bits(bits).to_acc()),
+        ];
+        for (format, got) in read {
+            let magnitude = bits & 0x7FFF;
+            let got = f64::from(got);
+            match magnitude.cmp(&format.infinity()) {
+                Ordering::Less => assert_eq!(got, sign * format.value(magnitude), "{bits:#x}"),
+                Ordering::Equal => assert_eq!(got, sign * f64::INFINITY),
+                Ordering::Greater => assert!(got.is_nan(), "{bits:#x}"),
+            }
+        }
     }
 }
 

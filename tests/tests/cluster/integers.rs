@@ -2,19 +2,28 @@
 
 use super::{METRICS, MODES, floats, outputs, pass};
 use selvedge_kernels::Element;
-use selvedge_kernels::cluster::{
-    self, Clusters, Errors, Member, Metric, Mode, Saved, Shape, Temperature,
-};
+use selvedge_kernels::cluster::{Clusters, Member, Metric, Mode, Shape, Temperature};
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::isqrt_u128;
 use selvedge_kernels::lut::exp2_neg;
-use selvedge_kernels::optim::Gradient;
-use selvedge_kernels::requantize::Store;
-use selvedge_tests::compare::{
-    assert_within, cosine, elements, inner, integer, noise, sat, shift_rne, values,
-};
+use selvedge_tests::compare::{cosine, elements, inner, integer, noise, sat, shift_rne, values};
 use selvedge_tests::noise::Noise;
 use selvedge_tests::tolerance;
+
+/// `(j, r)` of a sum of squares.
+fn root(v: i128) -> (i32, i128) {
+    if v == 0 {
+        return (0, 0);
+    }
+    let j = (30 - (128 - v.leading_zeros() as i32)).div_euclid(2);
+    let normal = if j >= 0 { v << (2 * j) } else { v >> (-2 * j) };
+    (j, (1i128 << 30) / isqrt_u128(normal as u128) as i128)
+}
+
+/// The exponent at which elements of two exponents and so many bits are compared.
+fn common([a, b]: [i32; 2], bits: i32) -> i32 {
+    a.min(b).max(a.max(b) + bits - 15)
+}
 
 /// The rule of `docs/numerics.md` §16 on big integers: members.
 fn model(
@@ -26,17 +35,9 @@ fn model(
 ) -> Vec<Member<i64, i32>> {
     let cut = (m - 15).max(0);
     let (ex, ec, bits) = (clusters.x_exponent + cut, clusters.exponent + cut, m - cut);
-    let e0 = ex.min(ec).max(ex.max(ec) + bits - 15);
+    let e0 = common([ex, ec], bits);
     let short = |v: &[i128]| v.iter().map(|&v| shift_rne(v, cut)).collect::<Vec<_>>();
     let (x, centres) = (short(x), short(centres));
-    let root = |v: i128| {
-        if v == 0 {
-            return (0, 0);
-        }
-        let j = (30 - (128 - v.leading_zeros() as i32)).div_euclid(2);
-        let normal = if j >= 0 { v << (2 * j) } else { v >> (-2 * j) };
-        (j, (1i128 << 30) / isqrt_u128(normal as u128) as i128)
-    };
     let Temperature {
         mantissa,
         exponent: t,
@@ -104,7 +105,117 @@ fn model(
     out
 }
 
-/// The scores, the input's gradient and the centres' of the same rule, given members and scores.
+/// The way back, with exponents of cut elements: of rows, of centres, of errors.
+struct Way {
+    shape: Shape,
+    metric: Metric,
+    mode: Mode,
+    exponents: [i32; 3],
+    bits: i32,
+    score_exponent: i32,
+}
+
+/// Accumulators at an exponent.
+struct Sums {
+    sums: Vec<i128>,
+    exponent: i32,
+}
+
+impl Way {
+    /// The gradients of the rows and of the centres, of cut elements.
+    fn gradients(
+        &self,
+        [x, c, dy]: [&[i128]; 3],
+        members: &[Member<i64, i32>],
+        scores: &[i128],
+    ) -> [Sums; 2] {
+        let Shape { features, .. } = self.shape;
+        let [ex, ec, _] = self.exponents;
+        let e0 = common([ex, ec], self.bits);
+        let one = 1i128 << 15;
+        let length = |v: &[i128]| root(v.iter().map(|v| v * v).sum());
+        let (mut dx, mut dc) = (vec![0; x.len()], vec![0; c.len()]);
+        for (n, u) in x.chunks(features).enumerate() {
+            for (k, c) in c.chunks(features).enumerate() {
+                let pair = n * self.shape.clusters + k;
+                let (a, distance) = (scores[pair], i128::from(members[pair].distance));
+                let unit = |v: i128, (j, r): (i32, i128)| shift_rne(v * r, 15 - j);
+                let (u_length, c_length) = (length(u), length(c));
+                for (j, (&u, &c)) in u.iter().zip(c).enumerate() {
+                    let apart = shift_rne(u, e0 - ex) - shift_rne(c, e0 - ec);
+                    let (u, c) = (unit(u, u_length), unit(c, c_length));
+                    let off = |from: i128, to: i128| to - shift_rne((one - distance) * from, 15);
+                    let [to_x, to_c] = match self.metric {
+                        Metric::Euclidean => [-a * apart, a * apart],
+                        Metric::Manhattan => {
+                            [-1, 1].map(|sign| sign * a * distance * apart.signum())
+                        }
+                        Metric::Cosine => [off(u, c), off(c, u)].map(|off| a * distance * off),
+                    };
+                    dx[n * features + j] += to_x;
+                    dc[k * features + j] += to_c;
+                }
+            }
+        }
+        let sums = |sums: Vec<i128>, v: &[i128], e: i32| match self.metric {
+            Metric::Euclidean | Metric::Manhattan => Sums {
+                sums,
+                exponent: self.score_exponent + e0,
+            },
+            Metric::Cosine => {
+                let scaled = sums.chunks(features).zip(v.chunks(features));
+                let scaled = scaled.flat_map(|(sums, v)| {
+                    let (j, r) = length(v);
+                    let scale = move |&sum: &i128| shift_rne(shift_rne(sum, 15) * r, 15 - j);
+                    sums.iter().map(scale)
+                });
+                Sums {
+                    sums: scaled.collect(),
+                    exponent: self.score_exponent - e - 30,
+                }
+            }
+        };
+        let (dx, dc) = (sums(dx, x, ex), sums(dc, c, ec));
+        [dx, self.with_means(dc, dy, members)]
+    }
+
+    /// What a centre's part in the means adds.
+    fn with_means(&self, dc: Sums, dy: &[i128], members: &[Member<i64, i32>]) -> Sums {
+        if self.mode == Mode::Probabilities {
+            return dc;
+        }
+        let Shape {
+            rows,
+            features,
+            clusters,
+        } = self.shape;
+        let direct = self.exponents[2] - 15;
+        let [low, high] = [dc.exponent.min(direct), dc.exponent.max(direct)];
+        let exponent = low.max(high - 15);
+        let sums = dc.sums.iter().enumerate().map(|(at, &sum)| {
+            let (k, j) = (at / features, at % features);
+            let by_share =
+                |n: usize| i128::from(members[n * clusters + k].share) * dy[n * features + j];
+            let shares = (0..rows).map(by_share).sum();
+            saturating(sum, exponent - dc.exponent) + saturating(shares, exponent - direct)
+        });
+        Sums {
+            sums: sums.collect(),
+            exponent,
+        }
+    }
+}
+
+/// [`shift_rne`], which saturates at 62 bits to the left.
+fn saturating(x: i128, s: i32) -> i128 {
+    if s > 0 {
+        return shift_rne(x, s);
+    }
+    let limit = ((1i128 << 62) - 1) >> -s;
+    x.clamp(-limit, limit) << -s
+}
+
+/// The scores, the input's gradient and the centres' of the same rule.
 #[allow(clippy::too_many_lines)] // one rule, written out
 fn follows_the_rule<T>()
 where
@@ -199,74 +310,23 @@ where
                     let stored: Vec<i128> = got.scores.iter().map(|&s| i128::from(s)).collect();
                     assert_eq!(scores, stored, "{place}: scores");
 
-                    // Gradients: as exact sums of the terms that the rule names, in f64.
-                    let unit = |e: i32| 2f64.powi(e);
-                    let value = |v: &[i128], e: i32| {
-                        v.iter().map(|&v| v as f64 * unit(e)).collect::<Vec<f64>>()
-                    };
-                    // Differences are taken of elements at one exponent.
-                    let (ex, ec) = (x_exponent + cut, exponent + cut);
-                    let e0 = ex.min(ec).max(ex.max(ec) + bits - 15);
-                    let aligned = |v: &[i128], e: i32| match metric {
-                        Metric::Cosine => value(v, e),
-                        _ => value(
-                            &v.iter().map(|&v| shift_rne(v, e0 - e)).collect::<Vec<_>>(),
-                            e0,
-                        ),
-                    };
-                    let (fx, fc) = (aligned(&x, ex), aligned(&c, ec));
-                    let (fdy, fs) = (value(&dy, cut - m), value(&scores, got.score_exponent));
-                    let fclusters = floats(metric, temperature, &fc);
-                    let mut fmembers = vec![Member::default(); rows * clusters];
-                    cluster::members(&Serial, shape, fclusters, &fx, &mut fmembers).unwrap();
-                    for (f, q) in fmembers.iter_mut().zip(&want) {
-                        f.share = f64::from(q.share) / 32_768.0;
-                    }
-                    let saved = Saved {
-                        x: &fx,
-                        members: &fmembers,
-                        scores: &fs,
-                    };
-                    let mut fdx = vec![0.0; fx.len()];
-                    cluster::backward_input(
-                        &Serial,
+                    let way = Way {
                         shape,
-                        fclusters,
-                        saved,
-                        Store::EXACT,
-                        &mut fdx,
-                    )
-                    .unwrap();
-                    let mut fdc = vec![0.0; fc.len()];
-                    let errors = Errors {
+                        metric,
                         mode,
-                        dy: &fdy,
-                        members: &fmembers,
+                        exponents: [x_exponent, exponent, -m].map(|e| e + cut),
+                        bits,
+                        score_exponent: got.score_exponent,
                     };
-                    cluster::backward_centres(
-                        shape,
-                        fclusters,
-                        saved,
-                        errors,
-                        [0; 2],
-                        &mut Gradient::Store(&mut fdc),
-                    )
-                    .unwrap();
-                    let dc: Vec<f64> = got
-                        .dcentres
-                        .iter()
-                        .map(|g| (*g).into() as f64 * unit(got.dcentres_exponent))
+                    let [dx, dc] = way.gradients([&x, &c, &dy], &want, &scores);
+                    let shift = got.dx_exponent - dx.exponent;
+                    let stored: Vec<i128> = (dx.sums.iter())
+                        .map(|&acc| sat(shift_rne(acc, shift), m as u32))
                         .collect();
-                    let dx = values(&got.dx, got.dx_exponent);
-                    for (what, want, got, step) in [
-                        ("dx", fdx, dx, unit(got.dx_exponent)),
-                        ("dcentres", fdc, dc, unit(got.dcentres_exponent)),
-                    ] {
-                        // A step, and for cosine the roots and Q15, relative to the largest.
-                        let size = want.iter().fold(0.0, |size: f64, w| size.max(w.abs()));
-                        let limit = step + tolerance::COSINE * 4.0 * size;
-                        assert_within(&format!("{place}: {what}"), &want, &got, |_| limit);
-                    }
+                    assert_eq!(stored, big(&got.dx), "{place}: dx");
+                    let sums: Vec<i128> = got.dcentres.into_iter().map(Into::into).collect();
+                    let got = (got.dcentres_exponent, sums);
+                    assert_eq!((dc.exponent, dc.sums), got, "{place}: dcentres");
                 }
             }
         }
@@ -280,6 +340,7 @@ fn integers_follow_the_rule_on_big_integers() {
     follows_the_rule::<i16>();
     follows_the_rule::<u16>();
     follows_the_rule::<i32>();
+    follows_the_rule::<u32>();
     follows_the_rule::<i64>();
     follows_the_rule::<u64>();
 }

@@ -1,14 +1,16 @@
 //! Clusters: gradients in both modes and three metrics, PyTorch, integers against big integers and
-//! floats, and three blobs that are found.
+//! floats, three blobs that are found, and typed layers without side effects.
 
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(missing_docs)] // modules of a test
 
 mod blobs;
+mod bytes;
 mod integers;
 mod refusals;
 mod torch;
+mod typed;
 
 use selvedge_kernels::Element;
 use selvedge_kernels::cluster::{self, Clusters, Errors, Metric, Mode, Saved, Shape, Temperature};

@@ -43,6 +43,12 @@ fn nan_is_defined<T: Element>() {
     assert!(out[0].to_f64().is_nan());
     reduce::max_backward(shape, &x, &one[..1], &mut dx).unwrap();
     assert_eq!(values(&dx), [0.0, 1.0, 0.0], "the first NaN wins");
+    let x = [T::from_f64(-3.0), nan, T::from_f64(2.0)];
+    let mut out = [T::ZERO; 3];
+    abs(&x, &mut out).unwrap();
+    assert!(out[1].to_f64().is_nan(), "the absolute value of NaN");
+    abs_backward(&x, &one, &mut dx).unwrap();
+    assert_eq!(values(&dx), [-1.0, 0.0, 1.0], "NaN has no sign");
 }
 
 #[test]

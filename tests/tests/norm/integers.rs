@@ -200,6 +200,61 @@ fn every_pair_of_bytes_is_normalised_within_the_bound() {
     }
 }
 
+/// Rows whose normalised elements are stored as they are, in Q12, with gains of 1.
+fn normalises_within_the_bound<T: Element<Update: Default + Into<i128>>>() {
+    let m = T::MAGNITUDE_BITS as i32;
+    let cut = (m - 15).max(0);
+    let largest = 2f64.powi(m) - 1.0;
+    let mut source = Noise::new(385);
+    // At most 64 features: the largest normalised element is below 8.
+    for features in [1, 2, 3, 7, 33, 64] {
+        let shape = Shape { rows: 80, features };
+        let mut x = Vec::new();
+        for row in 0..shape.rows {
+            // Of every magnitude; one element that stands alone; near the ends, where sums are largest.
+            let size = 2f64.powi(-((row * (m as usize) / shape.rows) as i32)) * largest;
+            x.extend((0..features).map(|i| {
+                T::from_f64(match row % 4 {
+                    0 if i == row % features => size,
+                    0 => -largest,
+                    1 => largest - (source.signed() + 1.0) * size / 2.0,
+                    _ => source.signed() * size,
+                })
+            }));
+        }
+        let short = |x: &T| shift_rne(integer(*x), cut) as f64;
+        for kind in KINDS {
+            let saved = &statistics(&Serial, shape, kind, &x)[..];
+            let saved = Saved {
+                kind,
+                x: &x,
+                statistics: saved,
+            };
+            let gamma = vec![T::from_f64(1.0); features];
+            let affine = Affine {
+                gamma: &gamma,
+                beta: None,
+            };
+            let mut y = vec![T::ZERO; x.len()];
+            norm::forward(&Serial, shape, saved, affine, Store::EXACT, &mut y).unwrap();
+            let exact: Vec<f64> = x.iter().map(short).collect();
+            let want = normalised(shape, kind, 0.0, &exact);
+            let place = format!("{}, {kind:?}, {features} features", T::DTYPE);
+            assert_within(&place, &want, &values(&y, -12), tolerance::normal);
+        }
+    }
+}
+
+#[test]
+fn wide_elements_are_normalised_within_the_bound() {
+    normalises_within_the_bound::<i16>();
+    normalises_within_the_bound::<u16>();
+    normalises_within_the_bound::<i32>();
+    normalises_within_the_bound::<u32>();
+    normalises_within_the_bound::<i64>();
+    normalises_within_the_bound::<u64>();
+}
+
 /// Integer gradients against those of floats on the same numbers.
 fn gradients_are_parallel<T: Element<Update: Default + Into<i128>>>(limit: f64) {
     for kind in KINDS {

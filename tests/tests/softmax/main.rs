@@ -81,8 +81,8 @@ fn probabilities_are_the_definition<T: Element>(rounding: Option<f64>) {
                     Some(0.0) => (p.to_f64(), tolerance::F64),
                     Some(rounding) => (p.to_f64(), tolerance::float(rounding, *want)),
                     None => {
-                        let tolerance =
-                            tolerance::probability(&variant, *want) + tolerance::storage::<T>();
+                        let tolerance = tolerance::probability::<T>(&variant, *want)
+                            + tolerance::storage::<T>();
                         (p.to_f64() * scale, tolerance)
                     }
                 };

@@ -2,7 +2,7 @@
 //! by sorting or by stepping, rows as vectors.
 
 use crate::cases::Variant;
-use selvedge_kernels::lut::{exp2_neg, log2};
+use selvedge_kernels::lut::{cross_entropy, exp2_neg, log2};
 use selvedge_kernels::softmax::{Alpha, Ratio, Temperature, gumbel::noise_q16};
 
 /// `x / 2^s` to nearest even; exact to the left.
@@ -23,32 +23,48 @@ pub(crate) struct Row {
 
 const CAP: i128 = 31 << 16;
 
-fn softmax(z: &[Option<i128>], exponent: i32, ratio: Ratio) -> Vec<i128> {
+/// How far each logit is below the largest: octaves in Q16.
+fn octaves(z: &[Option<i128>], exponent: i32, ratio: Ratio) -> Vec<Option<u32>> {
     let largest = z.iter().flatten().max().unwrap();
     let factor = nearest(23_637 * i128::from(ratio.mantissa), 14);
     let places = exponent - i32::from(ratio.shift) + 16;
-    let numerators: Vec<i128> = z
-        .iter()
-        .map(|z| {
-            z.map_or(0, |z| {
-                let t = (largest - z) * factor;
-                let t = if places < 0 {
-                    t >> places.unsigned_abs()
-                } else {
-                    t << places
-                };
-                i128::from(exp2_neg(t.min(CAP) as u32))
-            })
-        })
-        .collect();
-    let total: i128 = numerators.iter().sum();
+    let octaves = |z: i128| {
+        let t = (largest - z) * factor;
+        let t = if places < 0 {
+            t >> places.unsigned_abs()
+        } else {
+            t << places
+        };
+        t.min(CAP) as u32
+    };
+    z.iter().map(|z| z.map(octaves)).collect()
+}
+
+/// Numerators of a softmax, and their sum.
+fn numerators(octaves: &[Option<u32>]) -> (Vec<i128>, i128) {
+    let numerator = |t: &Option<u32>| t.map_or(0, |t| i128::from(exp2_neg(t)));
+    let all: Vec<i128> = octaves.iter().map(numerator).collect();
+    let total = all.iter().sum();
+    (all, total)
+}
+
+pub(crate) fn softmax(z: &[Option<i128>], exponent: i32, ratio: Ratio) -> Vec<i128> {
+    let (numerators, total) = numerators(&octaves(z, exponent, ratio));
     numerators
         .iter()
         .map(|n| ((n << 15) + total / 2) / total)
         .collect()
 }
 
-fn mean(weights: &[i128], values: &[i128]) -> i128 {
+/// The displayed `-ln` of the probability of one of the logits, in Q16.
+pub(crate) fn surprise(z: &[i128], exponent: i32, ratio: Ratio, target: usize) -> i128 {
+    let some: Vec<Option<i128>> = z.iter().copied().map(Some).collect();
+    let octaves = octaves(&some, exponent, ratio);
+    let (_, total) = numerators(&octaves);
+    i128::from(cross_entropy(total as u32, octaves[target].unwrap()))
+}
+
+pub(crate) fn mean(weights: &[i128], values: &[i128]) -> i128 {
     let total: i128 = weights.iter().sum();
     let sum: i128 = weights.iter().zip(values).map(|(w, v)| w * v).sum();
     if total == 0 {

@@ -1,7 +1,7 @@
-//! Adaptive softmax: what it touches and what it reads.
+//! Adaptive softmax: what it touches, what it reads, and its loss by the rule.
 
 use super::cases::{Call, Variant};
-use super::{EXACT, elements};
+use super::{EXACT, elements, model, stored};
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::loss::Sum;
 use selvedge_kernels::requantize::Store;
@@ -118,4 +118,98 @@ fn adaptive_reads_no_other_tail() {
     assert!(out[0].is_nan());
 }
 
-// Mixture: the gradient of its weights.
+/// Losses, logarithms and gradients of the integers by the rule: nothing is off.
+fn adaptive_losses_follow_the_rule<T: Element>() {
+    let (ids, sizes) = ([4u32, 0, 1, 6, 3, 2, 5], [2usize, 3, 2]);
+    let clusters = Clusters::new(&ids, &sizes, &mut [false; 7]).unwrap();
+    // What shares a softmax: the head's items and two entries, then each tail's.
+    let groups: [&[usize]; 3] = [&[4, 0, 7, 8], &[1, 6, 3], &[2, 5]];
+    let places: [&[(usize, usize)]; 7] = [
+        &[(0, 1)],
+        &[(0, 2), (1, 0)],
+        &[(0, 3), (2, 0)],
+        &[(0, 2), (1, 2)],
+        &[(0, 0)],
+        &[(0, 3), (2, 1)],
+        &[(0, 2), (1, 1)],
+    ];
+    let targets = [4u32, 6, 5, 2, 0, 1, 3];
+    let m = T::MAGNITUDE_BITS as i32;
+    let drop = (m - 15).max(0);
+    let exact = |x: &T| x.to_f64() as i128;
+    let mut noise = Noise::new(162);
+    for (t, exponent) in [
+        (1.0, 2 - m),
+        (0.5, 3 - m),
+        (1.7, -m - 9),
+        (300.0, 6 - m),
+        (0.001, 1),
+    ] {
+        let temperature = Temperature::new(t).unwrap();
+        let ratio = temperature.inverse();
+        let place = format!("{} at T = {t}", T::DTYPE);
+        let x: Vec<T> = noise
+            .vector(7 * 9, 2f64.powi(m) - 1.0)
+            .into_iter()
+            .map(T::from_f64)
+            .collect();
+        let logits = Logits::new(&x, exponent).at(temperature);
+        let mut scratch = vec![Default::default(); adaptive::scratch_len(clusters).unwrap()];
+        let mut log_p = vec![Default::default(); 7];
+        adaptive::log_prob(clusters, logits, &targets, &mut log_p, &mut scratch).unwrap();
+        let mut accumulators = vec![None; x.len()];
+        let mut total = 0;
+        for (r, (&target, log_p)) in targets.iter().zip(&log_p).enumerate() {
+            let row: Vec<i128> = x[r * 9..][..9]
+                .iter()
+                .map(|x| model::nearest(exact(x), drop))
+                .collect();
+            let mut loss = 0;
+            for &(group, at) in places[target as usize] {
+                let z: Vec<i128> = groups[group].iter().map(|&i| row[i]).collect();
+                loss += model::surprise(&z, exponent + drop, ratio, at);
+                let some: Vec<_> = z.into_iter().map(Some).collect();
+                let p = model::softmax(&some, exponent + drop, ratio);
+                for (i, (&to, p)) in groups[group].iter().zip(p).enumerate() {
+                    let wanted = i128::from(i == at) << 15;
+                    accumulators[r * 9 + to] =
+                        Some(((p - wanted) * i128::from(ratio.mantissa)) << 15);
+                }
+            }
+            total += loss;
+            assert_eq!(
+                log_p.to_f64() * 65_536.0,
+                -(loss as f64),
+                "{place}: item {target}"
+            );
+        }
+        let largest = accumulators
+            .iter()
+            .flatten()
+            .fold(0, |all, acc: &i128| all | acc.unsigned_abs());
+        let range = 128 - largest.leading_zeros();
+        let shift = (range as i32 - m.min(15)).clamp(1, 32);
+        let rounding = Rounding::Stochastic(Words::new(1, 8, 5));
+        let mark = T::from_f64(85.0);
+        let mut dx = vec![mark; x.len()];
+        let store = Store::Shift { shift, rounding };
+        let outcome =
+            adaptive::cross_entropy(clusters, logits, &targets, store, &mut dx, &mut scratch)
+                .unwrap();
+        assert_eq!(outcome.range, range, "{place}: range");
+        assert_eq!(
+            outcome.loss.to_f64() * 65_536.0,
+            total as f64,
+            "{place}: loss"
+        );
+        for ((i, acc), d) in (0u32..).zip(accumulators).zip(&dx) {
+            let want = acc.map_or(exact(&mark), |acc| stored::<T>(acc, shift, rounding, i));
+            assert_eq!(exact(d), want, "{place}: logit {i}");
+        }
+    }
+}
+
+#[test]
+fn adaptive_losses_follow_the_rule_in_every_type() {
+    for_integers!(adaptive_losses_follow_the_rule);
+}

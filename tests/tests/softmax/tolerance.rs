@@ -23,7 +23,7 @@ pub(crate) fn float(rounding: f64, value: f64) -> f64 {
 
 /// A probability `p` of an integer type against f64 from the same logits, T of 0.5 to 2, before it is stored. What
 /// is multiplied, or mixed by weights that sum to 1, has at most the errors of its factors.
-pub(crate) fn probability(variant: &Variant, p: f64) -> f64 {
+pub(crate) fn probability<T: Element>(variant: &Variant, p: f64) -> f64 {
     match variant {
         Variant::Standard(classes) => softmax(*classes, p),
         Variant::Grid([_, columns]) => softmax(*columns, p),
@@ -38,9 +38,10 @@ pub(crate) fn probability(variant: &Variant, p: f64) -> f64 {
         // Noise within 0.00075 (its own error and its step), times 1 / T = 2, times p (1 - p).
         Variant::Gumbel(classes, _) => softmax(*classes, p) + 0.000_75 * 2.0 * 2.0 / 4.0,
         Variant::Entmax(classes, 1.0) => softmax(*classes, p),
-        // Its own bound, and the table functions: p·2^-14 / (alpha - 1) more.
         Variant::Entmax(_, alpha) => {
-            2.0 * DRAWN + 1.0 / 16_384.0 / (f64::from(*alpha) - 1.0).max(0.25)
+            // A cut moves logits of ±4 by 2^-14 at most, and a probability by twice that over T.
+            let cut = if T::MAGNITUDE_BITS > 15 { 4.0 } else { 0.0 };
+            entmax(f64::from(*alpha), p) + cut / 16_384.0
         }
         // Products rounded to Q15, and π.
         Variant::Mixture(classes, gate) => {
@@ -49,12 +50,24 @@ pub(crate) fn probability(variant: &Variant, p: f64) -> f64 {
     }
 }
 
+/// A probability `p` of entmax, of logits that were cut, at any temperature: the bound that
+/// `docs/numerics/softmax.md` states.
+///
+/// Distances are rounded to 24 places and their factor to 15 bits, which moves a probability by less than 2^-15; p
+/// is rounded to Q15. Other powers than 1 and 0 go through [`lut::log2`](selvedge_kernels::lut::log2) and
+/// [`lut::exp2_neg`](selvedge_kernels::lut::exp2_neg), whose errors the power multiplies.
+pub(crate) fn entmax(alpha: f64, p: f64) -> f64 {
+    let tables = if alpha == 1.5 || alpha == 2.0 {
+        0.0
+    } else {
+        p / (alpha - 1.0)
+    };
+    (1.0 + tables) / 16_384.0
+}
+
 /// What rounding logits moves a probability by: a cut to 15 bits (2^-14 of 4, times 1/T, times p (1 - p)
 /// twice), and the ratio's 2^-16 of a distance of 16.
 const LOGITS: f64 = 1.0 / 16_384.0 + 16.0 / 65_536.0 / 8.0;
-
-/// A probability of random logits, cut.
-pub(crate) const DRAWN: f64 = DRAWN_PROBABILITY + LOGITS;
 
 /// A probability of a softmax of random logits.
 fn softmax(classes: usize, p: f64) -> f64 {
