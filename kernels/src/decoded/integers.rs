@@ -4,7 +4,7 @@
 use super::{CHUNK, Chunk, Products, Source};
 use crate::arch::Isa;
 use crate::element::Element;
-use crate::fixed::{sat_i64, shift_rne_i64};
+use crate::fixed::{sat_i64, shift_rne_i32, shift_rne_i64};
 use core::marker::PhantomData;
 
 /// Activations of type `T` with the weights of `S`, summed to an `A`.
@@ -83,6 +83,8 @@ pub(crate) trait Factor: Copy + Default + Sync {
     fn dot<T: Element<Wide = i32>>(x: &[T], zero: i32, factors: &[Self]) -> i64;
     /// A product.
     fn times(self, d: i32) -> i64;
+    /// The integer over `2^places`, to nearest even.
+    fn over(self, places: u32) -> Self;
 }
 
 impl Factor for i16 {
@@ -100,6 +102,11 @@ impl Factor for i16 {
     fn times(self, d: i32) -> i64 {
         i64::from(d * i32::from(self))
     }
+
+    #[inline(always)]
+    fn over(self, places: u32) -> Self {
+        shift_rne_i32(i32::from(self), places as i32) as Self // no larger
+    }
 }
 
 impl Factor for i64 {
@@ -115,6 +122,11 @@ impl Factor for i64 {
     #[inline(always)]
     fn times(self, d: i32) -> i64 {
         i64::from(d) * self
+    }
+
+    #[inline(always)]
+    fn over(self, places: u32) -> Self {
+        shift_rne_i64(self, places as i32)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::{Epilogue, Store};
 
 pub(crate) use floats::Floats;
-pub(crate) use integers::{Integers, Plain};
+pub(crate) use integers::{Factor, Integers, Plain};
 
 /// Weights of a row that are decoded at a time: no more blocks than two lie in so many.
 pub(crate) const CHUNK: usize = 32;
@@ -63,6 +63,13 @@ pub(crate) trait Finish<A, O>: Copy + Sync {
     fn store(&self, acc: A, channel: usize, element: u32, range: &mut Self::Range, out: &mut O);
     /// What the kernel returns.
     fn bits(range: Self::Range) -> u32;
+}
+
+/// Weights for sums of a number of terms.
+pub struct Fitted<W> {
+    pub(crate) weights: W,
+    /// Places by which an exact sum is shifted right.
+    pub(crate) drop: u32,
 }
 
 /// Integers and the shifts that take the products of their blocks to one exponent.

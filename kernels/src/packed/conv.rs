@@ -4,7 +4,7 @@ use super::dense;
 use super::{Narrow, Scale, Weights, Wide};
 use crate::conv::Shape;
 use crate::decoded::conv::Extents;
-use crate::decoded::{self, Floats, Integers, Shared};
+use crate::decoded::{self, Fitted, Floats, Integers, Shared};
 use crate::dense::Bias;
 use crate::element::{self, Element};
 use crate::error::{Arg, Result};
@@ -40,7 +40,7 @@ pub fn forward<T: dense::Input<S>, S: Scale, O: dense::Output<T, S>>(
 ) -> Result<u32> {
     let extents = Extents::new(shape)?;
     weights.check(shape.filters, extents.filter_len)?;
-    let drop = T::packed_drop(&weights, extents.filter_len)?;
+    let Fitted { weights, drop } = T::packed_fitted(weights, extents.filter_len)?;
     extents.check_x(Arg::X, x.len())?;
     Arg::Bias.check_len(bias.values.len(), &[shape.filters])?;
     extents.check_y(Arg::Out, out.len())?;
@@ -89,7 +89,7 @@ pub fn backward_input<T: dense::Input<S>, S: Scale>(
 ) -> Result<u32> {
     let extents = Extents::new(shape)?;
     weights.check(shape.filters, extents.filter_len)?;
-    let drop = T::packed_drop(&weights, extents.backward_len)?;
+    let Fitted { weights, drop } = T::packed_fitted(weights, extents.backward_len)?;
     extents.check_y(Arg::Dy, dy.len())?;
     extents.check_x(Arg::Dx, dx.len())?;
     Ok(exec::rows(exec, dx, extents.x_row_len(), |first, dx| {

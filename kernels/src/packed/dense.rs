@@ -1,7 +1,7 @@
 //! Dense layers with packed weights.
 
 use super::{Narrow, Scale, Weights, Wide};
-use crate::decoded::{self, Floats, Integers, Shared};
+use crate::decoded::{self, Fitted, Floats, Integers, Shared};
 use crate::dense::{Bias, Shape};
 use crate::element::{self, Element};
 use crate::error::{Arg, Result};
@@ -59,7 +59,7 @@ pub fn forward<T: Input<S>, S: Scale, O: Output<T, S>>(
         inputs,
         outputs,
     } = shape;
-    let drop = check::<T, S>(shape, &weights, inputs)?;
+    let Fitted { weights, drop } = check::<T, S>(shape, weights, inputs)?;
     Arg::X.check_len(x.len(), &[batch, inputs])?;
     Arg::Bias.check_len(bias.values.len(), &[outputs])?;
     Arg::Out.check_len(out.len(), &[batch, outputs])?;
@@ -106,7 +106,7 @@ pub fn backward_input<T: Input<S>, S: Scale>(
         inputs,
         outputs,
     } = shape;
-    let drop = check::<T, S>(shape, &weights, outputs)?;
+    let Fitted { weights, drop } = check::<T, S>(shape, weights, outputs)?;
     Arg::Dy.check_len(dy.len(), &[batch, outputs])?;
     Arg::Dx.check_len(dx.len(), &[batch, inputs])?;
     Ok(exec::rows(exec, dx, inputs, |first, dx| {
@@ -123,12 +123,12 @@ pub fn backward_input<T: Input<S>, S: Scale>(
     }))
 }
 
-/// Checks extents and weights; returns the places that sums of `terms` products drop.
+/// Checks extents and weights; returns the weights for sums of `terms` products.
 fn check<T: Input<S>, S: Scale>(
     shape: Shape,
-    weights: &Weights<'_, S>,
+    weights: Weights<'_, S>,
     terms: usize,
-) -> Result<u32> {
+) -> Result<Fitted<Weights<'_, S>>> {
     let Shape {
         batch,
         inputs,
@@ -138,7 +138,7 @@ fn check<T: Input<S>, S: Scale>(
         Arg::Shape.product(&tensor)?;
     }
     weights.check(outputs, inputs)?;
-    T::packed_drop(weights, terms)
+    T::packed_fitted(weights, terms)
 }
 
 /// Some rows of either pass.
@@ -147,7 +147,7 @@ type Call<'a, T, S, O> = decoded::dense::Call<'a, T, Weights<'a, S>, Shared<'a, 
 /// A type of activations for weights with scales of type `S`.
 pub trait Input<S: Scale>: Element + super::conv::Input<S> {
     #[doc(hidden)]
-    fn packed_drop(weights: &Weights<'_, S>, terms: usize) -> Result<u32>;
+    fn packed_fitted(weights: Weights<'_, S>, terms: usize) -> Result<Fitted<Weights<'_, S>>>;
     #[doc(hidden)]
     fn packed_dense_backward_input(call: Call<'_, Self, S, Self>) -> u32;
 }
@@ -161,8 +161,8 @@ pub trait Output<T: Input<S>, S: Scale>: element::Output<T> + super::conv::Outpu
 macro_rules! impl_integer {
     ($($t:ty => $($out:ty),+;)*) => {$(
         impl Input<i8> for $t {
-            fn packed_drop(weights: &Weights<'_, i8>, terms: usize) -> Result<u32> {
-                weights.drop::<Self>(terms)
+            fn packed_fitted(weights: Weights<'_, i8>, terms: usize) -> Result<Fitted<Weights<'_, i8>>> {
+                weights.fitted::<Self>(terms)
             }
 
             #[inline(never)]
@@ -195,8 +195,8 @@ macro_rules! impl_integer {
 macro_rules! impl_float {
     ($($t:ty: $($scale:ty),+;)*) => {$($(
         impl Input<$scale> for $t {
-            fn packed_drop(_: &Weights<'_, $scale>, _: usize) -> Result<u32> {
-                Ok(0)
+            fn packed_fitted(weights: Weights<'_, $scale>, _: usize) -> Result<Fitted<Weights<'_, $scale>>> {
+                Ok(Fitted { weights, drop: 0 })
             }
 
             #[inline(never)]

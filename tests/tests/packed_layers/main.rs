@@ -73,11 +73,30 @@ impl<S: Scale> Packed<S> {
     }
 
     fn decoded(&self) -> Vec<f32> {
+        self.decode(self.weights())
+    }
+
+    /// The values of the codes.
+    fn values(&self) -> Vec<f32> {
+        self.decode(Weights::new(self.format, self.rows, self.len, &self.codes, &[0i8]).unwrap())
+    }
+
+    fn decode<U: Scale>(&self, weights: Weights<'_, U>) -> Vec<f32> {
         let mut all = vec![0.0; self.rows * self.len];
         for (r, row) in all.chunks_mut(self.len).enumerate() {
-            self.weights().decode(r, 0, row);
+            weights.decode(r, 0, row);
         }
         all
+    }
+
+    /// The scale of each weight.
+    fn scale_of_each(&self) -> Vec<S> {
+        let blocks = self.len.div_ceil(BLOCK);
+        let scale = |i: usize| match self.scales[..] {
+            [scale] => scale,
+            _ => self.scales[i / self.len * blocks + i % self.len / BLOCK],
+        };
+        (0..self.rows * self.len).map(scale).collect()
     }
 }
 
@@ -116,9 +135,9 @@ fn eight_bit_layers_give_the_bytes_of_decoded_weights() {
             outputs: 9,
         };
         let packed = Packed::new(&mut noise, format, 9, 75, |noise| noise.below(3) as i8);
-        let (w, unit) = integers(&packed);
+        let (w, unit, drop) = integers::<i8>(&packed, 75);
         let weight: Vec<i8> = w.iter().map(|&w| i8::try_from(w).unwrap()).collect();
-        assert_eq!(packed.weights().unit::<i8>(75).unwrap(), unit);
+        assert_eq!((packed.weights().unit::<i8>(75), drop), (Ok(unit), 0));
         let (x, bias, dy) = (
             elements::<i8>(&mut noise, 6 * 75),
             elements::<i16>(&mut noise, 9),

@@ -133,18 +133,27 @@ fn refusals_say_what_and_write_nothing() {
         forward(empty, &[], weights, bias(3), 0),
         Err(Error::Zero { arg: Arg::Shape })
     );
-    // 7 + 3 bits of a product and 127 of the blocks' distance: beyond 64 for any sum.
-    let codes = [0x21; 9];
-    let far = [0, 127, 0];
-    let apart = Weights::new(Format::Int4, 3, 5, &codes, &far).unwrap();
-    assert_eq!(
-        apart.unit::<i8>(5),
-        Err(Error::Accumulator { terms: 5, limit: 0 })
-    );
-    assert_eq!(
-        forward(shape, &x[..10], apart, bias(3), 6),
-        Err(Error::Accumulator { terms: 5, limit: 0 })
-    );
+    // 15 + 32 bits of a product leave 15 for their number.
+    let wide = Weights::new(Format::Fp8E5M2, 1, 1 << 16, &[0; 1 << 16], &[0i8]).unwrap();
+    let refused = Error::Accumulator {
+        terms: 1 << 16,
+        limit: 1 << 15,
+    };
+    assert_eq!(wide.unit::<i16>(1 << 15), Ok(-15));
+    assert_eq!(wide.unit::<i16>(1 << 16), Err(refused));
+    let long = dense::Shape {
+        batch: 1,
+        inputs: 1 << 16,
+        outputs: 1,
+    };
+    let (x, bias16, mut far) = (vec![1i16; 1 << 16], [0i16], [7i16]);
+    let bias16 = Bias {
+        values: &bias16,
+        shift: 0,
+    };
+    let got = packed::dense::forward(&Serial, long, &x, wide, bias16, Epilogue::EXACT, &mut far);
+    assert_eq!((got, far), (Err(refused), [7]));
+    let x = [1i8; 11];
     assert_eq!(weights.unit::<i8>(1 << 30), Ok(10), "40 bits keep 30");
     assert_eq!(weights.unit::<i16>(1 << 30), Ok(0), "48 bits fit");
     let mut dx = [7i8; 10];
