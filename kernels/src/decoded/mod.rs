@@ -53,14 +53,23 @@ pub(crate) trait Products: Copy + Sync {
 }
 
 /// Where a sum starts and what becomes of it.
-pub(crate) trait Finish<A, O>: Copy + Sync {
+pub(crate) trait Finish<X, A, O>: Copy + Sync {
     /// What is collected of all sums.
     type Range: Copy + Default;
 
     /// The bias of an output channel.
     fn start(&self, channel: usize) -> A;
-    /// Stores a sum in the output element with row-major index `element`.
-    fn store(&self, acc: A, channel: usize, element: u32, range: &mut Self::Range, out: &mut O);
+    /// Stores a sum in the output element with row-major index `element`, and what an activation keeps of it in
+    /// `slope`, unless that is empty.
+    fn store(
+        &self,
+        acc: A,
+        channel: usize,
+        element: u32,
+        range: &mut Self::Range,
+        out: &mut O,
+        slope: &mut [X],
+    );
     /// What the kernel returns.
     fn bits(range: Self::Range) -> u32;
 }
@@ -125,7 +134,7 @@ impl<T: Element> Clone for Shared<'_, T> {
 
 impl<T: Element> Copy for Shared<'_, T> {}
 
-impl<T: Element, O: Output<T>> Finish<T::Acc, O> for Shared<'_, T> {
+impl<T: Element, O: Output<T>> Finish<T, T::Acc, O> for Shared<'_, T> {
     type Range = <T::Acc as Accumulator>::Magnitude;
 
     #[inline(always)]
@@ -136,10 +145,17 @@ impl<T: Element, O: Output<T>> Finish<T::Acc, O> for Shared<'_, T> {
     }
 
     #[inline(always)]
-    fn store(&self, acc: T::Acc, _: usize, element: u32, range: &mut Self::Range, out: &mut O) {
+    fn store(
+        &self,
+        acc: T::Acc,
+        _: usize,
+        element: u32,
+        range: &mut Self::Range,
+        out: &mut O,
+        slope: &mut [T],
+    ) {
         let out = core::slice::from_mut(out);
-        self.epilogue
-            .block(&mut [acc], element, range, out, &mut []);
+        self.epilogue.block(&mut [acc], element, range, out, slope);
     }
 
     #[inline(always)]

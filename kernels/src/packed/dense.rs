@@ -1,6 +1,7 @@
 //! Dense layers with packed weights.
 
 use super::{Narrow, Scale, Weights, Wide};
+use crate::activation::check_slope;
 use crate::decoded::{self, Fitted, Floats, Integers, Shared};
 use crate::dense::{Bias, Shape};
 use crate::element::{self, Element};
@@ -19,6 +20,7 @@ use half::{bf16, f16};
 /// | `weights` | `[O, I]` | frozen |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
 /// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`] |
+/// | `slope` | `[N, O]`, or empty | what [`activation::backward`](crate::activation::backward) wants of some activations |
 ///
 /// Returns the bit length of the largest activated accumulator (0 for floats). The exponent of
 /// integer accumulators is that of `x` plus [`Weights::unit`] for `I` terms. `f32` and `f64` results
@@ -39,12 +41,13 @@ use half::{bf16, f16};
 /// let shape = Shape { batch: 1, inputs: 2, outputs: 2 };
 /// let bias = Bias { values: &[0, 0], shift: 0 };
 /// let mut out = [0i8; 2];
-/// packed::dense::forward(&Serial, shape, &[5i8, 3], weights, bias, Epilogue::EXACT, &mut out)?;
+/// packed::dense::forward(&Serial, shape, &[5i8, 3], weights, bias, Epilogue::EXACT, &mut out, &mut [])?;
 /// assert_eq!((out, weights.unit::<i8>(2)?), ([2, -8], 1));
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 ///
 /// Source: the definition; the numbers are those of `docs/numerics.md` §4 and §20.
+#[allow(clippy::too_many_arguments)] // as `dense::forward`
 pub fn forward<T: Input<S>, S: Scale, O: Output<T, S>>(
     exec: &impl Executor,
     shape: Shape,
@@ -53,6 +56,7 @@ pub fn forward<T: Input<S>, S: Scale, O: Output<T, S>>(
     bias: Bias<'_, T>,
     epilogue: Epilogue<T>,
     out: &mut [O],
+    slope: &mut [T],
 ) -> Result<u32> {
     let Shape {
         batch,
@@ -63,7 +67,8 @@ pub fn forward<T: Input<S>, S: Scale, O: Output<T, S>>(
     Arg::X.check_len(x.len(), &[batch, inputs])?;
     Arg::Bias.check_len(bias.values.len(), &[outputs])?;
     Arg::Out.check_len(out.len(), &[batch, outputs])?;
-    Ok(exec::rows(exec, out, outputs, |first, out| {
+    check_slope(slope.len(), out.len())?;
+    let task = |first: usize, out: &mut [O], slope: &mut [T]| {
         O::packed_dense_forward(Call {
             inputs,
             outputs,
@@ -73,8 +78,10 @@ pub fn forward<T: Input<S>, S: Scale, O: Output<T, S>>(
             finish: Shared::new(bias, epilogue),
             first: (first * outputs) as u32,
             out,
+            slope,
         })
-    }))
+    };
+    Ok(exec::rows_with(exec, out, outputs, slope, task))
 }
 
 /// Gradient with respect to the input: `dx[n, i] = epilogue(Σ_o dy[n, o] · weights[o, i])`. The weights
@@ -119,6 +126,7 @@ pub fn backward_input<T: Input<S>, S: Scale>(
             finish: Shared::without_bias(store),
             first: (first * inputs) as u32,
             out: dx,
+            slope: &mut [],
         })
     }))
 }

@@ -11,7 +11,7 @@ use selvedge_kernels::window::Window;
 use selvedge_kernels::{Element, conv};
 use selvedge_tests::noise::Noise;
 use selvedge_tests::threads::Threads;
-use selvedge_tests::windows::{filter_len, lens, products, random_shape};
+use selvedge_tests::windows::{cells, filter_len, lens, products, random_shape};
 
 /// `x / 2^shift` to nearest even, for either sign of `shift`.
 fn shifted(x: i128, shift: i32) -> i128 {
@@ -52,8 +52,10 @@ pub(crate) fn integers<T: Element>(packed: &Packed<i8>, terms: usize) -> (Vec<i1
     let low = i32::from(exponents().copied().min().unwrap_or(0));
     let bits =
         T::MAGNITUDE_BITS as i32 + log2(packed.format.largest_integer()) + log2(terms as u64);
-    let low = low.max(high - (62 - bits));
-    let accumulator = if size_of::<T::Acc>() == 4 { 30 } else { 61 };
+    // Sums have 64 bits, or 128, and accumulators 32, 64 or 128.
+    let sum = if T::MAGNITUDE_BITS > 15 { 126 } else { 62 };
+    let low = low.max(high - (sum - bits));
+    let accumulator = [30, 61, 125][size_of::<T::Acc>().ilog2() as usize - 2];
     let drop = (bits + high - low - accumulator).max(0);
     let unit = low + packed.format.exponent();
     let weights = packed.values().into_iter().zip(packed.scale_of_each());
@@ -89,7 +91,7 @@ fn stored<T: Element>(
 
 /// The cases of one type: shapes, formats, exponents that `scale` gives. Returns how many forward passes dropped
 /// places.
-fn integer_layers<T>(scale: impl Fn(&mut Noise, Format) -> i8) -> usize
+fn integer_layers<T, const N: usize>(scale: impl Fn(&mut Noise, Format) -> i8) -> usize
 where
     T: Input<i8> + Output<T, i8>,
 {
@@ -99,11 +101,11 @@ where
         for case in 0..60 {
             let scale = |noise: &mut Noise| scale(noise, format);
             let is_dense = case % 3 == 0;
-            let mut shape = random_shape(&mut noise);
+            let mut shape = random_shape::<N>(&mut noise);
             if is_dense {
                 shape = conv::Shape {
                     batch: 1 + noise.below(9),
-                    input: [1, 1],
+                    input: [1; N],
                     channels: 1 + noise.below(100),
                     filters: 1 + noise.below(20),
                     groups: 1,
@@ -113,8 +115,7 @@ where
             let packed = Packed::new(&mut noise, format, shape.filters, filter_len(&shape), scale);
             let name = format!("{} {format:?} {shape:?}", T::DTYPE.name());
             let weights = packed.weights();
-            let terms =
-                shape.filters / shape.groups * shape.window.kernel[0] * shape.window.kernel[1];
+            let terms = shape.filters / shape.groups * cells(&shape);
             let (w, unit, drop) = integers::<T>(&packed, filter_len(&shape));
             let (w_back, unit_back, drop_back) = integers::<T>(&packed, terms);
             let [x_len, y_len] = lens(&shape);
@@ -149,11 +150,7 @@ where
                 .map(|&a| shifted(a, drop).unsigned_abs())
                 .max()
                 .unwrap();
-            let limit = if size_of::<T::Acc>() == 4 {
-                1 << 30
-            } else {
-                1 << 61
-            };
+            let limit = [1 << 30, 1 << 61, 1 << 125][size_of::<T::Acc>().ilog2() as usize - 2];
             assert!(reach <= limit, "{name}: {reach}");
             let shift = (128 - reach.leading_zeros()) as i32 - T::MAGNITUDE_BITS as i32 - 1;
             for (activation, is_relu) in [(Activation::Identity, false), (Activation::Relu, true)] {
@@ -179,9 +176,19 @@ where
                         bias,
                         epilogue,
                         &mut out,
+                        &mut [],
                     )
                 } else {
-                    packed::conv::forward(&Threads(3), shape, &x, weights, bias, epilogue, &mut out)
+                    packed::conv::forward(
+                        &Threads(3),
+                        shape,
+                        &x,
+                        weights,
+                        bias,
+                        epilogue,
+                        &mut out,
+                        &mut [],
+                    )
                 };
                 let want = stored::<T>(
                     &y_acc,
@@ -233,7 +240,7 @@ where
     T: Input<i8> + Output<T, i8>,
 {
     for far in [0, 4, 8] {
-        let dropped = integer_layers::<T>(|noise, format| {
+        let scale = |noise: &mut Noise, format| {
             // The widest format leaves room for 5 bits beside 16-bit activations.
             let far = if format == Format::Fp8E5M2 {
                 far.min(5)
@@ -241,14 +248,20 @@ where
                 far
             };
             noise.below(1 + far) as i8 - 3
-        });
-        // Of 8-bit elements, the wide formats drop; of 16 bits, nothing does.
+        };
+        let dropped = integer_layers::<T, 2>(scale);
+        // Of 8-bit elements, the wide formats drop; of 16 bits and of 64, nothing does; of 32, whose
+        // accumulators have half the bits of their sums, the widest one.
         assert_eq!(
             dropped > 0,
-            T::MAGNITUDE_BITS == 7,
+            [7, 24].contains(&T::MAGNITUDE_BITS),
             "{} dropped {dropped}",
             T::DTYPE.name()
         );
+        if far == 4 {
+            integer_layers::<T, 1>(scale);
+            integer_layers::<T, 3>(scale);
+        }
     }
 }
 
@@ -265,11 +278,13 @@ fn apart<T>()
 where
     T: Input<i8> + Output<T, i8>,
 {
-    let zero = |noise: &mut Noise, scale: i8| if noise.below(4) == 0 { i8::MIN } else { scale };
-    integer_layers::<T>(|noise, _| zero(noise, -3));
-    integer_layers::<T>(|_, _| i8::MIN);
+    let zero = |noise: &mut Noise, scale: i8| {
+        if noise.below(4) == 0 { i8::MIN } else { scale }
+    };
+    integer_layers::<T, 2>(|noise, _| zero(noise, -3));
+    integer_layers::<T, 1>(|_, _| i8::MIN);
     for far in [20, 60, 255] {
-        integer_layers::<T>(|noise, _| {
+        integer_layers::<T, 2>(|noise, _| {
             let scale = (noise.below(far) as i32 - far as i32 / 2) as i8;
             zero(noise, scale)
         });
@@ -326,6 +341,7 @@ fn a_pruned_block_is_no_obstacle() {
             bias,
             epilogue,
             &mut out,
+            &mut [],
         )
         .unwrap();
         assert_eq!(
