@@ -92,7 +92,7 @@ pub(crate) struct Chunk<F> {
 /// Rows of weights that decode to integers.
 pub(crate) trait Source: Copy + Sync {
     /// The integers: `i16`, or `i64` where those do not suffice.
-    type Factor: Copy + Default;
+    type Factor: Factor;
 
     /// Weights `start..start + len` of a row.
     fn chunk(&self, row: usize, start: usize, len: usize) -> Chunk<Self::Factor>;

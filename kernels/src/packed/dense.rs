@@ -16,7 +16,7 @@ use half::{bf16, f16};
 ///
 /// | argument | shape | |
 /// |---|---|---|
-/// | `x` | `[N, I]` | activations: `i8`, `u8`, `i16`, `u16` with power-of-two scales, floats with any |
+/// | `x` | `[N, I]` | activations: integers with power-of-two scales, floats with any |
 /// | `weights` | `[O, I]` | frozen |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
 /// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`] |
@@ -225,7 +225,7 @@ macro_rules! impl_float {
 }
 
 impl_integer! {
-    i8 => i8, i16; u8 => u8, u16; i16 => i16; u16 => u16;
+    i8 => i8, i16; u8 => u8, u16; i16 => i16; u16 => u16; i32 => i32; u32 => u32; i64 => i64; u64 => u64;
 }
 
 impl_float! {

@@ -32,15 +32,15 @@
 //!   are summed in `f32` (`f64`) in the order of [`dense`](crate::dense) and [`conv`](crate::conv), so
 //!   that `f32` and `f64` results are those of the decoded weights, bit by bit. With an exponent near
 //!   127 the largest codes overflow to infinity.
-//! - Integers (`i8`, `u8`, `i16`, `u16`): each code is an integer times a power of two that all codes
-//!   share, also for the small floats. Sums of a block are exact, and shifted left by how far the
-//!   block's exponent lies above the tensor's smallest; so the whole sum is exact in 64 bits, in units of
-//!   `2^`[`Weights::unit`]. Only where such a sum might not fit the accumulator of the type (30 bits
+//! - Integers: each code is an integer times a power of two that all codes share, also for the small
+//!   floats. Sums of a block are exact, and shifted left by how far the block's exponent lies above the
+//!   tensor's smallest; so the whole sum is exact in 64 bits (in 128 for elements of 32 and 64 bits), in units
+//!   of `2^`[`Weights::unit`]. Only where such a sum might not fit the accumulator of the type (30 bits
 //!   for 8-bit elements) is it shifted right, to nearest even, by a number of places that depends
 //!   on shapes and exponents alone (`docs/numerics.md` §20). Blocks of scale 0 add nothing and do not
-//!   count for the smallest exponent. Where exponents lie further apart than 64 bits hold, a lowest one
-//!   is set so that the sums fit, and weights of blocks below it are rounded to its unit, to nearest
-//!   even: 2^-32 or less of the largest weight that the largest scale gives, for 2^15 terms of 16 bits.
+//!   count for the smallest exponent. Where exponents lie further apart than such sums are wide, weights of
+//!   the lowest blocks are rounded to the smallest unit that fits, to nearest even: with 16-bit elements and
+//!   2^15 terms to 2^-32 of the largest weight that the largest scale gives, or less.
 
 pub mod conv;
 pub mod dense;
@@ -294,7 +294,8 @@ impl Weights<'_, i8> {
     /// outputs or a group's filters times the kernel's cells in a backward pass.
     ///
     /// # Errors
-    /// [`Error::Accumulator`] if sums of so many products of the largest codes leave 64 bits.
+    /// [`Error::Accumulator`] if sums of so many products of the largest codes leave 64 bits, or 128 for
+    /// elements of 32 and 64 bits.
     pub fn unit<T: Element>(&self, terms: usize) -> Result<i32> {
         let Fitted { weights, drop } = self.fitted::<T>(terms)?;
         Ok(weights.smallest + self.format.exponent() + drop as i32)
@@ -302,21 +303,25 @@ impl Weights<'_, i8> {
 
     /// The weights for sums of `terms` products.
     pub(crate) fn fitted<T: Element>(self, terms: usize) -> Result<Fitted<Self>> {
-        /// A sum in 64 bits, with one to spare for what is added up.
-        const SUM_BITS: u32 = 62;
+        // A sum in 64 or 128 bits, with one to spare for what is added up.
+        let sum_bits: u32 = if T::MAGNITUDE_BITS > 15 { 126 } else { 62 };
         let log2 = |n: u64| bit_len(n.saturating_sub(1)); // rounded up
         let product = T::MAGNITUDE_BITS + log2(self.format.largest_integer());
         let bits = product + log2(terms as u64);
-        let Some(room) = SUM_BITS.checked_sub(bits) else {
+        let Some(room) = sum_bits.checked_sub(bits) else {
             return Err(Error::Accumulator {
                 terms,
-                limit: 1usize.checked_shl(SUM_BITS - product).unwrap_or(usize::MAX),
+                limit: 1usize.checked_shl(sum_bits - product).unwrap_or(usize::MAX),
             });
         };
         let smallest = self.smallest.max(self.largest - room as i32);
         let bits = bits + self.largest.abs_diff(smallest);
         // Beside a bias of as many bits: `Element::bias`.
-        let limit = if size_of::<T::Acc>() == 4 { 30 } else { 61 };
+        let limit = match size_of::<T::Acc>() {
+            4 => 30,
+            8 => 61,
+            _ => 125,
+        };
         Ok(Fitted {
             weights: Self { smallest, ..self },
             drop: bits.saturating_sub(limit),

@@ -271,6 +271,10 @@ fn integers_are_exact_sums() {
     near::<u8>();
     near::<i16>();
     near::<u16>();
+    near::<i32>();
+    near::<u32>();
+    near::<i64>();
+    near::<u64>();
 }
 
 /// Blocks of zeros, and of scales that lie further apart than sums are wide.
@@ -297,6 +301,10 @@ fn blocks_of_zeros_add_nothing_and_those_far_below_are_rounded() {
     apart::<u8>();
     apart::<i16>();
     apart::<u16>();
+    apart::<i32>();
+    apart::<u32>();
+    apart::<i64>();
+    apart::<u64>();
 }
 
 /// What a pruned row was refused for: a block of weights and one of zeros, as the encoder writes them.
