@@ -331,6 +331,10 @@ fn packed_types(c: &mut Criterion) {
     packed_layers::<u8>(c);
     packed_layers::<i16>(c);
     packed_layers::<u16>(c);
+    packed_layers::<i32>(c);
+    packed_layers::<u32>(c);
+    packed_layers::<i64>(c);
+    packed_layers::<u64>(c);
     packed_layers::<f16>(c);
     packed_layers::<bf16>(c);
     packed_layers::<f32>(c);

@@ -318,6 +318,9 @@ fn a_pruned_block_is_no_obstacle() {
         packed::encode_row(format, &row, &mut codes, &mut scales).unwrap();
         assert_eq!(scales[1], i8::MIN, "{format:?}");
         let weights = Weights::new(format, 1, 64, &codes, &scales).unwrap();
+        let bytes = &codes[..format.row_bytes(32)];
+        let alone = Weights::new(format, 1, 32, bytes, &scales[..1]).unwrap();
+        assert_eq!(weights.unit::<i8>(64), alone.unit::<i8>(64), "{format:?}");
         let mut back = [9.0f32; 64];
         weights.decode(0, 0, &mut back);
         assert_eq!(back[32..], [0.0; 32], "{format:?}");
