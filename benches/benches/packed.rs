@@ -113,8 +113,17 @@ fn packed_layers<T: Input<i8> + Output<T, i8>>(c: &mut Criterion) {
             DENSE_MACS,
             || {
                 let x = black_box(&x);
-                packed::dense::forward(&Serial, shape, x, weights, bias, epilogue(), &mut y)
-                    .unwrap();
+                packed::dense::forward(
+                    &Serial,
+                    shape,
+                    x,
+                    weights,
+                    bias,
+                    epilogue(),
+                    &mut y,
+                    &mut [],
+                )
+                .unwrap();
             },
         );
         measure(
@@ -146,8 +155,17 @@ fn packed_layers<T: Input<i8> + Output<T, i8>>(c: &mut Criterion) {
             CONV_MACS,
             || {
                 let x = black_box(&x);
-                packed::conv::forward(&Serial, shape, x, weights, bias, epilogue(), &mut y)
-                    .unwrap();
+                packed::conv::forward(
+                    &Serial,
+                    shape,
+                    x,
+                    weights,
+                    bias,
+                    epilogue(),
+                    &mut y,
+                    &mut [],
+                )
+                .unwrap();
             },
         );
         measure(
@@ -194,6 +212,7 @@ where
                 bias,
                 epilogue(),
                 &mut y,
+                &mut [],
             )
             .unwrap();
         },
@@ -240,6 +259,7 @@ where
             bias,
             epilogue(),
             &mut y,
+            &mut [],
         )
         .unwrap();
     });
@@ -311,6 +331,10 @@ fn packed_types(c: &mut Criterion) {
     packed_layers::<u8>(c);
     packed_layers::<i16>(c);
     packed_layers::<u16>(c);
+    packed_layers::<i32>(c);
+    packed_layers::<u32>(c);
+    packed_layers::<i64>(c);
+    packed_layers::<u64>(c);
     packed_layers::<f16>(c);
     packed_layers::<bf16>(c);
     packed_layers::<f32>(c);

@@ -6,10 +6,10 @@ use selvedge_kernels::window::Window;
 
 /// A shape with extents at which the dilated kernel just fits or has some room; groups up to depthwise.
 #[must_use]
-pub fn random_shape(noise: &mut Noise) -> Shape {
+pub fn random_shape<const N: usize>(noise: &mut Noise) -> Shape<N> {
     let mut window = Window::uniform(1, 1, 0);
-    let mut extents = [0; 2];
-    for (axis, extent) in extents.iter_mut().enumerate() {
+    let mut input = [0; N];
+    for (axis, extent) in input.iter_mut().enumerate() {
         let (kernel, dilation) = (1 + noise.below(3), 1 + noise.below(2));
         window.kernel[axis] = kernel;
         window.dilation[axis] = dilation;
@@ -26,7 +26,7 @@ pub fn random_shape(noise: &mut Noise) -> Shape {
     let group_channels = [1, 3, 37][noise.below(3)];
     Shape {
         batch: 1 + noise.below(2),
-        input: [extents[0], extents[1]],
+        input,
         channels: groups * group_channels,
         filters: groups * (1 + noise.below(3)),
         groups,
@@ -36,8 +36,14 @@ pub fn random_shape(noise: &mut Noise) -> Shape {
 
 /// Elements of a filter.
 #[must_use]
-pub fn filter_len(shape: &Shape) -> usize {
-    shape.window.kernel[0] * shape.window.kernel[1] * shape.channels / shape.groups
+pub fn filter_len<const N: usize>(shape: &Shape<N>) -> usize {
+    cells(shape) * shape.channels / shape.groups
+}
+
+/// Cells of the kernel.
+#[must_use]
+pub fn cells<const N: usize>(shape: &Shape<N>) -> usize {
+    shape.window.kernel.iter().product()
 }
 
 /// Elements of the input and of the output.
@@ -45,44 +51,48 @@ pub fn filter_len(shape: &Shape) -> usize {
 /// # Panics
 /// If the window does not fit.
 #[must_use]
-pub fn lens(shape: &Shape) -> [usize; 2] {
-    let [rows, columns] = shape.outputs().unwrap();
+pub fn lens<const N: usize>(shape: &Shape<N>) -> [usize; 2] {
+    let positions = shape.outputs().unwrap().iter().product::<usize>();
     [
-        shape.batch * shape.input[0] * shape.input[1] * shape.channels,
-        shape.batch * rows * columns * shape.filters,
+        shape.batch * shape.input.iter().product::<usize>() * shape.channels,
+        shape.batch * positions * shape.filters,
     ]
+}
+
+/// The place of number `index` among cells of these extents, in row-major order, and how many times those are
+/// left before it.
+fn place<const N: usize>(mut index: usize, extents: [usize; N]) -> (usize, [usize; N]) {
+    let mut at = [0; N];
+    for axis in (0..N).rev() {
+        (index, at[axis]) = (index / extents[axis], index % extents[axis]);
+    }
+    (index, at)
 }
 
 /// Calls `visit(output, input, weight)` with the indices of every product of a convolution.
 ///
 /// # Panics
 /// If the window does not fit.
-pub fn products(shape: &Shape, mut visit: impl FnMut(usize, usize, usize)) {
+pub fn products<const N: usize>(shape: &Shape<N>, mut visit: impl FnMut(usize, usize, usize)) {
     let window = shape.window;
-    let [rows, columns] = shape.outputs().unwrap();
+    let outputs = shape.outputs().unwrap();
     let channels = shape.channels / shape.groups;
     let filters = shape.filters / shape.groups;
-    let cell = |axis: usize, output: usize, k: usize| {
-        let cell = output * window.stride[axis] + k * window.dilation[axis];
-        cell.wrapping_sub(window.padding[axis][0])
-    };
-    for position in 0..shape.batch * rows * columns {
-        let (n, r, c) = (
-            position / columns / rows,
-            position / columns % rows,
-            position % columns,
-        );
-        for o in 0..shape.filters {
-            for tap in 0..window.kernel[0] * window.kernel[1] {
-                let y = cell(0, r, tap / window.kernel[1]);
-                let x = cell(1, c, tap % window.kernel[1]);
-                if y >= shape.input[0] || x >= shape.input[1] {
-                    continue;
-                }
+    for position in 0..shape.batch * outputs.iter().product::<usize>() {
+        let (sample, output) = place(position, outputs);
+        for tap in 0..cells(shape) {
+            let (_, k) = place(tap, window.kernel);
+            let cell = (0..N).try_fold(sample, |before, axis| {
+                let cell = output[axis] * window.stride[axis] + k[axis] * window.dilation[axis];
+                let cell = cell.checked_sub(window.padding[axis][0])?;
+                (cell < shape.input[axis]).then_some(before * shape.input[axis] + cell)
+            });
+            let Some(cell) = cell else {
+                continue;
+            };
+            for o in 0..shape.filters {
                 for k in 0..channels {
-                    let input = ((n * shape.input[0] + y) * shape.input[1] + x) * shape.channels
-                        + o / filters * channels
-                        + k;
+                    let input = cell * shape.channels + o / filters * channels + k;
                     let weight = o * filter_len(shape) + tap * channels + k;
                     visit(position * shape.filters + o, input, weight);
                 }

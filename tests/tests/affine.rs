@@ -8,7 +8,9 @@ use selvedge_kernels::affine::{self, Activation, Fused, Multiplier, Quantization
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Arg, Error, conv, dense};
+use selvedge_tests::noise::Noise;
 use selvedge_tests::threads::Threads;
+use selvedge_tests::windows::{filter_len, lens, products, random_shape};
 use serde::Deserialize;
 use std::fmt::Debug;
 
@@ -251,6 +253,96 @@ fn layers_are_those_of_the_exact_model() {
         per_channel > 10,
         "only {per_channel} layers have multipliers per channel"
     );
+}
+
+/// Convolutions over `N` axes against their definition; [`Multiplier`] is held against TensorFlow Lite above.
+fn convolutions<T, const N: usize>(apply: impl Fn(i64, Multiplier) -> i32)
+where
+    T: Activation + TryFrom<i32, Error: Debug> + Into<i32>,
+    T::Weights: TryFrom<i32, Error: Debug> + Into<i32>,
+    T::AffineBias: TryFrom<i32, Error: Debug>,
+{
+    let mut noise = Noise::new(51);
+    for case in 0..40 {
+        let shape = random_shape::<N>(&mut noise);
+        let [x_len, y_len] = lens(&shape);
+        let mut integers = |n: usize, low: i32, high: i32| -> Vec<i32> {
+            (0..n)
+                .map(|_| low + noise.below((high - low) as usize + 1) as i32)
+                .collect()
+        };
+        let x = integers(x_len, T::LOWEST, T::HIGHEST);
+        let weight = integers(
+            shape.filters * filter_len(&shape),
+            T::LOWEST_WEIGHT,
+            T::HIGHEST_WEIGHT,
+        );
+        let bias = integers(shape.filters, -9000, 9000);
+        let multipliers: Vec<Multiplier> = integers(shape.filters, 1, 1000)
+            .iter()
+            .map(|&m| Multiplier::from_f64(f64::from(m) * 1e-6))
+            .collect();
+        let quantization = Quantization {
+            input_zero: T::LOWEST + 9,
+            weight_zero: if case % 2 == 0 {
+                0
+            } else {
+                T::HIGHEST_WEIGHT - 3
+            },
+            output_zero: T::LOWEST + 100,
+            ..Quantization::new::<T>(&multipliers)
+        };
+        let mut acc: Vec<i64> = (0..y_len).map(|i| bias[i % shape.filters].into()).collect();
+        products(&shape, |o, i, k| {
+            let x = i64::from(x[i] - quantization.input_zero);
+            acc[o] += x * i64::from(weight[k] - quantization.weight_zero);
+        });
+        let want: Vec<i32> = acc
+            .iter()
+            .enumerate()
+            .map(|(i, &acc)| {
+                let y = apply(acc, multipliers[i % shape.filters]) + quantization.output_zero;
+                y.clamp(T::LOWEST, T::HIGHEST)
+            })
+            .collect();
+        let x: Vec<T> = x.iter().map(|&x| T::try_from(x).unwrap()).collect();
+        let weight: Vec<T::Weights> = (weight.iter())
+            .map(|&w| T::Weights::try_from(w).unwrap())
+            .collect();
+        let bias: Vec<T::AffineBias> = (bias.iter())
+            .map(|&b| T::AffineBias::try_from(b).unwrap())
+            .collect();
+        let mut out = vec![T::ZERO; y_len];
+        affine::conv_forward(
+            &Threads(3),
+            shape,
+            &x,
+            &weight,
+            Some(&bias),
+            &quantization,
+            &mut out,
+        )
+        .unwrap();
+        let got: Vec<i32> = out.iter().map(|&y| y.into()).collect();
+        assert_eq!(got, want, "{} {shape:?}", T::DTYPE);
+    }
+}
+
+/// The same for a type with 32-bit accumulators, and for that with 64.
+fn over_axes<const N: usize>() {
+    let narrow = |acc: i64, multiplier: Multiplier| {
+        multiplier.apply(i32::try_from(acc).unwrap(), Rounding::Double)
+    };
+    convolutions::<i8, N>(narrow);
+    convolutions::<u8, N>(narrow);
+    convolutions::<i16, N>(|acc, multiplier| multiplier.apply_wide(acc));
+}
+
+#[test]
+fn convolutions_over_one_to_three_axes() {
+    over_axes::<1>();
+    over_axes::<2>();
+    over_axes::<3>();
 }
 
 #[derive(Deserialize)]

@@ -243,7 +243,7 @@ fn mixed_is_lifted<A: mixed::Activation<W>, W: Element>() {
         }
     }
     let lifted = compare::<A, A>(A::DTYPE.name(), &acc, |epilogue, y, _| {
-        mixed::dense_forward(&Threads(2), shape, &x, &weight, bias, epilogue, y)
+        mixed::dense_forward(&Threads(2), shape, &x, &weight, bias, epilogue, y, &mut [])
     });
     assert!(lifted > 20, "{lifted}");
 }

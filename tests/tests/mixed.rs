@@ -15,6 +15,7 @@ use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Arg, Element, Error, conv};
+use selvedge_tests::curve::Curve;
 use selvedge_tests::noise::Noise;
 use selvedge_tests::threads::Threads;
 use selvedge_tests::tolerance::COSINE_16_BITS;
@@ -41,6 +42,19 @@ fn store<A: Element>(shift: i32, rounding: Rounding) -> Epilogue<A> {
     }
 }
 
+/// Every activation, those that keep slopes included; and no activation, with random words.
+fn epilogues<A: Element>() -> Vec<Epilogue<A>> {
+    let exponent = -22;
+    let mut all: Vec<_> = Curve::ALL
+        .map(|curve| Epilogue {
+            exponent,
+            ..store(10, Rounding::NearestEven).with(curve.activation())
+        })
+        .into();
+    all.push(store(9, Rounding::Stochastic(Words::new(5, 2, 1))));
+    all
+}
+
 /// Every kernel against that of `A` with the same weights in 16 bits.
 fn is_the_wide_kernel<A, W>()
 where
@@ -50,7 +64,8 @@ where
 {
     let mut noise = Noise::new(17);
     let name = format!("{} with {}", A::DTYPE, W::DTYPE);
-    let stochastic = store(9, Rounding::Stochastic(Words::new(5, 2, 1)));
+    let rounding = Rounding::Stochastic(Words::new(5, 2, 1));
+    let stochastic = store::<A>(9, rounding);
     for (batch, inputs, outputs) in [(1, 1, 1), (3, 31, 2), (5, 33, 7), (9, 70, 3), (4, 128, 41)] {
         let shape = dense::Shape {
             batch,
@@ -64,31 +79,30 @@ where
             elements::<A>(&mut noise, batch * outputs),
         );
         let bias = elements::<i16>(&mut noise, outputs);
-        for epilogue in [
-            store(10, Rounding::NearestEven).with(Activation::Relu),
-            stochastic,
-        ] {
+        for epilogue in epilogues() {
             let bias = Bias {
                 values: &bias,
                 shift: -3,
             };
-            let (mut got, mut want) = (vec![A::ZERO; dy.len()], vec![A::ZERO; dy.len()]);
-            let range =
-                mixed::dense_forward(&Threads(3), shape, &x, &weight, bias, epilogue, &mut got);
+            let (mut got, mut got_slope) = (vec![A::ZERO; dy.len()], vec![A::ZERO; dy.len()]);
+            let (mut want, mut slope) = (got.clone(), got_slope.clone());
+            let range = mixed::dense_forward(
+                &Threads(3),
+                shape,
+                &x,
+                &weight,
+                bias,
+                epilogue,
+                &mut got,
+                &mut got_slope,
+            );
             assert_eq!(
                 range,
                 dense::forward(
-                    &Serial,
-                    shape,
-                    &x,
-                    &wide,
-                    bias,
-                    epilogue,
-                    &mut want,
-                    &mut []
+                    &Serial, shape, &x, &wide, bias, epilogue, &mut want, &mut slope
                 )
             );
-            assert_eq!(got, want, "{name} {shape:?}: forward");
+            assert_eq!((got, got_slope), (want, slope), "{name} {shape:?}: forward");
         }
         let (mut got, mut want) = (vec![A::ZERO; x.len()], vec![A::ZERO; x.len()]);
         let range = mixed::dense_backward_input(
@@ -112,8 +126,24 @@ where
         dense::backward_weight(shape, &x, &dy, &mut Gradient::Store(&mut want)).unwrap();
         assert_eq!(got, want, "{name} {shape:?}: weight gradient");
     }
-    for _ in 0..60 {
-        let shape = random_shape(&mut noise);
+    convolutions_are_the_wide_ones::<A, W, 1>(30);
+    convolutions_are_the_wide_ones::<A, W, 2>(60);
+    convolutions_are_the_wide_ones::<A, W, 3>(30);
+}
+
+/// The same of `cases` convolutions over `N` axes.
+fn convolutions_are_the_wide_ones<A, W, const N: usize>(cases: usize)
+where
+    A: MixedWith<W> + Output<A> + Element<Bias = i16>,
+    W: Element,
+    i64: Into<W::Update>,
+{
+    let mut noise = Noise::new(18);
+    let name = format!("{} with {}", A::DTYPE, W::DTYPE);
+    let rounding = Rounding::Stochastic(Words::new(5, 2, 1));
+    let stochastic = store::<A>(9, rounding);
+    for _ in 0..cases {
+        let shape = random_shape::<N>(&mut noise);
         let [x_len, y_len] = lens(&shape);
         let weight = elements::<W>(&mut noise, shape.filters * filter_len(&shape));
         let wide: Vec<A> = weight.iter().map(|w| A::from_f64(w.to_f64())).collect();
@@ -126,23 +156,27 @@ where
             values: &bias,
             shift: 1,
         };
-        let (mut got, mut want) = (vec![A::ZERO; y_len], vec![A::ZERO; y_len]);
-        let range =
-            mixed::conv_forward(&Threads(3), shape, &x, &weight, bias, stochastic, &mut got);
-        assert_eq!(
-            range,
-            conv::forward(
-                &Serial,
+        for epilogue in epilogues() {
+            let (mut got, mut got_slope) = (vec![A::ZERO; y_len], vec![A::ZERO; y_len]);
+            let (mut want, mut slope) = (got.clone(), got_slope.clone());
+            let range = mixed::conv_forward(
+                &Threads(3),
                 shape,
                 &x,
-                &wide,
+                &weight,
                 bias,
-                stochastic,
-                &mut want,
-                &mut []
-            )
-        );
-        assert_eq!(got, want, "{name} {shape:?}: forward");
+                epilogue,
+                &mut got,
+                &mut got_slope,
+            );
+            assert_eq!(
+                range,
+                conv::forward(
+                    &Serial, shape, &x, &wide, bias, epilogue, &mut want, &mut slope
+                )
+            );
+            assert_eq!((got, got_slope), (want, slope), "{name} {shape:?}: forward");
+        }
         let (mut got, mut want) = (vec![A::ZERO; x_len], vec![A::ZERO; x_len]);
         let range = mixed::conv_backward_input(
             &Threads(2),
@@ -325,6 +359,7 @@ fn refusals_say_what_and_write_nothing() {
             bias(b),
             e,
             &mut out[..y],
+            &mut [],
         )
     };
     assert_eq!(forward(shape, 9, 15, 3, 6), length(Arg::X, 10, 9));
@@ -354,6 +389,18 @@ fn refusals_say_what_and_write_nothing() {
         limit: 1 << 31,
     };
     assert_eq!(forward(long, 10, 15, 1, 1), Err(refused));
+    let mut slope = [7i16; 5];
+    let got = mixed::dense_forward(
+        &Serial,
+        shape,
+        &x[..10],
+        &weight[..15],
+        bias(3),
+        e,
+        &mut [7; 6],
+        &mut slope,
+    );
+    assert_eq!((got, slope), (length(Arg::Slope, 6, 5), [7; 5]));
     let mut backward = |dy: usize, w: usize, dx: usize| {
         mixed::dense_backward_input(
             &Serial,
@@ -397,6 +444,7 @@ fn refusals_say_what_and_write_nothing() {
             bias(b),
             e,
             &mut out[..y],
+            &mut [],
         )
     };
     assert_eq!(forward(shape, 17, 16, 4, 16), length(Arg::X, 18, 17));
@@ -424,6 +472,18 @@ fn refusals_say_what_and_write_nothing() {
             groups: 3
         })
     );
+    let mut slope = [7i16; 17];
+    let got = mixed::conv_forward(
+        &Serial,
+        shape,
+        &x[..18],
+        &weight[..16],
+        bias(4),
+        e,
+        &mut [7; 16],
+        &mut slope,
+    );
+    assert_eq!((got, slope), (length(Arg::Slope, 16, 17), [7; 17]));
     let mut backward = |dy: usize, w: usize, dx: usize| {
         mixed::conv_backward_input(
             &Serial,

@@ -5,10 +5,11 @@
 #![allow(clippy::unwrap_used)]
 
 use selvedge_core::net::{
-    Activation, Conv, Dense, Identity, Layer, LiftedRelu, Logits, MixedConv, MixedDense, Momentum,
-    Network, PadSame, Relu, ScaledRelu, Sigmoid, Slide, Step, Tanh,
+    Conv, Dense, Gelu, HardSwish, Layer, LeakyRelu, LiftedRelu, Logits, MaskedRelu, MixedConv,
+    MixedDense, Momentum, Network, PadSame, Relu, Relu6, ScaledRelu, Sigmoid, Silu, Slide,
+    Softplus, Step, Tanh,
 };
-use selvedge_core::tensor::{D1, D2, D3, D4};
+use selvedge_core::tensor::{D2, D3, D4, D5};
 use selvedge_core::train::Trainer;
 use selvedge_core::{Element, Error, Rate, Serial, Sgd, net};
 use selvedge_digits::{BATCH, CLASSES, SIDE, TRAIN, course, test};
@@ -35,11 +36,25 @@ fn dense_layers() {
         Case::new("mixed dense, tanh").off_by(TABLE));
     check_mixed!(T, K => MixedDense<T, K, 6, 3, Sigmoid>, Dense<f64, 6, 3, Sigmoid>,
         Case::new("mixed dense, sigmoid").off_by(TABLE));
+    check_mixed!(T, K => MixedDense<T, K, 9, 4, MaskedRelu>, Dense<f64, 9, 4, MaskedRelu>,
+        Case::new("mixed dense, masked relu"));
+    check_mixed!(T, K => MixedDense<T, K, 9, 4, LeakyRelu<250>>, Dense<f64, 9, 4, LeakyRelu<250>>,
+        Case::new("mixed dense, leaky relu"));
+    check_mixed!(T, K => MixedDense<T, K, 9, 4, Relu6>, Dense<f64, 9, 4, Relu6>,
+        Case::new("mixed dense, relu6").off_by(TABLE));
+    check_mixed!(T, K => MixedDense<T, K, 6, 3, Softplus>, Dense<f64, 6, 3, Softplus>,
+        Case::new("mixed dense, softplus").off_by(TABLE));
+    check_mixed!(T, K => MixedDense<T, K, 6, 3, Gelu>, Dense<f64, 6, 3, Gelu>,
+        Case::new("mixed dense, gelu").off_by(TABLE).with_headroom());
+    check_mixed!(T, K => MixedDense<T, K, 6, 3, Silu>, Dense<f64, 6, 3, Silu>,
+        Case::new("mixed dense, silu").off_by(TABLE).with_headroom());
+    check_mixed!(T, K => MixedDense<T, K, 6, 3, HardSwish>, Dense<f64, 6, 3, HardSwish>,
+        Case::new("mixed dense, hard swish").off_by(TABLE).with_headroom());
     check_mixed!(T, K => MixedDense<T, K, 6, 3, Logits>, Dense<f64, 6, 3, Logits>, Case::new("mixed head"));
 }
 
 #[test]
-fn convolutions_over_one_and_two_axes() {
+fn convolutions_over_one_to_three_axes() {
     check_mixed!(T, K => MixedConv<T, K, D2<9, 4>, D3<6, 3, 2>, D2<5, 6>, Slide<2, 1>>,
         Conv<f64, D2<9, 4>, D3<6, 3, 2>, D2<5, 6>, Slide<2, 1>>, Case::new("mixed conv1d in groups"));
     check_mixed!(T, K => MixedConv<T, K, D2<8, 3>, D3<2, 3, 3>, D2<4, 2>, Slide<1, 0, 2>, Tanh>,
@@ -49,6 +64,12 @@ fn convolutions_over_one_and_two_axes() {
         Conv<f64, D3<5, 7, 2>, D4<3, 3, 2, 2>, D3<5, 4, 3>, Step<1, 2, PadSame>>, Case::new("mixed conv2d, same"));
     check_mixed!(T, K => MixedConv<T, K, D3<6, 6, 3>, D4<3, 3, 3, 1>, D3<4, 4, 3>, Slide, Relu>,
         Conv<f64, D3<6, 6, 3>, D4<3, 3, 3, 1>, D3<4, 4, 3>, Slide, Relu>, Case::new("mixed depthwise, relu"));
+    check_mixed!(T, K => MixedConv<T, K, D3<6, 6, 3>, D4<3, 3, 3, 1>, D3<4, 4, 3>, Slide, MaskedRelu>,
+        Conv<f64, D3<6, 6, 3>, D4<3, 3, 3, 1>, D3<4, 4, 3>, Slide, MaskedRelu>,
+        Case::new("mixed depthwise, masked relu"));
+    check_mixed!(T, K => MixedConv<T, K, D4<3, 4, 5, 2>, D5<3, 2, 2, 3, 2>, D4<2, 3, 3, 3>, Slide, LeakyRelu<250>>,
+        Conv<f64, D4<3, 4, 5, 2>, D5<3, 2, 2, 3, 2>, D4<2, 3, 3, 3>, Slide, LeakyRelu<250>>,
+        Case::new("mixed conv3d, leaky relu"));
 }
 
 #[test]
@@ -68,6 +89,30 @@ fn a_layer_gives_the_bytes_of_the_wide_one_with_the_same_weights() {
         .map(|i| f64::from(i * 29 % 11) / 5.0 - 1.0)
         .collect();
     assert_eq!(mixed.backward(&dy), wide.backward(&dy));
+}
+
+#[test]
+fn a_layer_that_keeps_slopes_gives_the_bytes_of_the_wide_one() {
+    fn passes<L: Layer>(parameters: Option<&[f64]>) -> [Vec<f64>; 3] {
+        let mut layer = Driven::<L, 2>::new(3);
+        let parameters = parameters.map_or_else(|| layer.parameters(), <[f64]>::to_vec);
+        layer.set_parameters(&parameters); // without low bytes
+        let parameters = layer.parameters();
+        let x: Vec<f64> = (0..24)
+            .map(|i| f64::from(i * 37 % 19) / 7.0 - 1.2)
+            .collect();
+        let dy: Vec<f64> = (0..10)
+            .map(|i| f64::from(i * 29 % 11) / 5.0 - 1.0)
+            .collect();
+        [layer.forward(&x), layer.backward(&dy), parameters]
+    }
+    let mixed = passes::<MixedDense<i16, i8, 12, 5, MaskedRelu>>(None);
+    assert_eq!(
+        passes::<Dense<i16, 12, 5, MaskedRelu>>(Some(&mixed[2])),
+        mixed
+    );
+    let mixed = passes::<MixedDense<i16, i8, 12, 5, Gelu>>(None);
+    assert_eq!(passes::<Dense<i16, 12, 5, Gelu>>(Some(&mixed[2])), mixed);
 }
 
 net! {
@@ -198,23 +243,4 @@ fn inputs_of_another_length_are_refused() {
     }
     refused::<MixedDense<i16, i8, 4, 2>>(5);
     refused::<MixedConv<i16, u8, D2<4, 1>, D3<2, 2, 1>, D2<3, 2>>>(6);
-}
-
-/// Those that a mixed layer takes keep nothing; its error is a message of the compiler
-/// (`core/tests/ui/mixed_slopes.rs`).
-#[test]
-fn activations_without_slopes_keep_nothing() {
-    fn kept<A: Activation>() -> usize {
-        size_of::<A::Slopes<i16, D1<9>, 2>>()
-    }
-    let kept = [
-        kept::<Identity>(),
-        kept::<Relu>(),
-        kept::<LiftedRelu>(),
-        kept::<ScaledRelu>(),
-        kept::<Sigmoid>(),
-        kept::<Tanh>(),
-        kept::<Logits>(),
-    ];
-    assert_eq!(kept, [0; 7]);
 }

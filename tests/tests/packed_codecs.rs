@@ -4,7 +4,9 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use selvedge_kernels::packed::{BLOCK, Format, Scale, Weights, encode_row, encode_row_with};
+use selvedge_kernels::packed::{
+    BLOCK, Format, Scale, Weights, encode_row, encode_row_with, nearest_scale,
+};
 use selvedge_kernels::{Arg, Error, f16};
 use selvedge_tests::noise::Noise;
 use serde_json::Value;
@@ -318,7 +320,7 @@ fn decoded_rows_are_values_times_scales() {
 
 #[test]
 fn extreme_exponents_are_exact_or_infinite() {
-    for (exponent, code) in [(-128i8, 1), (-127, 2), (127, 1), (126, 0x7B)] {
+    for (exponent, code) in [(-127i8, 1), (-127, 2), (127, 1), (126, 0x7B)] {
         let format = Format::Fp8E5M2;
         let weights = Weights::new(
             format,
@@ -333,6 +335,30 @@ fn extreme_exponents_are_exact_or_infinite() {
         let want = (f64::from(format.value(code)) * 2f64.powi(i32::from(exponent))) as f32;
         assert_eq!(got[0].to_bits(), want.to_bits(), "{exponent} {code}");
     }
+}
+
+/// A scale of 0 takes every number to 0, and leaves NaN.
+#[test]
+fn blocks_of_scale_zero_decode_as_zeros() {
+    fn zeros<S: Scale + PartialEq + std::fmt::Debug>(zero: S) {
+        for format in Format::ALL {
+            let mut codes = vec![0; format.row_bytes(3)];
+            let mut scale = [zero];
+            for nan in [f32::NAN, 0.0] {
+                encode_row(format, &[0.0f32, nan, -0.0], &mut codes, &mut scale).unwrap();
+                assert_eq!(scale, [zero], "{format:?}");
+                let weights = Weights::new(format, 1, 3, &codes, &scale).unwrap();
+                let mut back = [9.0f32; 3];
+                weights.decode(0, 0, &mut back);
+                let has_nan = matches!(format, Format::Fp8E4M3 | Format::Fp8E5M2);
+                assert_eq!(back[1].is_nan(), nan.is_nan() && has_nan, "{format:?}");
+                assert_eq!([back[0], back[2]], [0.0; 2], "{format:?}");
+                assert!(back[1].is_nan() || back[1] == 0.0, "{format:?}: {back:?}");
+            }
+        }
+    }
+    zeros(i8::MIN);
+    zeros(f16::ZERO);
 }
 
 fn normal(noise: &mut Noise) -> f32 {
@@ -402,6 +428,9 @@ fn scales_are_what_is_documented() {
         ([7.1, 0.0], 1),
         ([3.5, 0.0], -1),
         ([0.0, 0.0], i8::MIN),
+        ([1e-45, 0.0], -127),
+        ([f32::NAN, 0.0], i8::MIN),
+        ([f32::NAN, 3.5], -1),
         ([f32::MAX, 0.0], 126),
     ] {
         encode_row(Format::Int4, &row, &mut codes, &mut scale).unwrap();
@@ -421,6 +450,24 @@ fn scales_are_what_is_documented() {
     let mut back = [0.0f32; 3];
     weights.decode(0, 0, &mut back);
     assert_eq!(back, [1.0, -1.0, 0.0].map(|v| v * half[0].to_f32()));
+    // NaN does not count: neither for the sum nor for the number of weights.
+    for format in Format::ALL {
+        let without: f16 = nearest_scale(format, &[1.0]);
+        assert_eq!(
+            nearest_scale::<f16>(format, &[f32::NAN, 1.0]),
+            without,
+            "{format:?}"
+        );
+        assert_eq!(
+            nearest_scale::<f16>(format, &[f32::NAN]),
+            f16::ZERO,
+            "{format:?}"
+        );
+    }
+    assert_eq!(
+        nearest_scale::<f16>(Format::Binary, &[f32::NAN, 1.0]),
+        f16::ONE
+    );
     // Never cut off: the largest weight is at most the largest code times the scale.
     let mut noise = Noise::new(2);
     for _ in 0..2000 {

@@ -1,7 +1,7 @@
 //! Layers with 8-bit weights under 16-bit activations.
 
 use super::conv::{cells, check, shape};
-use super::geometry::{Geometry, Slide, named};
+use super::geometry::{Geometry, Slide, by_axes, named};
 use super::weighted::{Forward, Products, Weighted};
 use super::{
     ActivatedTape, Activation, Backward, Errors, Identity, Info, Layer, Optimizer, Param, Pass,
@@ -16,17 +16,11 @@ use selvedge_kernels::exec::Executor;
 use selvedge_kernels::mixed::{self, Activation as Over};
 use selvedge_kernels::optim::Gradient;
 use selvedge_kernels::requantize::{Epilogue, Store};
-use selvedge_kernels::window::Window;
 use selvedge_kernels::{Element, conv, dense};
 
 /// A [`Dense`](super::Dense) layer with weights of type `K`, of 8 bits, under activations, errors and
 /// biases of type `T`, of 16 bits: half the weight memory, as audio wants it. Numerical behaviour:
 /// [`selvedge_kernels::mixed`].
-///
-/// Activations that keep slopes do not compile: [`Identity`], [`Relu`](super::Relu),
-/// [`LiftedRelu`](super::LiftedRelu), [`ScaledRelu`](super::ScaledRelu), [`Sigmoid`](super::Sigmoid),
-/// [`Tanh`](super::Tanh) and [`Logits`](super::Logits) keep none. [`Activate`](super::Activate) behind
-/// the layer has the others.
 ///
 /// # Example
 /// ```
@@ -55,11 +49,10 @@ pub struct MixedDense<
     activation: PhantomData<A>,
 }
 
-/// A [`Conv`](super::Conv) over one or two axes with filters of type `K`, of 8 bits, under activations,
+/// A [`Conv`](super::Conv) with filters of type `K`, of 8 bits, under activations,
 /// errors and biases of type `T`, of 16 bits. Numerical behaviour: [`selvedge_kernels::mixed`].
 ///
-/// Shapes that do not belong together do not compile, nor do activations that keep slopes (see
-/// [`MixedDense`]).
+/// Shapes that do not belong together do not compile.
 pub struct MixedConv<
     T: Over<K>,
     K: Element,
@@ -74,52 +67,13 @@ pub struct MixedConv<
     shapes: PhantomData<(In, Out, G, A)>,
 }
 
-/// Refuses activations that keep slopes, which the kernels of mixed types do not give.
-const fn check_slopes<T: Element, A: Activation>() {
-    assert!(
-        size_of::<A::Slopes<T, D1<1>, 1>>() == 0,
-        "mixed: an activation that keeps slopes; put `Activate` behind the layer instead"
-    );
-}
-
-/// An image of one row.
-const fn row(signal: conv::Shape<1>) -> conv::Shape<2> {
-    let conv::Shape {
-        batch,
-        input: [columns],
-        channels,
-        filters,
-        groups,
-        window,
-    } = signal;
-    let ([kernel], [stride], [padding], [dilation]) = (
-        window.kernel,
-        window.stride,
-        window.padding,
-        window.dilation,
-    );
-    conv::Shape {
-        batch,
-        input: [1, columns],
-        channels,
-        filters,
-        groups,
-        window: Window {
-            kernel: [1, kernel],
-            stride: [1, stride],
-            padding: [[0; 2], padding],
-            dilation: [1, dilation],
-        },
-    }
-}
-
 /// Extents, for the kernels of mixed types.
 #[derive(Clone, Copy)]
 struct Mixed<S>(S);
 
 macro_rules! impl_products {
-    ($($shape:ty: $forward:ident $backward_input:ident $backward_weight:ident;)*) => {$(
-        impl<T: Over<K>, K: Element> Forward<T, K, T> for Mixed<$shape> {
+    ($($shape:ty $([const $n:ident])?: $forward:ident $backward_input:ident $backward_weight:ident;)*) => {$(
+        impl<T: Over<K>, K: Element $(, const $n: usize)?> Forward<T, K, T> for Mixed<$shape> {
             fn forward(
                 self,
                 exec: &impl Executor,
@@ -128,13 +82,13 @@ macro_rules! impl_products {
                 bias: Bias<'_, T>,
                 epilogue: Epilogue<T>,
                 out: &mut [T],
-                _: &mut [T],
+                slope: &mut [T],
             ) -> kernels::Result<u32> {
-                mixed::$forward(exec, self.0, x, weight, bias, epilogue, out)
+                mixed::$forward(exec, self.0, x, weight, bias, epilogue, out, slope)
             }
         }
 
-        impl<T: Over<K>, K: Element> Products<T, K> for Mixed<$shape> {
+        impl<T: Over<K>, K: Element $(, const $n: usize)?> Products<T, K> for Mixed<$shape> {
             fn backward_input(
                 self,
                 exec: &impl Executor,
@@ -160,7 +114,7 @@ macro_rules! impl_products {
 
 impl_products! {
     dense::Shape: dense_forward dense_backward_input dense_backward_weight;
-    conv::Shape: conv_forward conv_backward_input conv_backward_weight;
+    conv::Shape<N> [const N]: conv_forward conv_backward_input conv_backward_weight;
 }
 
 impl<T: Over<K>, K: Element, const IN: usize, const OUT: usize, A, R: Optimizer>
@@ -198,22 +152,34 @@ impl<T: Over<K>, K: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A, R:
         &self.inner.bias
     }
 
-    const fn products(batch: usize) -> Mixed<conv::Shape> {
-        Mixed(match In::RANK {
-            2 => row(shape::<In, F, G, 1>(batch)),
-            _ => shape::<In, F, G, 2>(batch),
-        })
+    const fn products<const N: usize>(batch: usize) -> Mixed<conv::Shape<N>> {
+        Mixed(shape::<In, F, G, N>(batch))
     }
 
-    const CHECKED: () = {
-        check::<In, F, Out, G>();
-        assert!(In::RANK < 4, "mixed: convolutions over one or two axes");
+    const CHECKED: () = check::<In, F, Out, G>();
+}
+
+/// Evaluates `$body` with the products of a dense layer.
+macro_rules! of_dense {
+    ($batch:expr, $products:ident => $body:expr) => {{
+        let $products = Self::products($batch);
+        $body
+    }};
+}
+
+/// Evaluates `$body` with the products of a convolution over as many axes as `In` has.
+macro_rules! of_conv {
+    ($batch:expr, $products:ident => $body:expr) => {
+        by_axes!(In, N => {
+            let $products = Self::products::<N>($batch);
+            $body
+        })
     };
 }
 
 macro_rules! impl_layer {
     (impl [$($generics:tt)*] for $layer:ty, $kind:expr, $input:ty, $output:ty, $weights:ty, fan in $fan_in:expr,
-        macs $macs:expr, $field:ident, $checked:expr) => {
+        macs $macs:expr, $field:ident, $checked:expr, $of:ident) => {
         impl<$($generics)*> Layer for $layer {
             type Elem = T;
             type Out = T;
@@ -222,7 +188,6 @@ macro_rules! impl_layer {
             type Tape<const B: usize> = ActivatedTape<T, A, $output, B>;
 
             const BLANK: Self = {
-                let () = check_slopes::<T, A>();
                 let () = $checked;
                 Self {
                     inner: Weighted::BLANK,
@@ -261,8 +226,9 @@ macro_rules! impl_layer {
                 x: Values<'t, T>,
                 tape: &'t mut Self::Tape<B>,
             ) -> Result<Values<'t, T>> {
-                self.inner
-                    .forward::<A, _, B>(Self::products(x.batch), pass, number, x, tape)
+                $of!(x.batch, products => {
+                    self.inner.forward::<A, _, B>(products, pass, number, x, tape)
+                })
             }
 
             fn output<'t, const B: usize>(
@@ -282,15 +248,11 @@ macro_rules! impl_layer {
                 errors: Backward<'e, T>,
                 is_needed: bool,
             ) -> Result<Backward<'e, T>> {
-                self.inner.backward::<A, $input, _, B>(
-                    Self::products(x.batch),
-                    pass,
-                    number,
-                    x,
-                    tape,
-                    errors,
-                    is_needed,
-                )
+                $of!(x.batch, products => {
+                    self.inner.backward::<A, $input, _, B>(
+                        products, pass, number, x, tape, errors, is_needed,
+                    )
+                })
             }
 
             fn visit(&self, visitor: &mut impl Visitor) {
@@ -307,11 +269,11 @@ macro_rules! impl_layer {
 impl_layer!(
     impl [T: Over<K>, K: Element, const IN: usize, const OUT: usize, A: Activation<Out<T> = T>, R: Optimizer]
     for MixedDense<T, K, IN, OUT, A, R>,
-    "mixed_dense", D1<IN>, D1<OUT>, Weighted<T, D2<OUT, IN>, D1<OUT>, R, K>, fan in IN, macs OUT * IN, activation, ()
+    "mixed_dense", D1<IN>, D1<OUT>, Weighted<T, D2<OUT, IN>, D1<OUT>, R, K>, fan in IN, macs OUT * IN, activation, (), of_dense
 );
 impl_layer!(
     impl [T: Over<K>, K: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation<Out<T> = T>, R: Optimizer]
     for MixedConv<T, K, In, F, Out, G, A, R>,
     named::<In>(["mixed_conv1d", "mixed_conv2d", "mixed_conv3d"]), In, Out, Weighted<T, F, Out::Last, R, K>,
-    fan in cells::<F>() * F::CHANNELS, macs Out::LEN * cells::<F>() * F::CHANNELS, shapes, Self::CHECKED
+    fan in cells::<F>() * F::CHANNELS, macs Out::LEN * cells::<F>() * F::CHANNELS, shapes, Self::CHECKED, of_conv
 );

@@ -2,7 +2,6 @@
 
 use super::multiplier::{Multiplier, Rounding, saturate};
 use crate::conv;
-use crate::decoded::conv::Extents;
 use crate::decoded::{self, Finish, Integers, Plain};
 use crate::dense;
 use crate::element::Element;
@@ -150,6 +149,7 @@ pub fn dense_forward<T: Activation>(
             finish: Affine { bias, quantization },
             first: 0,
             out,
+            slope: &mut [],
         })
     });
     Ok(())
@@ -160,7 +160,7 @@ pub fn dense_forward<T: Activation>(
 ///
 /// | argument | shape | |
 /// |---|---|---|
-/// | `x` | `[N, H, W, C]` | activations |
+/// | `x` | `[N, H, W, C]` (one axis: `[N, W, C]`, three: `[N, D, H, W, C]`) | activations |
 /// | `weight` | `[O, kernel rows, kernel columns, C / groups]` | filters; those of a DEPTHWISE_CONV_2D, `[1, rows, columns, O]`, are transposed once |
 /// | `bias` | `[O]` | added to the accumulator; none counts as 0 |
 /// | `out` | `[N, rows, columns, O]` | overwritten |
@@ -172,19 +172,19 @@ pub fn dense_forward<T: Activation>(
 /// untouched.
 ///
 /// Source: `reference_integer_ops::ConvPerChannel`, `DepthwiseConvPerChannel`.
-pub fn conv_forward<T: Activation>(
+pub fn conv_forward<T: Activation, const N: usize>(
     exec: &impl Executor,
-    shape: conv::Shape,
+    shape: conv::Shape<N>,
     x: &[T],
     weight: &[T::Weights],
     bias: Option<&[T::AffineBias]>,
     quantization: &Quantization<'_>,
     out: &mut [T],
 ) -> Result<()> {
-    let extents = Extents::new(shape)?;
+    let (extents, _) = shape.extents()?;
     dense::limit(extents.filter_len, T::AFFINE_PRODUCTS)?;
     extents.check_x(Arg::X, x.len())?;
-    Arg::Weight.check_len(weight.len(), &[shape.filters, extents.filter_len])?;
+    extents.check_weight(weight.len())?;
     if let Some(bias) = bias {
         Arg::Bias.check_len(bias.len(), &[shape.filters])?;
     }
@@ -199,6 +199,7 @@ pub fn conv_forward<T: Activation>(
             finish: Affine { bias, quantization },
             first,
             out,
+            slope: &mut [],
         })
     });
     Ok(())
@@ -218,7 +219,7 @@ impl<T: Activation> Clone for Affine<'_, T> {
 
 impl<T: Activation> Copy for Affine<'_, T> {}
 
-impl<T: Activation> Finish<i64, T> for Affine<'_, T> {
+impl<T: Activation> Finish<T, i64, T> for Affine<'_, T> {
     type Range = ();
 
     #[inline(always)]
@@ -230,7 +231,7 @@ impl<T: Activation> Finish<i64, T> for Affine<'_, T> {
     }
 
     #[inline(always)]
-    fn store(&self, acc: i64, channel: usize, _: u32, (): &mut (), out: &mut T) {
+    fn store(&self, acc: i64, channel: usize, _: u32, (): &mut (), out: &mut T, _: &mut [T]) {
         let multipliers = self.quantization.multipliers;
         let channel = if multipliers.len() == 1 { 0 } else { channel };
         let multiplier = multipliers.get(channel).copied().unwrap_or_default();

@@ -21,9 +21,15 @@
 //! | `u8` | `u8`, per tensor | `i32` | 32 bits |
 //! | `i16` | `i8`, per tensor or per channel | `i64` | 64 bits ("16x8") |
 //!
-//! The sums of products are those of all integer layers here; only the epilogue differs from the
-//! shared-exponent scheme. A depthwise convolution is one with as many groups as channels. These
+//! The sums of products are those of all integer layers here, and so is how windows move; only the epilogue
+//! differs from the shared-exponent scheme. A depthwise convolution is one with as many groups as channels. These
 //! layers run; they do not train. The arithmetic in short: `docs/numerics.md` §20.
+//!
+//! The loops are those of [`packed`](crate::packed) and [`mixed`](crate::mixed) weights, without the register tiles,
+//! patches and strips of [`dense`](crate::dense) and [`conv`](crate::conv). Those take activations and weights as
+//! they are stored, from memory where padding is left out, and end in an [`Epilogue`](crate::requantize::Epilogue)
+//! that knows no channel. An affine one needs the channel for its multiplier, and zero points turn a sum into
+//! `Σ x·w - z_x Σ w - z_w Σ x + n z_x z_w`, whose second and last term differ for each window that padding cuts off.
 //!
 //! Source: Jacob et al. 2018, "Quantization and training of neural networks for efficient
 //! integer-arithmetic-only inference"; the rounding of `tensorflow/lite/kernels/internal/common.h`.

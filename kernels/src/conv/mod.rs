@@ -43,17 +43,17 @@ pub struct Shape<const N: usize = 2> {
 
 /// A shape that has been checked, with what follows from it. Spatial axes are three.
 #[derive(Clone, Copy, Debug)]
-struct Extents {
-    batch: usize,
-    input: [usize; 3],
-    channels: usize,
-    filters: usize,
-    out: [usize; 3],
+pub(crate) struct Extents {
+    pub(crate) batch: usize,
+    pub(crate) input: [usize; 3],
+    pub(crate) channels: usize,
+    pub(crate) filters: usize,
+    pub(crate) out: [usize; 3],
     /// Channels and filters of a group.
-    group: [usize; 2],
-    axes: [Axis; 3],
+    pub(crate) group: [usize; 2],
+    pub(crate) axes: [Axis; 3],
     /// Elements of one filter.
-    filter_len: usize,
+    pub(crate) filter_len: usize,
 }
 
 impl<const N: usize> Shape<N> {
@@ -66,6 +66,15 @@ impl<const N: usize> Shape<N> {
     }
 
     fn check<T: Element>(self) -> Result<Extents> {
+        let (extents, backward_len) = self.extents()?;
+        limit(extents.filter_len, T::MAX_PRODUCTS)?;
+        limit(backward_len, T::MAX_PRODUCTS)?;
+        Ok(extents)
+    }
+
+    /// The extents, and the products of an input gradient's sum.
+    #[inline(always)]
+    pub(crate) fn extents(self) -> Result<(Extents, usize)> {
         const {
             assert!(
                 N >= 1 && N <= 3,
@@ -100,9 +109,8 @@ impl<const N: usize> Shape<N> {
         let cells = Arg::Shape.product(&window.kernel)?;
         let filter_len = Arg::Shape.product(&[cells, group[0]])?;
         Arg::Shape.product(&[filters, filter_len])?;
-        limit(filter_len, T::MAX_PRODUCTS)?;
-        limit(Arg::Shape.product(&[cells, group[1]])?, T::MAX_PRODUCTS)?;
-        Ok(Extents {
+        let backward_len = Arg::Shape.product(&[cells, group[1]])?;
+        let extents = Extents {
             batch,
             input,
             channels,
@@ -111,7 +119,8 @@ impl<const N: usize> Shape<N> {
             group,
             axes: window.axes(inputs),
             filter_len,
-        })
+        };
+        Ok((extents, backward_len))
     }
 }
 
@@ -132,18 +141,30 @@ impl Extents {
         }
     }
 
-    fn check_x(&self, arg: Arg, len: usize) -> Result<()> {
+    pub(crate) fn check_x(&self, arg: Arg, len: usize) -> Result<()> {
         let [planes, height, width] = self.input;
         arg.check_len(len, &[self.batch, planes, height, width, self.channels])
     }
 
-    fn check_y(&self, arg: Arg, len: usize) -> Result<()> {
+    pub(crate) fn check_y(&self, arg: Arg, len: usize) -> Result<()> {
         let [planes, rows, columns] = self.out;
         arg.check_len(len, &[self.batch, planes, rows, columns, self.filters])
     }
 
-    fn check_weight(&self, len: usize) -> Result<()> {
+    pub(crate) fn check_weight(&self, len: usize) -> Result<()> {
         Arg::Weight.check_len(len, &[self.filters, self.filter_len])
+    }
+
+    /// Elements of a row of output positions.
+    #[inline(always)]
+    pub(crate) const fn out_row_len(&self) -> usize {
+        self.out[2] * self.filters
+    }
+
+    /// Elements of a row of input cells.
+    #[inline(always)]
+    pub(crate) const fn x_row_len(&self) -> usize {
+        self.input[2] * self.channels
     }
 }
 
@@ -189,7 +210,7 @@ pub fn forward<T: Element, O: Output<T>, const N: usize>(
     Arg::Bias.check_len(bias.values.len(), &[shape.filters])?;
     extents.check_y(Arg::Out, out.len())?;
     check_slope(slope.len(), out.len())?;
-    let row_len = extents.out[2] * extents.filters;
+    let row_len = extents.out_row_len();
     let bias = Some(bias);
     let task = |first: usize, out: &mut [O], slope: &mut [T]| {
         let kernel = Rows {
@@ -248,7 +269,7 @@ pub fn backward_input<T: Element, const N: usize>(
     extents.check_y(Arg::Dy, dy.len())?;
     extents.check_weight(weight.len())?;
     extents.check_x(Arg::Dx, dx.len())?;
-    let row_len = extents.input[2] * extents.channels;
+    let row_len = extents.x_row_len();
     Ok(exec::rows(exec, dx, row_len, |first, dx| {
         let kernel = RowsBack {
             extents,

@@ -18,6 +18,8 @@ pub struct Call<'a, X, W, F, O> {
     /// Index of the first element of `out`.
     pub(crate) first: u32,
     pub(crate) out: &'a mut [O],
+    /// As long as `out`, or empty.
+    pub(crate) slope: &'a mut [X],
 }
 
 impl<X, W, F, O> Call<'_, X, W, F, O> {
@@ -25,7 +27,7 @@ impl<X, W, F, O> Call<'_, X, W, F, O> {
     pub(crate) fn forward<P>(self, products: P) -> u32
     where
         P: Products<X = X>,
-        F: Finish<P::Acc, O>,
+        F: Finish<X, P::Acc, O>,
     {
         arch::dispatch(Forward {
             inputs: self.inputs,
@@ -35,6 +37,7 @@ impl<X, W, F, O> Call<'_, X, W, F, O> {
             x: self.x,
             first: self.first,
             out: self.out,
+            slope: self.slope,
         })
     }
 
@@ -42,7 +45,7 @@ impl<X, W, F, O> Call<'_, X, W, F, O> {
     pub(crate) fn backward<P>(self, products: P) -> u32
     where
         P: Products<X = X>,
-        F: Finish<P::Acc, O>,
+        F: Finish<X, P::Acc, O>,
     {
         arch::dispatch(Backward {
             inputs: self.inputs,
@@ -65,9 +68,10 @@ struct Forward<'a, P: Products, F, O> {
     x: &'a [P::X],
     first: u32,
     out: &'a mut [O],
+    slope: &'a mut [P::X],
 }
 
-impl<P: Products, F: Finish<P::Acc, O>, O> Kernel for Forward<'_, P, F, O> {
+impl<P: Products, F: Finish<P::X, P::Acc, O>, O> Kernel for Forward<'_, P, F, O> {
     type Output = u32;
 
     #[inline(always)]
@@ -85,7 +89,9 @@ impl<P: Products, F: Finish<P::Acc, O>, O> Kernel for Forward<'_, P, F, O> {
         let mut range = F::Range::default();
         let mut first = self.first;
         let mut x = self.x;
+        let mut slopes = tiles_of_mut(self.slope, TILE * outputs);
         for out in tiles_of_mut(self.out, TILE * outputs) {
+            let slope = slopes.next().unwrap_or_default();
             for o in 0..outputs {
                 let bias = finish.start(o);
                 let mut sums = [products.begin(bias); TILE];
@@ -101,13 +107,15 @@ impl<P: Products, F: Finish<P::Acc, O>, O> Kernel for Forward<'_, P, F, O> {
                     }
                     start += len;
                 }
-                let mut element = first.wrapping_add(o as u32);
-                for (sum, out) in sums.iter_mut().zip(rows_of_mut(out, outputs)) {
-                    if let Some(out) = out.get_mut(o) {
-                        let acc = products.end(*sum, bias);
-                        finish.store(acc, o, element, &mut range, out);
+                let mut at = o;
+                for &sum in &sums {
+                    if let Some(out) = out.get_mut(at) {
+                        let element = first.wrapping_add(at as u32);
+                        let acc = products.end(sum, bias);
+                        let slope = slope.get_mut(at..=at).unwrap_or_default();
+                        finish.store(acc, o, element, &mut range, out, slope);
                     }
-                    element = element.wrapping_add(outputs as u32);
+                    at += outputs;
                 }
             }
             first = first.wrapping_add(out.len() as u32);
@@ -128,7 +136,7 @@ struct Backward<'a, P: Products, F, O> {
     dx: &'a mut [O],
 }
 
-impl<P: Products, F: Finish<P::Acc, O>, O> Kernel for Backward<'_, P, F, O> {
+impl<P: Products, F: Finish<P::X, P::Acc, O>, O> Kernel for Backward<'_, P, F, O> {
     type Output = u32;
 
     #[inline(always)]
@@ -166,7 +174,7 @@ impl<P: Products, F: Finish<P::Acc, O>, O> Kernel for Backward<'_, P, F, O> {
                     let mut element = row;
                     for (i, (dx, &part)) in dx.iter_mut().zip(parts).enumerate() {
                         let acc = products.total(part);
-                        finish.store(acc, start + i, element, &mut range, dx);
+                        finish.store(acc, start + i, element, &mut range, dx, &mut []);
                         element = element.wrapping_add(1);
                     }
                     row = row.wrapping_add(inputs as u32);

@@ -17,7 +17,7 @@ use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::{Epilogue, Store};
 
 pub(crate) use floats::Floats;
-pub(crate) use integers::{Integers, Plain};
+pub(crate) use integers::{Factor, Integers, Plain};
 
 /// Weights of a row that are decoded at a time: no more blocks than two lie in so many.
 pub(crate) const CHUNK: usize = 32;
@@ -53,16 +53,32 @@ pub(crate) trait Products: Copy + Sync {
 }
 
 /// Where a sum starts and what becomes of it.
-pub(crate) trait Finish<A, O>: Copy + Sync {
+pub(crate) trait Finish<X, A, O>: Copy + Sync {
     /// What is collected of all sums.
     type Range: Copy + Default;
 
     /// The bias of an output channel.
     fn start(&self, channel: usize) -> A;
-    /// Stores a sum in the output element with row-major index `element`.
-    fn store(&self, acc: A, channel: usize, element: u32, range: &mut Self::Range, out: &mut O);
+    /// Stores a sum in the output element with row-major index `element`, and what an activation keeps of it in
+    /// `slope`, unless that is empty.
+    fn store(
+        &self,
+        acc: A,
+        channel: usize,
+        element: u32,
+        range: &mut Self::Range,
+        out: &mut O,
+        slope: &mut [X],
+    );
     /// What the kernel returns.
     fn bits(range: Self::Range) -> u32;
+}
+
+/// Weights for sums of a number of terms.
+pub struct Fitted<W> {
+    pub(crate) weights: W,
+    /// Places by which an exact sum is shifted right.
+    pub(crate) drop: u32,
 }
 
 /// Integers and the shifts that take the products of their blocks to one exponent.
@@ -76,7 +92,7 @@ pub(crate) struct Chunk<F> {
 /// Rows of weights that decode to integers.
 pub(crate) trait Source: Copy + Sync {
     /// The integers: `i16`, or `i64` where those do not suffice.
-    type Factor: Copy + Default;
+    type Factor: Factor;
 
     /// Weights `start..start + len` of a row.
     fn chunk(&self, row: usize, start: usize, len: usize) -> Chunk<Self::Factor>;
@@ -118,7 +134,7 @@ impl<T: Element> Clone for Shared<'_, T> {
 
 impl<T: Element> Copy for Shared<'_, T> {}
 
-impl<T: Element, O: Output<T>> Finish<T::Acc, O> for Shared<'_, T> {
+impl<T: Element, O: Output<T>> Finish<T, T::Acc, O> for Shared<'_, T> {
     type Range = <T::Acc as Accumulator>::Magnitude;
 
     #[inline(always)]
@@ -129,10 +145,17 @@ impl<T: Element, O: Output<T>> Finish<T::Acc, O> for Shared<'_, T> {
     }
 
     #[inline(always)]
-    fn store(&self, acc: T::Acc, _: usize, element: u32, range: &mut Self::Range, out: &mut O) {
+    fn store(
+        &self,
+        acc: T::Acc,
+        _: usize,
+        element: u32,
+        range: &mut Self::Range,
+        out: &mut O,
+        slope: &mut [T],
+    ) {
         let out = core::slice::from_mut(out);
-        self.epilogue
-            .block(&mut [acc], element, range, out, &mut []);
+        self.epilogue.block(&mut [acc], element, range, out, slope);
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@
 //! let shape = Shape { batch: 1, inputs: 2, outputs: 1 };
 //! let bias = Bias { values: &[1i16], shift: 0 };
 //! let mut out = [0i16];
-//! mixed::dense_forward(&Serial, shape, &[1000i16, -7], &[3i8, 100], bias, Epilogue::EXACT, &mut out)?;
+//! mixed::dense_forward(&Serial, shape, &[1000i16, -7], &[3i8, 100], bias, Epilogue::EXACT, &mut out, &mut [])?;
 //! assert_eq!(out, [2301]);
 //! # Ok::<(), selvedge_kernels::Error>(())
 //! ```
@@ -24,9 +24,9 @@
 
 mod weight;
 
+use crate::activation::check_slope;
 use crate::arch;
-use crate::conv;
-use crate::decoded::conv::Extents;
+use crate::conv::{self, Extents};
 use crate::decoded::{self, Integers, Plain, Shared};
 use crate::dense::{self, Bias};
 use crate::element::Element;
@@ -48,6 +48,7 @@ const MAX_PRODUCTS: usize = 1 << 31;
 /// | `weight` | `[O, I]` | a row per output |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
 /// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`] |
+/// | `slope` | `[N, O]`, or empty | what [`activation::backward`](crate::activation::backward) wants of some activations |
 ///
 /// Returns the bit length of the largest activated accumulator, whose exponent is that of `x` plus that
 /// of `weight`. Exact up to the epilogue.
@@ -56,6 +57,7 @@ const MAX_PRODUCTS: usize = 1 << 31;
 /// Those of [`dense::forward`]; `out` is then untouched.
 ///
 /// Source: the definition; the numbers are those of `docs/numerics.md` §4 and §20.
+#[allow(clippy::too_many_arguments)] // as `dense::forward`
 pub fn dense_forward<A: Activation<W>, W: Element>(
     exec: &impl Executor,
     shape: dense::Shape,
@@ -64,6 +66,7 @@ pub fn dense_forward<A: Activation<W>, W: Element>(
     bias: Bias<'_, A>,
     epilogue: Epilogue<A>,
     out: &mut [A],
+    slope: &mut [A],
 ) -> Result<u32> {
     let dense::Shape {
         batch,
@@ -75,7 +78,8 @@ pub fn dense_forward<A: Activation<W>, W: Element>(
     Arg::Weight.check_len(weight.len(), &[outputs, inputs])?;
     Arg::Bias.check_len(bias.values.len(), &[outputs])?;
     Arg::Out.check_len(out.len(), &[batch, outputs])?;
-    Ok(exec::rows(exec, out, outputs, |first, out| {
+    check_slope(slope.len(), out.len())?;
+    let task = |first: usize, out: &mut [A], slope: &mut [A]| {
         A::mixed_dense_forward(decoded::dense::Call {
             inputs,
             outputs,
@@ -85,8 +89,10 @@ pub fn dense_forward<A: Activation<W>, W: Element>(
             finish: Shared::new(bias, epilogue),
             first: (first * outputs) as u32,
             out,
+            slope,
         })
-    }))
+    };
+    Ok(exec::rows_with(exec, out, outputs, slope, task))
 }
 
 /// Gradient with respect to the input: [`dense::backward_input`] with weights of another type.
@@ -131,6 +137,7 @@ pub fn dense_backward_input<A: Activation<W>, W: Element>(
             finish: Shared::without_bias(store),
             first: (first * inputs) as u32,
             out: dx,
+            slope: &mut [],
         })
     }))
 }
@@ -183,10 +190,11 @@ where
 ///
 /// | argument | shape | |
 /// |---|---|---|
-/// | `x` | `[N, H, W, C]` | activations |
+/// | `x` | `[N, H, W, C]` (one axis: `[N, W, C]`, three: `[N, D, H, W, C]`) | activations |
 /// | `weight` | `[O, kernel rows, kernel columns, C / groups]` | filters |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
 /// | `out` | `[N, rows, columns, O]` | overwritten, or untouched by [`Store::Measure`] |
+/// | `slope` | as `out`, or empty | what [`activation::backward`](crate::activation::backward) wants of some activations |
 ///
 /// Returns: as [`dense_forward`].
 ///
@@ -194,35 +202,41 @@ where
 /// Those of [`conv::forward`]; `out` is then untouched.
 ///
 /// Source: the definition; the numbers are those of `docs/numerics.md` §4 and §20.
-pub fn conv_forward<A: Activation<W>, W: Element>(
+#[allow(clippy::too_many_arguments)] // as `conv::forward`
+pub fn conv_forward<A: Activation<W>, W: Element, const N: usize>(
     exec: &impl Executor,
-    shape: conv::Shape,
+    shape: conv::Shape<N>,
     x: &[A],
     weight: &[W],
     bias: Bias<'_, A>,
     epilogue: Epilogue<A>,
     out: &mut [A],
+    slope: &mut [A],
 ) -> Result<u32> {
     let extents = check_conv(shape)?;
     extents.check_x(Arg::X, x.len())?;
-    Arg::Weight.check_len(weight.len(), &[shape.filters, extents.filter_len])?;
+    extents.check_weight(weight.len())?;
     Arg::Bias.check_len(bias.values.len(), &[shape.filters])?;
     extents.check_y(Arg::Out, out.len())?;
-    Ok(exec::rows(
+    check_slope(slope.len(), out.len())?;
+    let task = |first: usize, out: &mut [A], slope: &mut [A]| {
+        A::mixed_conv_forward(decoded::conv::Call {
+            extents,
+            x,
+            weights: weight,
+            drop: 0,
+            finish: Shared::new(bias, epilogue),
+            first,
+            out,
+            slope,
+        })
+    };
+    Ok(exec::rows_with(
         exec,
         out,
         extents.out_row_len(),
-        |first, out| {
-            A::mixed_conv_forward(decoded::conv::Call {
-                extents,
-                x,
-                weights: weight,
-                drop: 0,
-                finish: Shared::new(bias, epilogue),
-                first,
-                out,
-            })
-        },
+        slope,
+        task,
     ))
 }
 
@@ -240,9 +254,9 @@ pub fn conv_forward<A: Activation<W>, W: Element>(
 /// As [`conv_forward`]; `dx` is then untouched.
 ///
 /// Source: the derivative of [`conv_forward`], transposed.
-pub fn conv_backward_input<A: Activation<W>, W: Element>(
+pub fn conv_backward_input<A: Activation<W>, W: Element, const N: usize>(
     exec: &impl Executor,
-    shape: conv::Shape,
+    shape: conv::Shape<N>,
     dy: &[A],
     weight: &[W],
     store: Store,
@@ -250,7 +264,7 @@ pub fn conv_backward_input<A: Activation<W>, W: Element>(
 ) -> Result<u32> {
     let extents = check_conv(shape)?;
     extents.check_y(Arg::Dy, dy.len())?;
-    Arg::Weight.check_len(weight.len(), &[shape.filters, extents.filter_len])?;
+    extents.check_weight(weight.len())?;
     extents.check_x(Arg::Dx, dx.len())?;
     Ok(exec::rows(exec, dx, extents.x_row_len(), |first, dx| {
         A::mixed_conv_backward_input(decoded::conv::Call {
@@ -261,6 +275,7 @@ pub fn conv_backward_input<A: Activation<W>, W: Element>(
             finish: Shared::without_bias(store),
             first,
             out: dx,
+            slope: &mut [],
         })
     }))
 }
@@ -279,8 +294,8 @@ pub fn conv_backward_input<A: Activation<W>, W: Element>(
 /// As [`conv_forward`]; the sink is then untouched.
 ///
 /// Source: the derivative of [`conv_forward`] with respect to `weight`.
-pub fn conv_backward_weight<A: Activation<W>, W: Element>(
-    shape: conv::Shape,
+pub fn conv_backward_weight<A: Activation<W>, W: Element, const N: usize>(
+    shape: conv::Shape<N>,
     x: &[A],
     dy: &[A],
     gradient: &mut Gradient<'_, W, i64>,
@@ -289,8 +304,8 @@ where
     i64: Into<W::Update>,
 {
     let extents = check_conv(shape)?;
-    let [rows, columns] = extents.out;
-    let positions = Arg::Shape.product(&[shape.batch, rows, columns])?;
+    let [planes, rows, columns] = extents.out;
+    let positions = Arg::Shape.product(&[shape.batch, planes, rows, columns])?;
     dense::limit(positions, MAX_PRODUCTS)?;
     extents.check_x(Arg::X, x.len())?;
     extents.check_y(Arg::Dy, dy.len())?;
@@ -317,9 +332,9 @@ fn check_dense(shape: dense::Shape) -> Result<()> {
     dense::limit(inputs.max(outputs), MAX_PRODUCTS)
 }
 
-fn check_conv(shape: conv::Shape) -> Result<Extents> {
-    let extents = Extents::new(shape)?;
-    dense::limit(extents.filter_len.max(extents.backward_len), MAX_PRODUCTS)?;
+fn check_conv<const N: usize>(shape: conv::Shape<N>) -> Result<Extents> {
+    let (extents, backward_len) = shape.extents()?;
+    dense::limit(extents.filter_len.max(backward_len), MAX_PRODUCTS)?;
     Ok(extents)
 }
 

@@ -3,11 +3,11 @@
 
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::{Isa, Kernel};
-use crate::conv::Shape;
-use crate::decoded::conv::Extents;
+use crate::conv::Extents;
 use crate::element::Element;
 use crate::optim::Gradient;
 use crate::split::rows_of;
+use crate::window::advance;
 
 /// A weight gradient of a dense layer.
 pub struct DenseGradient<'a, 'g, A, W: Element> {
@@ -56,52 +56,57 @@ pub struct ConvGradient<'a, 'g, A, W: Element> {
 }
 
 impl<A: Element<Acc = i64>, W: Element> ConvGradient<'_, '_, A, W> {
-    /// Sums of `tile` channels from number `channel` of the image on, at place `(a, b)` of a filter.
+    /// Sums of `tile` channels from number `channel` of the image on, at place `(p, a, b)` of a filter.
     #[inline(always)]
     fn sums<I: Isa>(
         &self,
         isa: I,
         filter: usize,
-        [a, b]: [usize; 2],
+        [p, a, b]: [usize; 3],
         channel: usize,
         tile: usize,
     ) -> [i64; TILE] {
         let Extents {
-            shape,
-            out: [out_rows, out_columns],
-            rows,
-            columns,
-            ..
-        } = self.extents;
-        let Shape {
             batch,
-            input: [height, width],
+            input: [depth, height, width],
             channels,
             filters,
+            out: [out_planes, out_rows, out_columns],
+            axes: [planes, rows, columns],
             ..
-        } = shape;
+        } = self.extents;
         let mut sums = [0; TILE];
-        for image in 0..batch {
-            for row in 0..out_rows {
-                let Some(y) = rows.input(row, a, height) else {
+        let mut at = [0; 3];
+        for out_row in 0..batch * out_planes * out_rows {
+            let [image, plane, row] = at;
+            advance(&mut at, out_planes, out_rows);
+            let (Some(z), Some(y)) = (planes.input(plane, p, depth), rows.input(row, a, height))
+            else {
+                continue;
+            };
+            let x_row = ((image * depth + z) * height + y) * width;
+            for column in 0..out_columns {
+                let Some(x) = columns.input(column, b, width) else {
                     continue;
                 };
-                let out_row = (image * out_rows + row) * out_columns;
-                let x_row = (image * height + y) * width;
-                for column in 0..out_columns {
-                    let Some(x) = columns.input(column, b, width) else {
-                        continue;
-                    };
-                    let Some(&d) = self.dy.get((out_row + column) * filters + filter) else {
-                        continue;
-                    };
-                    let start = (x_row + x) * channels + channel;
-                    let part = self.x.get(start..start + tile).unwrap_or_default();
-                    add_row::<A, I>(isa, &mut sums, d.widen(), part);
-                }
+                let position = out_row * out_columns + column;
+                let Some(&d) = self.dy.get(position * filters + filter) else {
+                    continue;
+                };
+                let start = (x_row + x) * channels + channel;
+                let part = self.x.get(start..start + tile).unwrap_or_default();
+                add_row::<A, I>(isa, &mut sums, d.widen(), part);
             }
         }
         sums
+    }
+
+    /// The cells of a filter, from the first on.
+    #[inline(always)]
+    fn cells(&self) -> impl Iterator<Item = [usize; 3]> + use<A, W> {
+        let [planes, rows, columns] = self.extents.axes.map(|axis| axis.kernel);
+        (0..planes)
+            .flat_map(move |p| (0..rows).flat_map(move |a| (0..columns).map(move |b| [p, a, b])))
     }
 }
 
@@ -114,26 +119,22 @@ where
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
         let Extents {
-            shape,
+            filters,
             group: [group_channels, group_filters],
-            rows,
-            columns,
             ..
         } = self.extents;
         let mut element = 0;
         let (mut group_start, mut filters_left) = (0, group_filters);
-        for filter in 0..shape.filters {
-            for a in 0..rows.kernel {
-                for b in 0..columns.kernel {
-                    let mut channel = 0;
-                    while channel < group_channels {
-                        let tile = TILE.min(group_channels - channel);
-                        let sums = self.sums(isa, filter, [a, b], group_start + channel, tile);
-                        self.gradient
-                            .take(element, sums.get(..tile).unwrap_or_default());
-                        element += tile;
-                        channel += tile;
-                    }
+        for filter in 0..filters {
+            for cell in self.cells() {
+                let mut channel = 0;
+                while channel < group_channels {
+                    let tile = TILE.min(group_channels - channel);
+                    let sums = self.sums(isa, filter, cell, group_start + channel, tile);
+                    self.gradient
+                        .take(element, sums.get(..tile).unwrap_or_default());
+                    element += tile;
+                    channel += tile;
                 }
             }
             filters_left -= 1;

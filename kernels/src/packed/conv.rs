@@ -1,10 +1,10 @@
-//! Two-dimensional convolution with packed filters.
+//! Convolution with packed filters, over one to three axes.
 
 use super::dense;
 use super::{Narrow, Scale, Weights, Wide};
+use crate::activation::check_slope;
 use crate::conv::Shape;
-use crate::decoded::conv::Extents;
-use crate::decoded::{self, Floats, Integers, Shared};
+use crate::decoded::{self, Fitted, Floats, Integers, Shared};
 use crate::dense::Bias;
 use crate::element::{self, Element};
 use crate::error::{Arg, Result};
@@ -18,10 +18,11 @@ use half::{bf16, f16};
 ///
 /// | argument | shape | |
 /// |---|---|---|
-/// | `x` | `[N, H, W, C]` | activations: `i8`, `u8`, `i16`, `u16` with power-of-two scales, floats with any |
+/// | `x` | `[N, H, W, C]` (one axis: `[N, W, C]`, three: `[N, D, H, W, C]`) | activations: integers with power-of-two scales, floats with any |
 /// | `weights` | `[O, filter]` | frozen |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
 /// | `out` | `[N, rows, columns, O]` | overwritten, or untouched by [`Store::Measure`] |
+/// | `slope` | as `out`, or empty | what [`activation::backward`](crate::activation::backward) wants of some activations |
 ///
 /// Returns and numbers: as [`dense::forward`], a filter's elements being the terms.
 ///
@@ -29,36 +30,42 @@ use half::{bf16, f16};
 /// Those of [`conv::forward`](crate::conv::forward); `out` is then untouched.
 ///
 /// Source: the definition; the numbers are those of `docs/numerics.md` §4 and §20.
-pub fn forward<T: dense::Input<S>, S: Scale, O: dense::Output<T, S>>(
+#[allow(clippy::too_many_arguments)] // as `conv::forward`
+pub fn forward<T: dense::Input<S>, S: Scale, O: dense::Output<T, S>, const N: usize>(
     exec: &impl Executor,
-    shape: Shape,
+    shape: Shape<N>,
     x: &[T],
     weights: Weights<'_, S>,
     bias: Bias<'_, T>,
     epilogue: Epilogue<T>,
     out: &mut [O],
+    slope: &mut [T],
 ) -> Result<u32> {
-    let extents = Extents::new(shape)?;
+    let (extents, _) = shape.extents()?;
     weights.check(shape.filters, extents.filter_len)?;
-    let drop = T::packed_drop(&weights, extents.filter_len)?;
+    let Fitted { weights, drop } = T::packed_fitted(weights, extents.filter_len)?;
     extents.check_x(Arg::X, x.len())?;
     Arg::Bias.check_len(bias.values.len(), &[shape.filters])?;
     extents.check_y(Arg::Out, out.len())?;
-    Ok(exec::rows(
+    check_slope(slope.len(), out.len())?;
+    let task = |first: usize, out: &mut [O], slope: &mut [T]| {
+        O::packed_conv_forward(Call {
+            extents,
+            x,
+            weights,
+            drop,
+            finish: Shared::new(bias, epilogue),
+            first,
+            out,
+            slope,
+        })
+    };
+    Ok(exec::rows_with(
         exec,
         out,
         extents.out_row_len(),
-        |first, out| {
-            O::packed_conv_forward(Call {
-                extents,
-                x,
-                weights,
-                drop,
-                finish: Shared::new(bias, epilogue),
-                first,
-                out,
-            })
-        },
+        slope,
+        task,
     ))
 }
 
@@ -79,17 +86,17 @@ pub fn forward<T: dense::Input<S>, S: Scale, O: dense::Output<T, S>>(
 /// As [`forward`]; `dx` is then untouched.
 ///
 /// Source: the derivative of [`forward`], transposed.
-pub fn backward_input<T: dense::Input<S>, S: Scale>(
+pub fn backward_input<T: dense::Input<S>, S: Scale, const N: usize>(
     exec: &impl Executor,
-    shape: Shape,
+    shape: Shape<N>,
     dy: &[T],
     weights: Weights<'_, S>,
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    let extents = Extents::new(shape)?;
+    let (extents, backward_len) = shape.extents()?;
     weights.check(shape.filters, extents.filter_len)?;
-    let drop = T::packed_drop(&weights, extents.backward_len)?;
+    let Fitted { weights, drop } = T::packed_fitted(weights, backward_len)?;
     extents.check_y(Arg::Dy, dy.len())?;
     extents.check_x(Arg::Dx, dx.len())?;
     Ok(exec::rows(exec, dx, extents.x_row_len(), |first, dx| {
@@ -101,6 +108,7 @@ pub fn backward_input<T: dense::Input<S>, S: Scale>(
             finish: Shared::without_bias(store),
             first,
             out: dx,
+            slope: &mut [],
         })
     }))
 }
@@ -171,7 +179,7 @@ macro_rules! impl_float {
 }
 
 impl_integer! {
-    i8 => i8, i16; u8 => u8, u16; i16 => i16; u16 => u16;
+    i8 => i8, i16; u8 => u8, u16; i16 => i16; u16 => u16; i32 => i32; u32 => u32; i64 => i64; u64 => u64;
 }
 
 impl_float! {

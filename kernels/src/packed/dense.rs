@@ -1,7 +1,8 @@
 //! Dense layers with packed weights.
 
 use super::{Narrow, Scale, Weights, Wide};
-use crate::decoded::{self, Floats, Integers, Shared};
+use crate::activation::check_slope;
+use crate::decoded::{self, Fitted, Floats, Integers, Shared};
 use crate::dense::{Bias, Shape};
 use crate::element::{self, Element};
 use crate::error::{Arg, Result};
@@ -15,10 +16,11 @@ use half::{bf16, f16};
 ///
 /// | argument | shape | |
 /// |---|---|---|
-/// | `x` | `[N, I]` | activations: `i8`, `u8`, `i16`, `u16` with power-of-two scales, floats with any |
+/// | `x` | `[N, I]` | activations: integers with power-of-two scales, floats with any |
 /// | `weights` | `[O, I]` | frozen |
 /// | `bias` | `[O]` | rounded to the accumulator's exponent, to nearest even |
 /// | `out` | `[N, O]` | overwritten, or untouched by [`Store::Measure`] |
+/// | `slope` | `[N, O]`, or empty | what [`activation::backward`](crate::activation::backward) wants of some activations |
 ///
 /// Returns the bit length of the largest activated accumulator (0 for floats). The exponent of
 /// integer accumulators is that of `x` plus [`Weights::unit`] for `I` terms. `f32` and `f64` results
@@ -39,12 +41,13 @@ use half::{bf16, f16};
 /// let shape = Shape { batch: 1, inputs: 2, outputs: 2 };
 /// let bias = Bias { values: &[0, 0], shift: 0 };
 /// let mut out = [0i8; 2];
-/// packed::dense::forward(&Serial, shape, &[5i8, 3], weights, bias, Epilogue::EXACT, &mut out)?;
+/// packed::dense::forward(&Serial, shape, &[5i8, 3], weights, bias, Epilogue::EXACT, &mut out, &mut [])?;
 /// assert_eq!((out, weights.unit::<i8>(2)?), ([2, -8], 1));
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 ///
 /// Source: the definition; the numbers are those of `docs/numerics.md` §4 and §20.
+#[allow(clippy::too_many_arguments)] // as `dense::forward`
 pub fn forward<T: Input<S>, S: Scale, O: Output<T, S>>(
     exec: &impl Executor,
     shape: Shape,
@@ -53,17 +56,19 @@ pub fn forward<T: Input<S>, S: Scale, O: Output<T, S>>(
     bias: Bias<'_, T>,
     epilogue: Epilogue<T>,
     out: &mut [O],
+    slope: &mut [T],
 ) -> Result<u32> {
     let Shape {
         batch,
         inputs,
         outputs,
     } = shape;
-    let drop = check::<T, S>(shape, &weights, inputs)?;
+    let Fitted { weights, drop } = check::<T, S>(shape, weights, inputs)?;
     Arg::X.check_len(x.len(), &[batch, inputs])?;
     Arg::Bias.check_len(bias.values.len(), &[outputs])?;
     Arg::Out.check_len(out.len(), &[batch, outputs])?;
-    Ok(exec::rows(exec, out, outputs, |first, out| {
+    check_slope(slope.len(), out.len())?;
+    let task = |first: usize, out: &mut [O], slope: &mut [T]| {
         O::packed_dense_forward(Call {
             inputs,
             outputs,
@@ -73,8 +78,10 @@ pub fn forward<T: Input<S>, S: Scale, O: Output<T, S>>(
             finish: Shared::new(bias, epilogue),
             first: (first * outputs) as u32,
             out,
+            slope,
         })
-    }))
+    };
+    Ok(exec::rows_with(exec, out, outputs, slope, task))
 }
 
 /// Gradient with respect to the input: `dx[n, i] = epilogue(Σ_o dy[n, o] · weights[o, i])`. The weights
@@ -106,7 +113,7 @@ pub fn backward_input<T: Input<S>, S: Scale>(
         inputs,
         outputs,
     } = shape;
-    let drop = check::<T, S>(shape, &weights, outputs)?;
+    let Fitted { weights, drop } = check::<T, S>(shape, weights, outputs)?;
     Arg::Dy.check_len(dy.len(), &[batch, outputs])?;
     Arg::Dx.check_len(dx.len(), &[batch, inputs])?;
     Ok(exec::rows(exec, dx, inputs, |first, dx| {
@@ -119,16 +126,17 @@ pub fn backward_input<T: Input<S>, S: Scale>(
             finish: Shared::without_bias(store),
             first: (first * inputs) as u32,
             out: dx,
+            slope: &mut [],
         })
     }))
 }
 
-/// Checks extents and weights; returns the places that sums of `terms` products drop.
+/// Checks extents and weights; returns the weights for sums of `terms` products.
 fn check<T: Input<S>, S: Scale>(
     shape: Shape,
-    weights: &Weights<'_, S>,
+    weights: Weights<'_, S>,
     terms: usize,
-) -> Result<u32> {
+) -> Result<Fitted<Weights<'_, S>>> {
     let Shape {
         batch,
         inputs,
@@ -138,7 +146,7 @@ fn check<T: Input<S>, S: Scale>(
         Arg::Shape.product(&tensor)?;
     }
     weights.check(outputs, inputs)?;
-    T::packed_drop(weights, terms)
+    T::packed_fitted(weights, terms)
 }
 
 /// Some rows of either pass.
@@ -147,7 +155,7 @@ type Call<'a, T, S, O> = decoded::dense::Call<'a, T, Weights<'a, S>, Shared<'a, 
 /// A type of activations for weights with scales of type `S`.
 pub trait Input<S: Scale>: Element + super::conv::Input<S> {
     #[doc(hidden)]
-    fn packed_drop(weights: &Weights<'_, S>, terms: usize) -> Result<u32>;
+    fn packed_fitted(weights: Weights<'_, S>, terms: usize) -> Result<Fitted<Weights<'_, S>>>;
     #[doc(hidden)]
     fn packed_dense_backward_input(call: Call<'_, Self, S, Self>) -> u32;
 }
@@ -161,8 +169,8 @@ pub trait Output<T: Input<S>, S: Scale>: element::Output<T> + super::conv::Outpu
 macro_rules! impl_integer {
     ($($t:ty => $($out:ty),+;)*) => {$(
         impl Input<i8> for $t {
-            fn packed_drop(weights: &Weights<'_, i8>, terms: usize) -> Result<u32> {
-                weights.drop::<Self>(terms)
+            fn packed_fitted(weights: Weights<'_, i8>, terms: usize) -> Result<Fitted<Weights<'_, i8>>> {
+                weights.fitted::<Self>(terms)
             }
 
             #[inline(never)]
@@ -195,8 +203,8 @@ macro_rules! impl_integer {
 macro_rules! impl_float {
     ($($t:ty: $($scale:ty),+;)*) => {$($(
         impl Input<$scale> for $t {
-            fn packed_drop(_: &Weights<'_, $scale>, _: usize) -> Result<u32> {
-                Ok(0)
+            fn packed_fitted(weights: Weights<'_, $scale>, _: usize) -> Result<Fitted<Weights<'_, $scale>>> {
+                Ok(Fitted { weights, drop: 0 })
             }
 
             #[inline(never)]
@@ -217,7 +225,7 @@ macro_rules! impl_float {
 }
 
 impl_integer! {
-    i8 => i8, i16; u8 => u8, u16; i16 => i16; u16 => u16;
+    i8 => i8, i16; u8 => u8, u16; i16 => i16; u16 => u16; i32 => i32; u32 => u32; i64 => i64; u64 => u64;
 }
 
 impl_float! {

@@ -14,8 +14,8 @@ use crate::error::{Arg, Result};
 /// The scale is that of [`nearest_scale`] for the block, a code [that](Format::code) of
 /// `weight / scale`. With [`f16`](half::f16) scales the error of a weight is at most half a step of the
 /// format at the weight's size, where one step of `Int4` is a seventh of the block's largest weight;
-/// with powers of two a step is up to twice as large. A block of zeros has the smallest scale (0 for
-/// `f16`) and codes of zero (of 1 for binary). NaN: as [`Format::code`]; it does not count for the scale.
+/// with powers of two a step is up to twice as large. A block of zeros has a scale of 0 (-128 as `i8`) and
+/// codes of zero (of 1 for binary). NaN: as [`Format::code`]; it does not count for the scale.
 ///
 /// For one scale for the whole tensor, see [`encode_row_with`].
 ///
@@ -68,14 +68,15 @@ fn pack<S: Scale>(
     let code = |at: usize| {
         let scale = scale(at).map_or(1.0, |scale| scale.to_f64());
         let weight = row.get(at).map_or(0.0, |&weight| f64::from(weight));
-        // A scale of zero stands for weights that are all zero, or lost beside it.
-        format.code(if scale == 0.0 { 0.0 } else { weight / scale })
+        // A scale of zero stands for weights that are all zero, or lost beside it; NaN stays.
+        let is_lost = scale == 0.0 && !weight.is_nan();
+        format.code(if is_lost { 0.0 } else { weight / scale })
     };
     format.pack(codes, code, row.len());
 }
 
 /// The scale that suits `weights`: their largest magnitude over [`Format::largest`], rounded up so that
-/// nothing is cut off; for ternary and binary their mean magnitude, rounded to nearest.
+/// nothing is cut off; for ternary and binary their mean magnitude, rounded to nearest. NaN does not count.
 #[must_use]
 pub fn nearest_scale<S: Scale>(format: Format, weights: &[f32]) -> S {
     let magnitudes = weights
@@ -83,8 +84,8 @@ pub fn nearest_scale<S: Scale>(format: Format, weights: &[f32]) -> S {
         .map(|&w| libm::fabs(f64::from(w)))
         .filter(|w| !w.is_nan());
     if matches!(format, Format::Ternary | Format::Binary) {
-        let sum: f64 = magnitudes.sum();
-        S::nearest(sum / weights.len().max(1) as f64)
+        let (count, sum) = magnitudes.fold((0usize, 0.0), |(n, sum), w| (n + 1, sum + w));
+        S::nearest(sum / count.max(1) as f64)
     } else {
         let largest = magnitudes.fold(0.0, f64::max);
         S::at_least(largest / f64::from(format.largest()))

@@ -20,8 +20,8 @@
 //! A weight is `value(code) · scale`, a row of weights being what one output feature reads: an output's
 //! row of a dense layer, or a filter of a convolution with all its cells. Blocks count along the row;
 //! the last may be short. One scale may also stand for the whole tensor. A scale is
-//! - a power of two, its exponent stored as `i8` (as OCP's E8M0, but that 0 is `2^0`), which integer
-//!   and float networks read, or
+//! - a power of two, its exponent stored as `i8` (as OCP's E8M0, but that 0 is `2^0`, and that -128
+//!   stands for a scale of 0 where E8M0 has NaN), which integer and float networks read, or
 //! - an `f16`, which float networks read.
 //!
 //! Weights in these formats are frozen: there is a gradient for the input, none for them. Trainable
@@ -31,13 +31,16 @@
 //! - Floats (`f32`, `f64`, `f16`, `bf16`): `value · scale` is exact in `f32`, up to 15 bits; products
 //!   are summed in `f32` (`f64`) in the order of [`dense`](crate::dense) and [`conv`](crate::conv), so
 //!   that `f32` and `f64` results are those of the decoded weights, bit by bit. With an exponent near
-//!   127 or -128 the largest codes overflow to infinity.
-//! - Integers (`i8`, `u8`, `i16`, `u16`): each code is an integer times a power of two that all codes
-//!   share, also for the small floats. Sums of a block are exact, and shifted left by how far the
-//!   block's exponent lies above the tensor's smallest; so the whole sum is exact in 64 bits, in units of
-//!   `2^`[`Weights::unit`]. Only where such a sum might not fit the accumulator of the type (30 bits
+//!   127 the largest codes overflow to infinity.
+//! - Integers: each code is an integer times a power of two that all codes share, also for the small
+//!   floats. Sums of a block are exact, and shifted left by how far the block's exponent lies above the
+//!   tensor's smallest; so the whole sum is exact in 64 bits (in 128 for elements of 32 and 64 bits), in units
+//!   of `2^`[`Weights::unit`]. Only where such a sum might not fit the accumulator of the type (30 bits
 //!   for 8-bit elements) is it shifted right, to nearest even, by a number of places that depends
-//!   on shapes and exponents alone (`docs/numerics.md` §20).
+//!   on shapes and exponents alone (`docs/numerics.md` §20). Blocks of scale 0 add nothing and do not
+//!   count for the smallest exponent. Where exponents lie further apart than such sums are wide, weights of
+//!   the lowest blocks are rounded to the smallest unit that fits, to nearest even: with 16-bit elements and
+//!   2^15 terms to 2^-32 of the largest weight that the largest scale gives, or less.
 
 pub mod conv;
 pub mod dense;
@@ -45,7 +48,7 @@ mod encode;
 mod format;
 mod minifloat;
 
-use crate::decoded::{CHUNK, Chunk, Source};
+use crate::decoded::{CHUNK, Chunk, Factor, Fitted, Source};
 use crate::element::Element;
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{bit_len, pow2};
@@ -59,8 +62,9 @@ pub const BLOCK: usize = 32;
 
 /// The type of a block's scale: `i8`, the exponent of a power of two, or `f16`.
 pub trait Scale: Copy + Send + Sync + 'static + private::Sealed {
-    /// The exponent, where the scale is a power of two; 0 for `f16`.
-    fn exponent(self) -> i32;
+    /// The exponent, where the scale is a power of two: none for the `i8` -128, which stands for 0, and
+    /// for `f16`.
+    fn exponent(self) -> Option<i32>;
     /// A code's value times the scale.
     fn times(self, value: f32) -> f32;
     /// The scale as a number.
@@ -75,19 +79,24 @@ pub trait Scale: Copy + Send + Sync + 'static + private::Sealed {
 
 impl Scale for i8 {
     #[inline(always)]
-    fn exponent(self) -> i32 {
-        i32::from(self)
+    fn exponent(self) -> Option<i32> {
+        (self != Self::MIN).then_some(i32::from(self))
     }
 
     #[inline(always)]
     fn times(self, value: f32) -> f32 {
         // In two steps, as an f32 has no 2^-127 of full precision.
         let half = self / 2;
-        value * pow2(i32::from(half)) * pow2(i32::from(self - half))
+        let first = if self == Self::MIN {
+            0.0
+        } else {
+            pow2(i32::from(half))
+        };
+        value * first * pow2(i32::from(self - half))
     }
 
     fn to_f64(self) -> f64 {
-        libm::scalbn(1.0, i32::from(self))
+        self.exponent().map_or(0.0, |e| libm::scalbn(1.0, e))
     }
 
     fn at_least(value: f64) -> Self {
@@ -99,7 +108,7 @@ impl Scale for i8 {
             return i8::MIN;
         }
         let exponent = exponent - i32::from(significand == 0.5);
-        exponent.clamp(i32::from(i8::MIN), i32::from(i8::MAX)) as i8
+        exponent.clamp(-i32::from(i8::MAX), i32::from(i8::MAX)) as i8
     }
 
     fn nearest(value: f64) -> Self {
@@ -110,8 +119,8 @@ impl Scale for i8 {
 
 impl Scale for f16 {
     #[inline(always)]
-    fn exponent(self) -> i32 {
-        0
+    fn exponent(self) -> Option<i32> {
+        None
     }
 
     #[inline(always)]
@@ -155,9 +164,9 @@ pub struct Weights<'a, S> {
     row_scales: usize,
     codes: &'a [u8],
     scales: &'a [S],
-    /// The smallest exponent of a scale, and how far the largest lies above it.
+    /// The smallest exponent of a scale that is not 0, and the largest.
     smallest: i32,
-    spread: u32,
+    largest: i32,
 }
 
 impl<'a, S: Scale> Weights<'a, S> {
@@ -186,11 +195,7 @@ impl<'a, S: Scale> Weights<'a, S> {
         if scales.len() != 1 {
             Arg::Scale.check_len(scales.len(), &[rows, row_scales])?;
         }
-        let (mut smallest, mut largest) = (i32::MAX, i32::MIN);
-        for &scale in scales {
-            smallest = smallest.min(scale.exponent());
-            largest = largest.max(scale.exponent());
-        }
+        let exponents = || scales.iter().filter_map(|scale| scale.exponent());
         Ok(Self {
             format,
             rows,
@@ -199,8 +204,8 @@ impl<'a, S: Scale> Weights<'a, S> {
             row_scales: if scales.len() == 1 { 0 } else { row_scales },
             codes,
             scales,
-            smallest,
-            spread: largest.abs_diff(smallest),
+            smallest: exponents().min().unwrap_or(0),
+            largest: exponents().max().unwrap_or(0),
         })
     }
 
@@ -289,34 +294,43 @@ impl Weights<'_, i8> {
     /// outputs or a group's filters times the kernel's cells in a backward pass.
     ///
     /// # Errors
-    /// [`Error::Accumulator`] if sums of so many products may leave 64 bits.
+    /// [`Error::Accumulator`] if sums of so many products of the largest codes leave 64 bits, or 128 for
+    /// elements of 32 and 64 bits.
     pub fn unit<T: Element>(&self, terms: usize) -> Result<i32> {
-        Ok(self.smallest + self.format.exponent() + self.drop::<T>(terms)? as i32)
+        let Fitted { weights, drop } = self.fitted::<T>(terms)?;
+        Ok(weights.smallest + self.format.exponent() + drop as i32)
     }
 
-    /// Places by which an exact sum is shifted right.
-    pub(crate) fn drop<T: Element>(&self, terms: usize) -> Result<u32> {
-        /// A sum in 64 bits, with one to spare for what is added up.
-        const SUM_BITS: u32 = 62;
+    /// The weights for sums of `terms` products.
+    pub(crate) fn fitted<T: Element>(self, terms: usize) -> Result<Fitted<Self>> {
+        // A sum in 64 or 128 bits, with one to spare for what is added up.
+        let sum_bits: u32 = if T::MAGNITUDE_BITS > 15 { 126 } else { 62 };
         let log2 = |n: u64| bit_len(n.saturating_sub(1)); // rounded up
-        let product = T::MAGNITUDE_BITS + log2(self.format.largest_integer()) + self.spread;
+        let product = T::MAGNITUDE_BITS + log2(self.format.largest_integer());
         let bits = product + log2(terms as u64);
-        if bits > SUM_BITS {
+        let Some(room) = sum_bits.checked_sub(bits) else {
             return Err(Error::Accumulator {
                 terms,
-                limit: SUM_BITS
-                    .checked_sub(product)
-                    .map_or(0, |bits| 1usize.checked_shl(bits).unwrap_or(usize::MAX)),
+                limit: 1usize.checked_shl(sum_bits - product).unwrap_or(usize::MAX),
             });
-        }
+        };
+        let smallest = self.smallest.max(self.largest - room as i32);
+        let bits = bits + self.largest.abs_diff(smallest);
         // Beside a bias of as many bits: `Element::bias`.
-        let limit = if size_of::<T::Acc>() == 4 { 30 } else { 61 };
-        Ok(bits.saturating_sub(limit))
+        let limit = match size_of::<T::Acc>() {
+            4 => 30,
+            8 => 61,
+            _ => 125,
+        };
+        Ok(Fitted {
+            weights: Self { smallest, ..self },
+            drop: bits.saturating_sub(limit),
+        })
     }
 
     /// Weights from `start` on, as integers of type `F`, with the shifts of the blocks.
     #[inline(always)]
-    fn decoded<F: Copy + Default>(
+    fn decoded<F: Factor>(
         &self,
         row: usize,
         start: usize,
@@ -330,15 +344,26 @@ impl Weights<'_, i8> {
         };
         let out = chunk.factors.get_mut(..len).unwrap_or_default();
         self.format.unpack_row(self.row(row), start, out, decode);
-        let shift = |at| {
-            let scale = self.scale(row, at).map_or(self.smallest, Scale::exponent);
-            (scale - self.smallest) as u32
-        };
-        chunk.shifts[0] = shift(start);
-        if chunk.split < len {
-            chunk.shifts[1] = shift(start + len - 1);
+        let (first, second) = out.split_at_mut(chunk.split.min(len));
+        chunk.shifts[0] = self.fit(row, start, first);
+        if !second.is_empty() {
+            chunk.shifts[1] = self.fit(row, start + len - 1, second);
         }
         chunk
+    }
+
+    /// How far the exponent of the block of weight `at` lies above the smallest. Where it lies below, the
+    /// block's integers are rounded to the smallest instead.
+    #[inline(always)]
+    fn fit<F: Factor>(&self, row: usize, at: usize, factors: &mut [F]) -> u32 {
+        let exponent = self.scale(row, at).and_then(Scale::exponent);
+        let places = exponent.map_or(-i32::from(u8::MAX), |exponent| exponent - self.smallest);
+        if places < 0 {
+            for factor in factors {
+                *factor = factor.over(places.unsigned_abs());
+            }
+        }
+        places.max(0) as u32
     }
 }
 

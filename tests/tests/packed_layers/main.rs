@@ -18,7 +18,9 @@ use selvedge_kernels::packed::{self, BLOCK, Format, Scale, Weights};
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::{Element, f16};
+use selvedge_tests::curve::Curve;
 use selvedge_tests::noise::Noise;
+use selvedge_tests::threads::Threads;
 use selvedge_tests::windows::{filter_len, lens, random_shape};
 
 /// Random packed weights that own their memory: no NaN, no infinities.
@@ -73,11 +75,30 @@ impl<S: Scale> Packed<S> {
     }
 
     fn decoded(&self) -> Vec<f32> {
+        self.decode(self.weights())
+    }
+
+    /// The values of the codes.
+    fn values(&self) -> Vec<f32> {
+        self.decode(Weights::new(self.format, self.rows, self.len, &self.codes, &[0i8]).unwrap())
+    }
+
+    fn decode<U: Scale>(&self, weights: Weights<'_, U>) -> Vec<f32> {
         let mut all = vec![0.0; self.rows * self.len];
         for (r, row) in all.chunks_mut(self.len).enumerate() {
-            self.weights().decode(r, 0, row);
+            weights.decode(r, 0, row);
         }
         all
+    }
+
+    /// The scale of each weight.
+    fn scale_of_each(&self) -> Vec<S> {
+        let blocks = self.len.div_ceil(BLOCK);
+        let scale = |i: usize| match self.scales[..] {
+            [scale] => scale,
+            _ => self.scales[i / self.len * blocks + i % self.len / BLOCK],
+        };
+        (0..self.rows * self.len).map(scale).collect()
     }
 }
 
@@ -116,9 +137,9 @@ fn eight_bit_layers_give_the_bytes_of_decoded_weights() {
             outputs: 9,
         };
         let packed = Packed::new(&mut noise, format, 9, 75, |noise| noise.below(3) as i8);
-        let (w, unit) = integers(&packed);
+        let (w, unit, drop) = integers::<i8>(&packed, 75);
         let weight: Vec<i8> = w.iter().map(|&w| i8::try_from(w).unwrap()).collect();
-        assert_eq!(packed.weights().unit::<i8>(75).unwrap(), unit);
+        assert_eq!((packed.weights().unit::<i8>(75), drop), (Ok(unit), 0));
         let (x, bias, dy) = (
             elements::<i8>(&mut noise, 6 * 75),
             elements::<i16>(&mut noise, 9),
@@ -134,6 +155,33 @@ fn eight_bit_layers_give_the_bytes_of_decoded_weights() {
             values: &bias,
             shift: 2,
         };
+        for curve in Curve::ALL {
+            let epilogue = Epilogue {
+                exponent: -9,
+                ..epilogue.with(curve.activation())
+            };
+            let weights = packed.weights();
+            let (mut got, mut got_slope) = (vec![0i16; 54], vec![0i8; 54]);
+            let (mut want, mut slope) = (got.clone(), got_slope.clone());
+            let range = dense::forward(
+                &Serial, shape, &x, &weight, bias, epilogue, &mut want, &mut slope,
+            );
+            let packed_range = packed::dense::forward(
+                &Threads(3),
+                shape,
+                &x,
+                weights,
+                bias,
+                epilogue,
+                &mut got,
+                &mut got_slope,
+            );
+            assert_eq!(
+                (got, got_slope, packed_range),
+                (want, slope, range),
+                "{format:?} {curve:?}"
+            );
+        }
         let (mut got, mut want) = (vec![0i16; 54], vec![0i16; 54]);
         let range = dense::forward(
             &Serial,
@@ -154,6 +202,7 @@ fn eight_bit_layers_give_the_bytes_of_decoded_weights() {
             bias,
             epilogue,
             &mut got,
+            &mut [],
         )
         .unwrap();
         assert_eq!((got, packed_range), (want, range), "{format:?}");
@@ -181,6 +230,7 @@ fn eight_bit_layers_give_the_bytes_of_decoded_weights() {
             bias,
             epilogue,
             &mut signed,
+            &mut [],
         )
         .unwrap();
         packed::dense::forward(
@@ -197,6 +247,7 @@ fn eight_bit_layers_give_the_bytes_of_decoded_weights() {
                 ..Epilogue::EXACT
             },
             &mut unsigned,
+            &mut [],
         )
         .unwrap();
         let unsigned: Vec<i8> = unsigned.iter().map(|&y| (y ^ 0x80) as i8).collect();
@@ -211,7 +262,7 @@ fn input_gradients_are_derivatives() {
     use selvedge_tests::tolerance::LINEAR_DIFFERENCE;
     let mut noise = Noise::new(8);
     for format in Format::ALL {
-        let mut shape = random_shape(&mut noise);
+        let mut shape = random_shape::<2>(&mut noise);
         shape.batch = 2;
         // Weights up to 1, as the tolerance supposes.
         let scale = f16::from_f64(1.0 / f64::from(format.largest()));
@@ -239,6 +290,7 @@ fn input_gradients_are_derivatives() {
                 bias,
                 Epilogue::EXACT,
                 &mut y,
+                &mut [],
             )
             .unwrap();
             y.iter().zip(&dy).map(|(y, d)| y * d).sum()

@@ -31,6 +31,7 @@ fn nan_reaches_floats_and_is_zero_in_integers() {
         bias,
         Epilogue::EXACT,
         &mut out,
+        &mut [],
     )
     .unwrap();
     assert!(out[0].is_nan() && out[1..] == [5.0, 5.0]);
@@ -53,6 +54,7 @@ fn nan_reaches_floats_and_is_zero_in_integers() {
         bias,
         Epilogue::EXACT,
         &mut out,
+        &mut [],
     )
     .unwrap();
     assert!(out.iter().all(|y| y.is_nan()));
@@ -78,6 +80,7 @@ fn nan_reaches_floats_and_is_zero_in_integers() {
         bias,
         epilogue,
         &mut out,
+        &mut [],
     )
     .unwrap();
     assert_eq!(out, [3, 5, 5]);
@@ -101,7 +104,7 @@ fn refusals_say_what_and_write_nothing() {
     let x = [1i8; 11];
     let e = Epilogue::EXACT;
     let mut forward = |shape, x: &[i8], weights, bias, n: usize| {
-        packed::dense::forward(&Serial, shape, x, weights, bias, e, &mut out[..n])
+        packed::dense::forward(&Serial, shape, x, weights, bias, e, &mut out[..n], &mut [])
     };
     assert_eq!(
         forward(shape, &x[..9], weights, bias(3), 6),
@@ -133,20 +136,51 @@ fn refusals_say_what_and_write_nothing() {
         forward(empty, &[], weights, bias(3), 0),
         Err(Error::Zero { arg: Arg::Shape })
     );
-    // 7 + 3 bits of a product and 127 of the blocks' distance: beyond 64 for any sum.
-    let codes = [0x21; 9];
-    let far = [0, 127, 0];
-    let apart = Weights::new(Format::Int4, 3, 5, &codes, &far).unwrap();
-    assert_eq!(
-        apart.unit::<i8>(5),
-        Err(Error::Accumulator { terms: 5, limit: 0 })
+    // 15 + 32 bits of a product leave 15 for their number.
+    let wide = Weights::new(Format::Fp8E5M2, 1, 1 << 16, &[0; 1 << 16], &[0i8]).unwrap();
+    let refused = Error::Accumulator {
+        terms: 1 << 16,
+        limit: 1 << 15,
+    };
+    assert_eq!(wide.unit::<i16>(1 << 15), Ok(-15));
+    assert_eq!(wide.unit::<i16>(1 << 16), Err(refused));
+    let long = dense::Shape {
+        batch: 1,
+        inputs: 1 << 16,
+        outputs: 1,
+    };
+    let (x, bias16, mut far) = (vec![1i16; 1 << 16], [0i16], [7i16]);
+    let bias16 = Bias {
+        values: &bias16,
+        shift: 0,
+    };
+    let got = packed::dense::forward(
+        &Serial,
+        long,
+        &x,
+        wide,
+        bias16,
+        Epilogue::EXACT,
+        &mut far,
+        &mut [],
     );
-    assert_eq!(
-        forward(shape, &x[..10], apart, bias(3), 6),
-        Err(Error::Accumulator { terms: 5, limit: 0 })
-    );
+    assert_eq!((got, far), (Err(refused), [7]));
+    let x = [1i8; 11];
     assert_eq!(weights.unit::<i8>(1 << 30), Ok(10), "40 bits keep 30");
     assert_eq!(weights.unit::<i16>(1 << 30), Ok(0), "48 bits fit");
+    let mut slope = [7i8; 5];
+    let bias3 = bias(3);
+    let got = packed::dense::forward(
+        &Serial,
+        shape,
+        &x[..10],
+        weights,
+        bias3,
+        e,
+        &mut out,
+        &mut slope,
+    );
+    assert_eq!((got, slope), (length(Arg::Slope, 6, 5), [7; 5]));
     let mut dx = [7i8; 10];
     let mut backward = |dy: &[i8], n: usize| {
         packed::dense::backward_input(&Serial, shape, dy, weights, e.store, &mut dx[..n])
@@ -165,10 +199,31 @@ fn refusals_say_what_and_write_nothing() {
     };
     let (x, mut out) = ([1i8; 45], [7i8; 27]);
     let mut forward = |shape, x: &[i8], n: usize| {
-        packed::conv::forward(&Serial, shape, x, weights, bias(3), e, &mut out[..n])
+        packed::conv::forward(
+            &Serial,
+            shape,
+            x,
+            weights,
+            bias(3),
+            e,
+            &mut out[..n],
+            &mut [],
+        )
     };
     assert_eq!(forward(shape, &x[..44], 27), length(Arg::X, 45, 44));
     assert_eq!(forward(shape, &x, 26), length(Arg::Out, 27, 26));
+    let mut slope = [7i8; 26];
+    let got = packed::conv::forward(
+        &Serial,
+        shape,
+        &x,
+        weights,
+        bias(3),
+        e,
+        &mut [7i8; 27],
+        &mut slope,
+    );
+    assert_eq!((got, slope), (length(Arg::Slope, 27, 26), [7; 26]));
     let wide = conv::Shape {
         window: Window::uniform(4, 1, 0),
         ..shape
