@@ -26,12 +26,13 @@ FOLDER = HERE / "depthwise"
 
 
 class Lifts:
-    """Mixed into a layer with an activation: "lifted" is a ReLU, then the rule above."""
+    """Mixed into a layer with an activation: "lifted" is a ReLU, then the rule above; "masked" is a ReLU whose
+    backward pass asks the accumulator, not the rounded output."""
 
     def __init__(self, *args, **kw):
         super().__init__(*args, **kw)
-        self.lifts = self.act == "lifted"
-        if self.lifts:
+        self.lifts, self.masks = self.act == "lifted", self.act == "masked"
+        if self.lifts or self.masks:
             self.act = "relu"           # initialisation, exponents and backward pass are a ReLU's
 
     def activate(self, acc, ea, M, train):
@@ -39,7 +40,12 @@ class Lifts:
         if self.lifts:
             self.lifted = (acc > 0) & (y == 0)
             self.y = y = y + self.lifted
+        if self.masks:
+            self.flag = acc > 0
         return y, e
+
+    def local_grad(self, d):
+        return d * self.flag.reshape(d.shape) if self.masks else super().local_grad(d)
 
 
 class Dense(Lifts, layers.Dense):

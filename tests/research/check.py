@@ -70,6 +70,7 @@ if __name__ == "__main__":
     program, data, epochs = sys.argv[1], sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else "3"
     for name, layers_of, shape, option in (
             ("dw2", lambda: stages(2), (8, 8, 1), []), ("dw2", lambda: stages(2, "lifted"), (8, 8, 1), ["mask=2"]),
+            ("dw2", lambda: stages(2, "masked"), (8, 8, 1), ["mask=1"]),
             ("dw4", lambda: stages(4), (8, 8, 1), []), ("mlp", lambda: make("mlp"), None, []), ("cnn", lambda: make("cnn"), (8, 8, 1), [])):
         for kind in ("i8", "i16"):
             net = Net(layers_of(), kind, 1)

@@ -1,4 +1,4 @@
-"""Does the lifted ReLU cost anything where the recipe already works? Accuracies by the reference program.
+"""Do the masked and the lifted ReLU cost anything where the recipe already works? Accuracies by the reference program.
 
     python3 elsewhere.py DIGITS SEEDS [NAME...]
 """
@@ -20,6 +20,6 @@ if __name__ == "__main__":
     data = digits(sys.argv[1])
     for name in sys.argv[3:] or NETS:
         layers_of, epochs, lr, shape = NETS[name]
-        for act in ("relu", "lifted"):
+        for act in ("relu", "masked", "lifted"):
             r = [train(Net(layers_of(act), "i8", s), "i8", data, epochs, shape, lr) for s in range(1, int(sys.argv[2]) + 1)]
             print("%-10s i8 %-7s %s  mean %.2f sd %.2f" % (name, act, " ".join("%.2f" % v for v in r), np.mean(r), np.std(r)), flush=True)
