@@ -126,13 +126,10 @@ where
         dense::backward_weight(shape, &x, &dy, &mut Gradient::Store(&mut want)).unwrap();
         assert_eq!(got, want, "{name} {shape:?}: weight gradient");
     }
-    convolutions_are_the_wide_ones::<A, W, 1>(30);
-    convolutions_are_the_wide_ones::<A, W, 2>(60);
-    convolutions_are_the_wide_ones::<A, W, 3>(30);
 }
 
-/// The same of `cases` convolutions over `N` axes.
-fn convolutions_are_the_wide_ones<A, W, const N: usize>(cases: usize)
+/// The same of convolutions over `N` axes.
+fn is_the_wide_convolution<A, W, const N: usize>()
 where
     A: MixedWith<W> + Output<A> + Element<Bias = i16>,
     W: Element,
@@ -142,7 +139,7 @@ where
     let name = format!("{} with {}", A::DTYPE, W::DTYPE);
     let rounding = Rounding::Stochastic(Words::new(5, 2, 1));
     let stochastic = store::<A>(9, rounding);
-    for _ in 0..cases {
+    for _ in 0..40 {
         let shape = random_shape::<N>(&mut noise);
         let [x_len, y_len] = lens(&shape);
         let weight = elements::<W>(&mut noise, shape.filters * filter_len(&shape));
@@ -207,6 +204,22 @@ fn kernels_give_the_bytes_of_widened_weights() {
     is_the_wide_kernel::<i16, u8>();
     is_the_wide_kernel::<u16, i8>();
     is_the_wide_kernel::<u16, u8>();
+}
+
+#[test]
+fn convolutions_give_the_bytes_of_widened_filters() {
+    is_the_wide_convolution::<i16, i8, 1>();
+    is_the_wide_convolution::<i16, u8, 1>();
+    is_the_wide_convolution::<u16, i8, 1>();
+    is_the_wide_convolution::<u16, u8, 1>();
+    is_the_wide_convolution::<i16, i8, 2>();
+    is_the_wide_convolution::<i16, u8, 2>();
+    is_the_wide_convolution::<u16, i8, 2>();
+    is_the_wide_convolution::<u16, u8, 2>();
+    is_the_wide_convolution::<i16, i8, 3>();
+    is_the_wide_convolution::<i16, u8, 3>();
+    is_the_wide_convolution::<u16, i8, 3>();
+    is_the_wide_convolution::<u16, u8, 3>();
 }
 
 /// An update on the way of the gradient is that of the gradient handed over afterwards: as if 8-bit

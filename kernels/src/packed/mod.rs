@@ -344,7 +344,10 @@ impl Weights<'_, i8> {
         };
         let out = chunk.factors.get_mut(..len).unwrap_or_default();
         self.format.unpack_row(self.row(row), start, out, decode);
-        let (first, second) = out.split_at_mut(chunk.split.min(len));
+        let split = chunk.split.min(out.len());
+        let Some((first, second)) = out.split_at_mut_checked(split) else {
+            return chunk;
+        };
         chunk.shifts[0] = self.fit(row, start, first);
         if !second.is_empty() {
             chunk.shifts[1] = self.fit(row, start + len - 1, second);
