@@ -128,8 +128,8 @@ impl Line {
     }
 }
 
-/// Weights or biases of `bits` from what they would be at `t` bits more, all places to the right of which are
-/// those of a row; and how far the exponent rises.
+/// Elements of so many bits for values of `value / 2^places`, at the smallest exponent that holds all of them, and
+/// how far it is above theirs; nothing if all are zero.
 fn fitted(values: &[(i128, i32)], bits: u32) -> Option<(Vec<i128>, i32)> {
     let all = values.iter().filter(|(value, _)| *value != 0);
     let top = all.map(|&(value, places)| bit_len(value) - places).max()?;
@@ -178,18 +178,24 @@ fn inference_follows_the_rule<T: Element<Statistic = i64>>() {
     let (rows, channels, inputs) = (5, 19, 3);
     let shape = Shape { rows, channels };
     let big = |x: &[T]| x.iter().map(|&x| integer(x)).collect::<Vec<_>>();
+    // The last has means of 0 and no biases: what it is folded into may be all zeros.
     for (x_exponent, beta_shift, has_beta) in [
         (-m, -12, true),
         (3 - m, 2, true),
         (-m - 9, 0, false),
         (-60, -40, true),
         (20, 30, true),
+        (1 - m, 0, false),
     ] {
+        let is_centred = x_exponent == 1 - m;
         let place = format!("{}, {x_exponent}, {beta_shift}", T::DTYPE);
         let x: Vec<T> = noise(&mut source, rows * channels);
         let gamma: Vec<T> = noise(&mut source, channels);
         let beta: Vec<T::Bias> = noise(&mut source, channels);
-        let running = statistics(&mut source, channels);
+        let mut running = statistics(&mut source, channels);
+        if is_centred {
+            running.iter_mut().for_each(|running| running.mean = 0);
+        }
         let bias = has_beta.then_some(Bias {
             values: &beta[..],
             shift: beta_shift,
@@ -236,7 +242,7 @@ fn inference_follows_the_rule<T: Element<Statistic = i64>>() {
             assert_eq!(stored, big(&y), "{place}: to {places} places");
         }
 
-        // Folded into a layer of as many outputs; of one that is all zeros, the exponents stay.
+        // Folded into a layer of as many outputs; weights or biases that are all zero keep their exponents.
         let (weight_exponent, bias_exponent) = (-m - 2, -m - 5);
         let out_exponent = 1 - m + cut - 12;
         for is_zero in [false, true] {
@@ -244,6 +250,7 @@ fn inference_follows_the_rule<T: Element<Statistic = i64>>() {
             let mut b: Vec<T::Bias> = noise(&mut source, channels);
             if is_zero {
                 w.fill(T::ZERO);
+                b.fill(<T::Bias as Element>::ZERO);
             }
             let e_x = x_exponent + cut;
             let products: Vec<(i128, i32)> = (w.iter().enumerate())
@@ -275,10 +282,14 @@ fn inference_follows_the_rule<T: Element<Statistic = i64>>() {
                 .map_or((vec![0; w.len()], weight_exponent), |(w, rise)| {
                     (w, weight_exponent + out_exponent - e_x + rise)
                 });
-            let (biases, rise) = fitted(&sums, bias_bits).unwrap();
+            let biases = fitted(&sums, bias_bits)
+                .map_or((vec![0; b.len()], bias_exponent), |(b, rise)| {
+                    (b, out_exponent - 16 + rise)
+                });
             assert_eq!(weights, (big(&w), folded.weight), "{place}: weights");
             let got: Vec<i128> = b.iter().map(|&b| integer(b)).collect();
-            let biases = (biases, out_exponent - 16 + rise);
+            let is_nothing = biases.0.iter().all(|&b| b == 0);
+            assert_eq!(is_nothing, is_zero && is_centred, "{place}");
             assert_eq!(biases, (got, folded.bias), "{place}: biases");
         }
     }
