@@ -209,17 +209,57 @@ impl<const N: usize> Window<N> {
         }
     }
 
-    /// Whether windows share cells.
+    /// Whether windows share cells: along some axis, a multiple of the stride is less than `kernel` steps of the
+    /// dilation.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_kernels::window::Window;
+    /// assert!(!Window::<1>::uniform(2, 2, 0).overlaps());
+    /// // Cells 0 and 2, then 2 and 4.
+    /// let dilated = Window::<1> { kernel: [2], stride: [2], padding: [[0; 2]], dilation: [2] };
+    /// assert!(dilated.overlaps());
+    /// ```
     #[must_use]
     pub const fn overlaps(&self) -> bool {
         let mut axis = 0;
         while axis < N {
-            if self.stride[axis] < self.kernel[axis] {
-                return true;
+            // Euclid's algorithm.
+            let (mut common, mut rest) = (self.stride[axis], self.dilation[axis]);
+            while rest > 0 {
+                (common, rest) = (rest, common % rest);
+            }
+            match self.stride[axis].checked_div(common) {
+                Some(steps) if steps < self.kernel[axis] => return true,
+                _ => axis += 1,
+            }
+        }
+        false
+    }
+
+    /// Whether each window has a cell of an input of `inputs` cells, so that none stands on padding alone.
+    #[must_use]
+    pub const fn covers(&self, inputs: [usize; N]) -> bool {
+        let Ok(outputs) = self.outputs(inputs) else {
+            return false;
+        };
+        let mut axis = 0;
+        while axis < N {
+            let (before, end) = (self.padding[axis][0], self.padding[axis][0] + inputs[axis]);
+            let mut window = 0;
+            while window < outputs[axis] {
+                let (mut cell, mut left) = (window * self.stride[axis], self.kernel[axis]);
+                while cell < before && left > 1 {
+                    (cell, left) = (cell + self.dilation[axis], left - 1);
+                }
+                if cell < before || cell >= end {
+                    return false;
+                }
+                window += 1;
             }
             axis += 1;
         }
-        false
+        true
     }
 
     /// The axes for the loops of kernels over `inputs` cells, which know three: those that `N` lacks come

@@ -98,7 +98,10 @@ impl<In: Shape, Out: Shape, K: Shape, G: Geometry> Function for Max<In, Out, K, 
 
     const KIND: &'static str = named::<In>(["max_pool1d", "max_pool2d", "max_pool3d"]);
     const RESCALES: bool = false;
-    const CHECKED: () = check::<In, Out, K, G>();
+    const CHECKED: () = {
+        check::<In, Out, K, G>();
+        check_covered::<In, K, G>();
+    };
 
     fn forward<T: Element, E: Executor>(
         context: Context<'_, T, E>,
@@ -155,6 +158,9 @@ impl<In: Shape, Out: Shape, K: Shape, G: Geometry, const COUNTED: bool> Function
     const RESCALES: bool = true;
     const CHECKED: () = {
         check::<In, Out, K, G>();
+        if !COUNTED {
+            check_covered::<In, K, G>();
+        }
         assert!(
             !COUNTED || !matches!(G::PADDING, Cells::Ceil(_)),
             "pool: the cells that a last window lacks do not count: average with `COUNTED` false"
@@ -194,6 +200,12 @@ impl<In: Shape, Out: Shape, K: Shape, G: Geometry, const COUNTED: bool> Function
             })
         })
     }
+}
+
+/// Refuses windows on padding alone, which have no maximum, and no mean where padding does not count.
+const fn check_covered<In: Shape, K: Shape, G: Geometry>() {
+    let covers = by_axes!(In, N => sliding::<In, K, G, N>().covers(extents::<In, N>(0)));
+    assert!(covers, "pool: a window stands on padding alone");
 }
 
 const fn check_parts<In: Shape, Out: Shape>() {

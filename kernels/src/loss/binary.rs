@@ -87,7 +87,7 @@ macro_rules! impl_integer {
                         let [yes, no] = numerators;
                         let total = yes + no;
                         let p = ((yes << 15) + (total >> 1)).checked_div(total).unwrap_or(0);
-                        let wanted = shift_rne_i64(i64::from(y.widen()), -15 - target_exponent).clamp(0, 1 << 15);
+                        let wanted = shift_rne_i64(i64::from(y.widen()), (-15i32).saturating_sub(target_exponent)).clamp(0, 1 << 15);
                         let gradient = (i64::from(p) - wanted) * weight.unwrap_or(1);
                         Self::softmax_gradient(gradient, &mut sink, element, dy);
                         element = element.wrapping_add(1);

@@ -221,7 +221,7 @@ macro_rules! impl_integer {
                     let share = |class: usize| kept * match target {
                         Target::Label(label) => i64::from(label == class) << 15,
                         Target::Distribution(shares) => shares.get(class).map_or(0, |t| {
-                            shift_rne_i64(i64::from(t.widen()), -15 - target_exponent)
+                            shift_rne_i64(i64::from(t.widen()), (-15i32).saturating_sub(target_exponent))
                                 .clamp(-1 << 16, 1 << 16)
                         }),
                     } + spread;

@@ -327,7 +327,7 @@ macro_rules! impl_integer {
                 let mut loss = 0i64;
                 let pairs = outputs.iter().zip(target).zip(dy).zip(0u32..);
                 for (((z, y), dy), element) in pairs {
-                    let y = $wide::from(y.widen()).shift(exponent - target_exponent, Rounding::NearestEven, 0);
+                    let y = $wide::from(y.widen()).shift(exponent.saturating_sub(target_exponent), Rounding::NearestEven, 0);
                     let gradient = $wide::from(z.widen()) - y;
                     // ½ (gradient · 2^exponent)² in Q16, for display.
                     let square = gradient.saturating_mul(gradient).shift(-(2 * exponent + 15), Rounding::NearestEven, 0);

@@ -194,7 +194,7 @@ macro_rules! impl_integer {
                 for (((outputs, target), weight), dy) in samples.rows().zip(rows_of_mut(dy, features)) {
                     let weight = weight.map(|w| i64::from(w.logit().0));
                     for ((z, y), dy) in outputs.iter().zip(target).zip(dy) {
-                        let y = shift_rne_i64(i64::from(y.widen()), exponent - target_exponent);
+                        let y = shift_rne_i64(i64::from(y.widen()), exponent.saturating_sub(target_exponent));
                         let d = i64::from(z.widen()) - y; // below 2^63
                         let size = d.unsigned_abs();
                         let (gradient, cut, value) = match distance {

@@ -279,7 +279,10 @@ fn bad_input_is_refused_and_nothing_written() {
     };
     assert_eq!(
         update(2, 65_537, 3),
-        Err(Error::Value { arg: Arg::Momentum, expected: "0 to 1" })
+        Err(Error::Value {
+            arg: Arg::Momentum,
+            expected: "0 to 1"
+        })
     );
     assert_eq!(update(1, 6554, 3), Err(few));
     assert_eq!(update((1 << 24) + 1, 6554, 3), Err(too_long));
@@ -301,7 +304,13 @@ fn bad_input_is_refused_and_nothing_written() {
     };
     for epsilon in [-1.0, f32::NAN] {
         let got = batch_norm::transform(epsilon, 0, gains, &start, &mut transform);
-        assert_eq!(got, Err(Error::Value { arg: Arg::Epsilon, expected: "0 or more" }));
+        assert_eq!(
+            got,
+            Err(Error::Value {
+                arg: Arg::Epsilon,
+                expected: "0 or more"
+            })
+        );
         let mut statistics = [Default::default(); 2];
         let two = Shape {
             rows: 2,
@@ -314,7 +323,13 @@ fn bad_input_is_refused_and_nothing_written() {
             &[1.0f32, 2.0, 3.0, 4.0],
             &mut statistics,
         );
-        assert_eq!(got, Err(Error::Value { arg: Arg::Epsilon, expected: "0 or more" }));
+        assert_eq!(
+            got,
+            Err(Error::Value {
+                arg: Arg::Epsilon,
+                expected: "0 or more"
+            })
+        );
         assert_eq!(statistics, [Default::default(); 2]);
     }
     let got = batch_norm::transform(1e-5, 0, gains, &start[1..], &mut transform);

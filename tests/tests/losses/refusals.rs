@@ -85,7 +85,10 @@ fn parameters_out_of_range_are_refused() {
     for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         assert_eq!(
             Delta::new(bad),
-            Err(Error::Value { arg: Arg::Delta, expected: "a positive, finite number" }),
+            Err(Error::Value {
+                arg: Arg::Delta,
+                expected: "a positive, finite number"
+            }),
             "{bad}"
         );
     }

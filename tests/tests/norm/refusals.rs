@@ -293,7 +293,14 @@ fn bad_input_is_refused_and_nothing_written() {
             &[1.0f32, 2.0],
             &mut statistics,
         );
-        assert_eq!(got, Err(Error::Value { arg: Arg::Epsilon, expected: "0 or more" }), "{epsilon}");
+        assert_eq!(
+            got,
+            Err(Error::Value {
+                arg: Arg::Epsilon,
+                expected: "0 or more"
+            }),
+            "{epsilon}"
+        );
         assert_eq!(statistics, [Default::default()], "{epsilon}");
     }
 }

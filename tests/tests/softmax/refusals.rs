@@ -276,7 +276,10 @@ fn mixtures_refuse_bad_weights() {
         components: 2,
         classes: 2,
     };
-    let bad = Error::Value { arg: Arg::Weight, expected: "finite numbers of 0 or more, not all 0" };
+    let bad = Error::Value {
+        arg: Arg::Weight,
+        expected: "finite numbers of 0 or more, not all 0",
+    };
     let logits = Logits::new(&[0.0f64; 4], 0);
     for (weights, want) in [
         (&[1.0, -0.5][..], bad),
@@ -321,7 +324,10 @@ fn a_weight_is_refused_below_0<T: Element>() {
     for least in [-1.0, -most_cut, -most_cut - 1.0] {
         let weights = [largest, least].map(T::from_f64);
         let weights = Weights::Given(&weights);
-        let refused = Err(Error::Value { arg: Arg::Weight, expected: "finite numbers of 0 or more, not all 0" });
+        let refused = Err(Error::Value {
+            arg: Arg::Weight,
+            expected: "finite numbers of 0 or more, not all 0",
+        });
         let mut p = [7.0; 2].map(T::from_f64);
         let got = mixture::forward(
             shape,
