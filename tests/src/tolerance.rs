@@ -104,10 +104,10 @@ pub const LINEAR_DIFFERENCE: f64 = 200.0 * f64::EPSILON / 2e-4;
 /// softmax) times the step of 1e-4 squared, and rounding of a loss of up to 100.
 pub const CURVED_DIFFERENCE: f64 = 1e-8 / 60.0 + 100.0 * f64::EPSILON / 2e-4;
 
-/// Cosine between integer gradients and those of floats with the same rounded weights: of all
-/// parameters together, and of the worst tensor. 8 bits lose by ReLU's test after rounding and by
-/// maxima that rounding makes equal; the program that the recipe comes from measures 0.9940 and 0.9781 as
-/// the lowest of its layers.
+/// Cosine between integer gradients and those of floats with the same rounded weights, what each layer keeps in
+/// every tensor: of all parameters together. Then of the worst tensor of a whole network, which is lower:
+/// `docs/numerics.md` §7 says why. The program that the recipe comes from measures 0.9940 and 0.9781 as the lowest
+/// of its layers.
 pub const COSINE_8_BITS: (f64, f64) = (0.99, 0.978);
 
 /// The same for 16 bits; that program: 0.999959 and 0.999838.

@@ -18,7 +18,7 @@ use selvedge_kernels::scale::{Mode, Scale};
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Element, activation, conv, dense, pool};
 use selvedge_tests::noise::Noise;
-use selvedge_tests::tolerance;
+use selvedge_tests::{compare, tolerance};
 
 /// Half the distance between the two points of a difference.
 const STEP: f64 = 1e-4;
@@ -524,8 +524,9 @@ impl Probe {
     }
 
     /// The gradients of filters, weights and input, computed in `T`, where all numbers are rounded
-    /// to `bits` magnitude bits first.
-    fn gradients<T: Element>(&self, bits: u32) -> [Vec<f64>; 3]
+    /// to `bits` magnitude bits first; and the outputs of the convolution, or those that are given instead: they
+    /// decide what ReLU and the maxima let through.
+    fn gradients<T: Element>(&self, bits: u32, given: Option<&[f64]>) -> ([Vec<f64>; 3], Vec<f64>)
     where
         T::Acc: ToFloat,
     {
@@ -587,6 +588,9 @@ impl Probe {
             )
             .unwrap()
         });
+        if let Some(given) = given {
+            y = compare::elements(given, y_exponent);
+        }
         let mut pooled = vec![T::ZERO; self.head.batch * self.head.inputs];
         pool::max_forward(&Serial, self.pool, &y, &mut pooled).unwrap();
         let mut logits = vec![<T::Head as Element>::ZERO; self.head.batch * 5];
@@ -652,13 +656,12 @@ impl Probe {
                 .map(|&sum| sum.to_float() * f64::from(exponent).exp2())
                 .collect()
         };
-        [
+        let gradients = [
             reals(&df, dy_exponent + x_exponent),
             reals(&dw, dz_exponent + y_exponent),
-            dx.iter()
-                .map(|x| x.to_f64() * f64::from(dx_exponent).exp2())
-                .collect(),
-        ]
+            compare::values(&dx, dx_exponent),
+        ];
+        (gradients, compare::values(&y, y_exponent))
     }
 }
 
@@ -667,31 +670,37 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
     inner(a, b) / (inner(a, a) * inner(b, b)).sqrt()
 }
 
-/// Compares integer gradients with those of floats: all parameters together, and tensor by tensor.
-fn cosines_are_at_least<T: Element>(all: f64, worst: f64)
+/// Compares integer gradients with those of floats: all parameters together, and tensor by tensor; and where floats
+/// take the outputs of the integers' convolution for their own.
+fn cosines_are_at_least<T: Element>((all, worst): (f64, f64), of_one: f64)
 where
     T::Acc: ToFloat,
 {
+    let hold = |place: &str, want: &[Vec<f64>], got: &[Vec<f64>], worst: f64| {
+        for ((name, want), got) in ["filters", "weight", "input"].iter().zip(want).zip(got) {
+            let cosine = cosine(want, got);
+            assert!(cosine >= worst, "{place}, {name}: {cosine}");
+            // Not only the direction: a vector as far away as that angle allows differs in
+            // length by no more than sqrt(2 - 2 cos).
+            let length = (inner(got, got) / inner(want, want)).sqrt();
+            let limit = (2.0 - 2.0 * worst).sqrt();
+            assert!(
+                (length - 1.0).abs() <= limit,
+                "{place}, {name}: length {length}"
+            );
+        }
+    };
     for seed in 0..4 {
         for (padding, groups) in [([[1, 1], [1, 1]], 1), ([[0, 1], [2, 0]], 2)] {
             let place = format!("{}, seed {seed}, {groups} groups", T::DTYPE);
             let probe = Probe::new(100 + seed, padding, groups);
-            let want = probe.gradients::<f64>(T::MAGNITUDE_BITS);
-            let got = probe.gradients::<T>(T::MAGNITUDE_BITS);
+            let (got, y) = probe.gradients::<T>(T::MAGNITUDE_BITS, None);
+            let (want, _) = probe.gradients::<f64>(T::MAGNITUDE_BITS, None);
             let together = cosine(&want[..2].concat(), &got[..2].concat());
             assert!(together >= all, "{place}, all parameters: {together}");
-            for ((name, want), got) in ["filters", "weight", "input"].iter().zip(&want).zip(&got) {
-                let cosine = cosine(want, got);
-                assert!(cosine >= worst, "{place}, {name}: {cosine}");
-                // Not only the direction: a vector as far away as that angle allows differs in
-                // length by no more than sqrt(2 - 2 cos).
-                let length = (inner(got, got) / inner(want, want)).sqrt();
-                let limit = (2.0 - 2.0 * worst).sqrt();
-                assert!(
-                    (length - 1.0).abs() <= limit,
-                    "{place}, {name}: length {length}"
-                );
-            }
+            hold(&place, &want, &got, worst);
+            let (want, _) = probe.gradients::<f64>(T::MAGNITUDE_BITS, Some(&y));
+            hold(&format!("{place}, same choices"), &want, &got, of_one);
         }
     }
 }
@@ -699,9 +708,9 @@ where
 #[test]
 fn integer_gradients_point_where_float_ones_do() {
     use tolerance::{COSINE_8_BITS, COSINE_16_BITS, COSINE_32_BITS};
-    cosines_are_at_least::<i8>(COSINE_8_BITS.0, COSINE_8_BITS.1);
-    cosines_are_at_least::<u8>(COSINE_8_BITS.0, COSINE_8_BITS.1);
-    cosines_are_at_least::<i16>(COSINE_16_BITS.0, COSINE_16_BITS.1);
-    cosines_are_at_least::<u16>(COSINE_16_BITS.0, COSINE_16_BITS.1);
-    cosines_are_at_least::<i32>(COSINE_32_BITS.0, COSINE_32_BITS.1);
+    cosines_are_at_least::<i8>(COSINE_8_BITS, COSINE_8_BITS.0);
+    cosines_are_at_least::<u8>(COSINE_8_BITS, COSINE_8_BITS.0);
+    cosines_are_at_least::<i16>(COSINE_16_BITS, COSINE_16_BITS.0);
+    cosines_are_at_least::<u16>(COSINE_16_BITS, COSINE_16_BITS.0);
+    cosines_are_at_least::<i32>(COSINE_32_BITS, COSINE_32_BITS.0);
 }

@@ -3,9 +3,12 @@
 #![allow(unsafe_code)] // counts allocations
 #![allow(clippy::unwrap_used)] // helpers of tests, which the lint's own rule misses
 
+use selvedge_core::net::Network;
 use selvedge_core::train::Trainer;
 use selvedge_core::{Element, Serial};
-use selvedge_digits::{BATCH, CnnTrainer, EPOCHS, MnistCnn, SEED, TRAIN, course, rate_at, test};
+use selvedge_digits::{
+    BATCH, CnnTrainer, EPOCHS, MnistCnn, SEED, TRAIN, course, rate_at, test, zoo,
+};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -44,6 +47,27 @@ fn training_does_not_allocate() {
     assert_eq!(ALLOCATIONS.with(Cell::get), before);
     drop(std::hint::black_box(Box::new(1))); // the counter counts
     assert_eq!(ALLOCATIONS.with(Cell::get), before + 1);
+}
+
+/// Neither pass of any layer allocates, nor inference: the zoo has every layer.
+#[test]
+fn no_network_of_the_zoo_allocates() {
+    macro_rules! each_type {
+        ($($name:ident: $network:ident($narrow:ident, $wide:ident),)*) => {$(
+            does_not_allocate::<zoo::$network<$narrow>>();
+            does_not_allocate::<zoo::$network<$wide>>();
+        )*};
+    }
+    selvedge_digits::each!(each_type!());
+}
+
+fn does_not_allocate<N: Network>() {
+    let mut trainer = Box::new(Trainer::<N, { zoo::BATCH }>::BLANK);
+    let before = ALLOCATIONS.with(Cell::get);
+    let fingerprint = zoo::fingerprint(&mut trainer, &Serial).unwrap();
+    let name = std::any::type_name::<N>();
+    assert_eq!(ALLOCATIONS.with(Cell::get), before, "{name}");
+    std::hint::black_box(fingerprint);
 }
 
 /// Bytes of stack that a host with AVX-512 computes in, at most: 64 KiB of rearranged weights, the windows of

@@ -1,15 +1,18 @@
 //! A small network of each kind on the same digits, for comparing targets: [`each!`](crate::each!) names
-//! them, [`train`] trains one for a few steps. Together they have every layer.
+//! them, [`train`] trains one for a few steps, [`fingerprint`] is what targets compare. Together they have every
+//! layer.
 
 mod tensors;
 
 pub use tensors::{Audio, Moves, Shares, Volume};
 
 use crate::{CLASSES, SEED, SIDE, TRAIN};
+use selvedge_core::fingerprint::Fingerprint;
 use selvedge_core::net::{Euclidean, KMeans, Layer, Network};
 use selvedge_core::tensor::{D1, D2, Shape};
 use selvedge_core::train::{Samples, Trainer};
 use selvedge_core::{Delta, Distance, Element, Executor, Rate, Result, Sgd, net};
+use sha2::{Digest, Sha256};
 
 /// Samples of a training step.
 pub const BATCH: usize = 4;
@@ -141,6 +144,32 @@ net! {
         near: layer(KMeans<T, D1<12>, D2<8, 12>, D1<8>, selvedge_core::net::Shares, Euclidean, R> => [8]),
         head: dense(CLASSES),
     }
+}
+
+/// Trains ([`train`]), then hashes what has been learned: the parameters, and the outputs at inference for the
+/// first digits of the test part, as they are stored and with their exponent. Outputs tell of what parameters do
+/// not: running statistics, and all that is done at inference only.
+///
+/// # Errors
+/// As [`train`].
+pub fn fingerprint<N: Network>(
+    trainer: &mut Trainer<N, BATCH>,
+    exec: &impl Executor,
+) -> Result<Fingerprint> {
+    train(trainer, exec)?;
+    let mut hash = Sha256::new();
+    hash.update(trainer.fingerprint().0);
+    let digits = crate::test();
+    let inputs = trainer.input_mut().chunks_exact_mut(SIDE * SIDE);
+    for (index, x) in inputs.enumerate() {
+        digits.read(index, x);
+    }
+    let outputs = trainer.predict(exec, BATCH)?;
+    for output in outputs.data {
+        output.le_bytes(|bytes| hash.update(bytes));
+    }
+    hash.update(outputs.exponent.to_le_bytes());
+    Ok(Fingerprint(hash.finalize().into()))
 }
 
 /// Trains for [`STEPS`] steps: a network with as many outputs as inputs towards its input by Huber's loss,

@@ -4,51 +4,65 @@ use selvedge_tests::noise::Noise;
 
 /// Samples of 8-bit values, with a class each.
 pub(crate) trait Data {
-    /// Writes sample `index`, and returns its class.
-    fn read(&self, index: usize, x: &mut [u8]) -> u16;
+    /// Writes sample `index` of `part`, and returns its class.
+    fn read(&self, part: Part, index: usize, x: &mut [u8]) -> u16;
 }
 
-/// Digits as images of `side` rows and columns, in `channels` shades; the class is the digit, divided by
-/// `coarse`.
+/// Which samples.
+#[derive(Clone, Copy)]
+pub(crate) enum Part {
+    /// Those that are trained.
+    Train,
+    /// Those that are held out.
+    Test,
+}
+
+/// Digit `index` of a part, which starts over at its end: label, and ink from 0 to 240.
+fn digit(part: Part, index: usize) -> (u16, [u8; 64]) {
+    let (digits, len) = match part {
+        Part::Train => (selvedge_digits::train(), selvedge_digits::TRAIN),
+        Part::Test => (selvedge_digits::test(), selvedge_digits::TEST),
+    };
+    let (label, pixels) = digits.get(index % len).unwrap();
+    (label.into(), pixels.map(|ink| ink * 15))
+}
+
+/// Digits as images of `side` rows and columns, in `channels` shades; the class is the digit.
 pub(crate) struct Images {
     pub(crate) side: usize,
     pub(crate) channels: usize,
-    pub(crate) coarse: u16,
 }
 
 impl Data for Images {
-    fn read(&self, index: usize, x: &mut [u8]) -> u16 {
-        let (label, digit) = selvedge_digits::train()
-            .get(index % selvedge_digits::TRAIN)
-            .unwrap();
+    fn read(&self, part: Part, index: usize, x: &mut [u8]) -> u16 {
+        let (label, digit) = digit(part, index);
         let scale = self.side / 8;
         for (at, x) in x.iter_mut().enumerate() {
             let (pixel, channel) = (at / self.channels, at % self.channels);
             let (row, column) = (pixel / self.side, pixel % self.side);
-            let ink = digit[(row / scale) * 8 + column / scale] * 15;
+            let ink = digit[(row / scale) * 8 + column / scale];
             *x = match channel {
                 0 => ink,
                 1 => 240 - ink,
                 _ => ink / 2,
             };
         }
-        u16::from(label) / self.coarse
+        label
     }
 }
 
-/// Several digits in a row: what an autoencoder can learn.
+/// A digit that fades in and out over ten frames: what an autoencoder with a narrow code can learn.
 pub(crate) struct Frames;
 
 impl Data for Frames {
-    fn read(&self, index: usize, x: &mut [u8]) -> u16 {
-        for (at, frame) in x.chunks_mut(64).enumerate() {
-            let digit = (index + at) % selvedge_digits::TRAIN;
-            let (_, digit) = selvedge_digits::train().get(digit).unwrap();
-            for (x, &ink) in frame.iter_mut().zip(digit) {
-                *x = ink * 15;
+    fn read(&self, part: Part, index: usize, x: &mut [u8]) -> u16 {
+        let (label, digit) = digit(part, index);
+        for (frame, brightness) in x.chunks_mut(64).zip([3, 5, 7, 9, 10, 10, 9, 7, 5, 3]) {
+            for (x, &ink) in frame.iter_mut().zip(&digit) {
+                *x = (u16::from(ink) * brightness / 10) as u8;
             }
         }
-        0
+        label
     }
 }
 
@@ -60,8 +74,8 @@ pub(crate) struct Waves {
 }
 
 impl Data for Waves {
-    fn read(&self, index: usize, x: &mut [u8]) -> u16 {
-        let mut noise = Noise::new(index as u32 + 1);
+    fn read(&self, part: Part, index: usize, x: &mut [u8]) -> u16 {
+        let mut noise = of_sample(part, index);
         let class = noise.below(self.classes);
         let (phase, turn) = (noise.signed(), std::f64::consts::TAU);
         let frames = x.len() / self.channels;
@@ -74,4 +88,35 @@ impl Data for Waves {
         }
         class as u16
     }
+}
+
+/// Stripes of three colours with noise, whose width and phase are chance; the class is whether they run across rows
+/// or columns.
+pub(crate) struct Stripes {
+    pub(crate) side: usize,
+}
+
+impl Data for Stripes {
+    fn read(&self, part: Part, index: usize, x: &mut [u8]) -> u16 {
+        let mut noise = of_sample(part, index);
+        let class = noise.below(2);
+        let (phase, turn) = (noise.signed(), std::f64::consts::TAU);
+        let count = 3.0 + noise.below(6) as f64;
+        for (at, x) in x.iter_mut().enumerate() {
+            let (pixel, channel) = (at / 3, at % 3);
+            let along = [pixel / self.side, pixel % self.side][class] as f64 / self.side as f64;
+            let wave = ((phase + count * along + channel as f64 / 3.0) * turn).sin();
+            *x = (128.0 + 70.0 * wave + 50.0 * noise.signed()) as u8;
+        }
+        class as u16
+    }
+}
+
+/// The noise of a sample that is generated.
+fn of_sample(part: Part, index: usize) -> Noise {
+    let seed = index as u32 + 1;
+    Noise::new(match part {
+        Part::Train => seed,
+        Part::Test => !seed,
+    })
 }

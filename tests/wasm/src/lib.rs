@@ -53,8 +53,8 @@ macro_rules! export_zoo {
 selvedge_digits::each!(export_zoo!());
 
 fn a_few_steps<N: Network>(mut trainer: Box<Trainer<N, { zoo::BATCH }>>) -> *const u8 {
-    match zoo::train(&mut trainer, &Serial) {
-        Ok(()) => Box::leak(Box::new(trainer.fingerprint().0)).as_ptr(),
+    match zoo::fingerprint(&mut trainer, &Serial) {
+        Ok(fingerprint) => Box::leak(Box::new(fingerprint.0)).as_ptr(),
         Err(_) => std::ptr::null(),
     }
 }
