@@ -5,10 +5,15 @@
     python3 make_digits.py check     compares instead
 
 The networks, data and setting are those of the crate selvedge-digits: batch 8, a rate of 1/8 divided
-by the batch, seed 1; halved after 8 and 10 of 12 epochs. "odd" has what the demo lacks: overlapping
-pooling, stride, groups, a ReLU of its own, momentum, decay; its rate is an eighth of that. A fingerprint is SHA-256 over the
-parameters in layer order (docs/numerics.md, section 11). Needs numpy (written with 2.4.6 on
-Python 3.11).
+by the batch, seed 1; halved after 8 and 10 of 12 epochs. A fingerprint is SHA-256 over the parameters in
+layer order (docs/numerics.md, section 11). Needs numpy (written with 2.4.6 on Python 3.11).
+
+The other networks have what the demo lacks, and are those of tests/tests/digits.rs line by line. "odd":
+overlapping pooling, stride, groups, a ReLU of its own. "norms": both kinds, over pixels and over a row.
+"merges": branches beside and within one another. "curves": each activation that the reference has, within a
+layer and alone. "averages": overlapping with padding, rectangular, of the whole. "signal": windows over one axis.
+"lifted": the ReLU of integer_training_depthwise.py. "odd" and "norms" are trained with momentum, Nesterov's
+and decay, at an eighth of the rate.
 """
 import hashlib
 import json
@@ -19,15 +24,19 @@ import numpy as np
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+import integer_training_depthwise as depthwise  # noqa: E402
 import integer_training_layers as layers  # noqa: E402
 import integer_training_reference as reference  # noqa: E402
 
 RECORDS = np.fromfile(HERE / "../../digits/data/digits.bin", np.uint8).reshape(-1, 65).astype(np.int64)[:1437]
 BATCH, SEED, EPOCHS = 8, 1, 12
-# Momentum in 1/256, Nesterov's, decay: as the network "odd" is trained.
+# Momentum in 1/256, Nesterov's, decay: as the networks of SLOW are trained.
 SGD = {"beta": 230, "nesterov": True, "decay": (10, 16)}
-RUNS = [("odd", kind, 1) for kind in ("i8", "i16", "u8")] + [("cnn", kind, 1) for kind in ("i8", "u8", "i16", "u16", "i32")] + [
-    ("cnn", "i8", EPOCHS), ("mlp", "i8", EPOCHS), ("cnn", "i16", 2), ("mlp", "i16", EPOCHS)]
+SLOW = ("odd", "norms")
+KINDS = ("i8", "u8", "i16", "u16", "i32")
+RUNS = [("odd", kind, 1) for kind in ("i8", "i16", "u8")] + [("cnn", kind, 1) for kind in KINDS] + [
+    ("cnn", "i8", EPOCHS), ("mlp", "i8", EPOCHS), ("cnn", "i16", 2), ("mlp", "i16", EPOCHS)] + [
+    (arch, kind, 1) for arch in ("norms", "merges", "curves", "averages", "signal", "lifted") for kind in KINDS]
 
 
 def fingerprint(net):
@@ -45,19 +54,53 @@ def fingerprint(net):
     return digest.hexdigest()
 
 
-def run(arch, kind, epochs):
+def skip():
+    """Our Skip passes its input on and has a number; so does a max pool of one pixel, but no empty branch."""
+    return layers.MaxPool(1)
+
+
+def network(arch):
     # Our networks flatten the image themselves, and every layer has a number.
-    net = {
-        "cnn": lambda: reference.Net(reference.make("cnn"), kind, SEED),
-        "mlp": lambda: reference.Net([layers.Flatten()] + reference.make("mlp"), kind, SEED),
-        "odd": lambda: reference.Net([
-            layers.Conv2d(1, 4, 3, 1, "relu"), layers.MaxPool(3, 2, 1),
-            layers.Conv2d(4, 8, 3, 1, None, stride=2, groups=2), layers.Activation("relu"),
-            layers.Flatten(), layers.Dense(32, 10)], kind, SEED, **SGD),
+    conv, pool, dense, flat, act = layers.Conv2d, layers.MaxPool, layers.Dense, layers.Flatten, layers.Activation
+    fork, average = (lambda combine, a, b: layers.Parallel([a, b], combine)), layers.AvgPool
+    return {
+        "cnn": lambda: reference.make("cnn"),
+        "mlp": lambda: [flat()] + reference.make("mlp"),
+        "odd": lambda: [
+            conv(1, 4, 3, 1, "relu"), pool(3, 2, 1), conv(4, 8, 3, 1, None, stride=2, groups=2), act("relu"), flat(),
+            dense(32, 10)],
+        "norms": lambda: [
+            conv(1, 6, 3, 1, stride=2), layers.LayerNorm(6), act("relu"), conv(6, 8, 3), layers.RmsNorm(8), flat(),
+            layers.LayerNorm(32), dense(32, 12, "relu"), layers.RmsNorm(12), dense(12, 10)],
+        "merges": lambda: [
+            fork("concat", [conv(1, 3, 3, 1, "relu", stride=2)], [conv(1, 1, 1, stride=2)]),
+            fork("add", [conv(4, 4, 3, 1, "relu"), conv(4, 4, 3, 1)], [skip()]), act("relu"),
+            fork("mul", [skip()], [conv(4, 4, 1, act="sigmoid")]),
+            fork("add",
+                 [fork("mul", [conv(4, 6, 1)], [conv(4, 6, 3, 1, "tanh")]), conv(6, 5, 2, stride=2)],
+                 [fork("concat", [conv(4, 3, 2, stride=2)], [pool()]), conv(7, 5, 1)]),
+            flat(), dense(20, 10)],
+        "curves": lambda: [
+            conv(1, 4, 3, 1, "gelu", stride=2), act("sigmoid"), conv(4, 6, 3, 0, "silu"), act("tanh"), flat(),
+            dense(24, 20, "tanh"), act("leaky"), dense(20, 18, "softplus"), act("gelu"), dense(18, 16, "leaky"),
+            act("silu"), dense(16, 14, "sigmoid"), act("softplus"), dense(14, 10)],
+        "averages": lambda: [
+            conv(1, 6, 3, 1, "relu"), average(3, 2, 1), conv(6, 8, 3, 1), average([1, 2]), act("relu"),
+            conv(8, 10, 1, act="relu"), average(), dense(10, 10)],
+        "signal": lambda: [
+            conv(8, 10, [1, 3], [0, 0, 1, 1], "relu"), pool([1, 3], [1, 2], [0, 0, 1, 1]),
+            conv(10, 10, [1, 2], act="relu", groups=10), average([1, 2], [1, 1]), flat(), dense(20, 10)],
+        "lifted": lambda: [
+            depthwise.Conv2d(1, 4, 3, 1, "lifted", stride=2), depthwise.Conv2d(4, 4, 3, 1, "lifted", groups=4),
+            depthwise.Conv2d(4, 6, 1, 0, "lifted"), flat(), depthwise.Dense(96, 12, "lifted"), dense(12, 10)],
     }[arch]()
+
+
+def run(arch, kind, epochs):
+    net = reference.Net(network(arch), kind, SEED, **(SGD if arch in SLOW else {}))
     x, ex = reference.pixels_to_input(np.minimum(RECORDS[:, 1:] * 16, 255), kind)
-    x, y = x.reshape(-1, 8, 8, 1), RECORDS[:, 0]
-    exponent = -3 - 3 if arch != "odd" else -3 - 6
+    x, y = x.reshape((-1, 1, 8, 8) if arch == "signal" else (-1, 8, 8, 1)), RECORDS[:, 0]
+    exponent = -3 - 6 if arch in SLOW else -3 - 3
     for epoch in range(epochs):
         if epoch in (8, 10):
             exponent -= 1

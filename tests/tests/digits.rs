@@ -1,13 +1,15 @@
 //! The demo's network on real digits: accuracy in each element type, and fingerprints that every
 //! target must give (`cargo xtask test` runs this file on x86-64 and, under QEMU, on Arm Linux; the
 //! boards and wasm are compared with the host).
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests, which the lint's own rule misses
 
 use selvedge_core::net::{Layer, Momentum, Network, Visitor};
 use selvedge_core::train::Trainer;
 use selvedge_core::{Element, Serial, Sgd, net};
 use selvedge_digits::{
-    BATCH, CnnTrainer, EPOCHS, MlpTrainer, SEED, TEST, TRAIN, course, rate_at, test, train,
+    BATCH, CnnTrainer, DigitsCnn, DigitsMlp, EPOCHS, SEED, TEST, TRAIN, course, rate_at, test,
+    train,
 };
 use selvedge_kernels::optim::Decay;
 use selvedge_kernels::{bf16, f16};
@@ -52,16 +54,13 @@ fn accuracy_does_not_depend_on_the_element_type() {
     }
 }
 
-fn cnn<T: Element>(epochs: u32) -> String {
-    trained(Box::new(CnnTrainer::<T>::BLANK), SEED, epochs)
-        .fingerprint()
-        .to_string()
+fn fingerprint<N: Network>(epochs: u32) -> String {
+    let trainer = Box::new(Trainer::<N, BATCH>::BLANK);
+    trained(trainer, SEED, epochs).fingerprint().to_string()
 }
 
-fn mlp<T: Element>(epochs: u32) -> String {
-    trained(Box::new(MlpTrainer::<T>::BLANK), SEED, epochs)
-        .fingerprint()
-        .to_string()
+fn cnn<T: Element>(epochs: u32) -> String {
+    fingerprint::<DigitsCnn<T>>(epochs)
 }
 
 net! {
@@ -76,9 +75,119 @@ net! {
     }
 }
 
-/// The same, trained with momentum, Nesterov's, and weight decay.
-fn odd<T: Element>(epochs: u32) -> String {
-    let mut trainer = Box::new(Trainer::<Odd<T, Momentum>, BATCH>::BLANK);
+net! {
+    /// Both norms: over the channels of pixels and over a row, before and behind other layers.
+    struct Norms: [8, 8, 1] {
+        edges: conv2d(6, kernel = 3, stride = 2, padding = 1),
+        even: layer_norm,
+        positive: relu,
+        strokes: conv2d(8, kernel = 3),
+        scaled: rms_norm,
+        flat: flatten,
+        row: layer_norm,
+        hidden: dense(12, activation = relu),
+        last: rms_norm,
+        head: dense(10),
+    }
+}
+
+net! {
+    /// Branches: at the input, beside others, within others; joined in each way that the reference has.
+    struct Merges: [8, 8, 1] {
+        views: concat {
+            edges: conv2d(3, kernel = 3, stride = 2, padding = 1, activation = relu),
+        } {
+            pixels: conv2d(1, kernel = 1, stride = 2),
+        },
+        block: residual {
+            first: conv2d(4, kernel = 3, padding = 1, activation = relu),
+            second: conv2d(4, kernel = 3, padding = 1),
+        },
+        positive: relu,
+        gate: product {} {
+            open: conv2d(4, kernel = 1, activation = sigmoid),
+        },
+        both: residual {
+            inner: product {
+                value: conv2d(6, kernel = 1),
+            } {
+                sign: conv2d(6, kernel = 3, padding = 1, activation = tanh),
+            },
+            halve: conv2d(5, kernel = 2, stride = 2),
+        } shortcut {
+            inner: concat {
+                halve: conv2d(3, kernel = 2, stride = 2),
+            } {
+                pool: max_pool(2),
+            },
+            mix: conv2d(5, kernel = 1),
+        },
+        flat: flatten,
+        head: dense(10),
+    }
+}
+
+net! {
+    /// Each activation that the reference has: within a layer, on its accumulators, and alone, on stored values.
+    struct Curves: [8, 8, 1] {
+        edges: conv2d(4, kernel = 3, stride = 2, padding = 1, activation = gelu),
+        a1: activation(sigmoid),
+        strokes: conv2d(6, kernel = 3, activation = silu),
+        a2: activation(tanh),
+        flat: flatten,
+        d1: dense(20, activation = tanh),
+        a3: activation(leaky_relu),
+        d2: dense(18, activation = softplus),
+        a4: activation(gelu),
+        d3: dense(16, activation = leaky_relu),
+        a5: activation(silu),
+        d4: dense(14, activation = sigmoid),
+        a6: activation(softplus),
+        head: dense(10),
+    }
+}
+
+net! {
+    /// Average pooling: overlapping with padding, rectangular, of the whole.
+    struct Averages: [8, 8, 1] {
+        edges: conv2d(6, kernel = 3, padding = 1, activation = relu),
+        smooth: average_pool(3, stride = 2, padding = 1),
+        strokes: conv2d(8, kernel = 3, padding = 1),
+        pairs: average_pool([1, 2]),
+        positive: relu,
+        mix: conv2d(10, kernel = 1, activation = relu),
+        whole: global_average_pool,
+        head: dense(10),
+    }
+}
+
+net! {
+    /// Windows over one axis: an image's rows as a signal of eight channels.
+    struct Signal: [8, 8] {
+        entry: conv1d(10, kernel = 3, padding = 1, activation = relu),
+        most: max_pool(3, stride = 2, padding = 1),
+        own: depthwise(kernel = 2, activation = relu),
+        mean: average_pool(2, stride = 1),
+        flat: flatten,
+        head: dense(10),
+    }
+}
+
+net! {
+    /// The lifted ReLU, in a depthwise stack and before the head.
+    struct Lifted: [8, 8, 1] {
+        entry: conv2d(4, kernel = 3, stride = 2, padding = 1, activation = lifted_relu),
+        own: depthwise(kernel = 3, padding = 1, activation = lifted_relu),
+        mix: conv2d(6, kernel = 1, activation = lifted_relu),
+        flat: flatten,
+        hidden: dense(12, activation = lifted_relu),
+        head: dense(10),
+    }
+}
+
+/// With momentum, Nesterov's, and weight decay, at an eighth of the rate.
+fn with_momentum<N: Network>(epochs: u32) -> String {
+    let mut trainer = Box::new(Trainer::<N, BATCH>::BLANK);
     trainer.init(SEED).unwrap();
     for epoch in 0..epochs {
         let sgd = Sgd {
@@ -97,6 +206,22 @@ fn odd<T: Element>(epochs: u32) -> String {
     trainer.fingerprint().to_string()
 }
 
+/// Trains the network of a run in its element type, and returns the fingerprint.
+fn run<T: Element>(network: &str, epochs: u32) -> String {
+    match network {
+        "cnn" => cnn::<T>(epochs),
+        "mlp" => fingerprint::<DigitsMlp<T>>(epochs),
+        "odd" => with_momentum::<Odd<T, Momentum>>(epochs),
+        "norms" => with_momentum::<Norms<T, Momentum>>(epochs),
+        "merges" => fingerprint::<Merges<T>>(epochs),
+        "curves" => fingerprint::<Curves<T>>(epochs),
+        "averages" => fingerprint::<Averages<T>>(epochs),
+        "signal" => fingerprint::<Signal<T>>(epochs),
+        "lifted" => fingerprint::<Lifted<T>>(epochs),
+        _ => panic!("{network} is not tested"),
+    }
+}
+
 /// A run of `golden/digits.json`, which `make_digits.py` made by the reference program.
 #[derive(serde::Deserialize)]
 struct Run {
@@ -109,27 +234,22 @@ struct Run {
 #[test]
 fn fingerprints_are_those_of_the_reference_program() {
     let runs: Vec<Run> = serde_json::from_str(include_str!("../golden/digits.json")).unwrap();
-    assert!(runs.len() >= 12);
-    for run in runs {
-        let found = match (&*run.network, &*run.dtype) {
-            ("cnn", "i8") => cnn::<i8>(run.epochs),
-            ("cnn", "u8") => cnn::<u8>(run.epochs),
-            ("cnn", "i16") => cnn::<i16>(run.epochs),
-            ("cnn", "u16") => cnn::<u16>(run.epochs),
-            ("cnn", "i32") => cnn::<i32>(run.epochs),
-            ("odd", "i8") => odd::<i8>(run.epochs),
-            ("odd", "u8") => odd::<u8>(run.epochs),
-            ("odd", "i16") => odd::<i16>(run.epochs),
-            ("mlp", "i8") => mlp::<i8>(run.epochs),
-            ("mlp", "i16") => mlp::<i16>(run.epochs),
-            (network, dtype) => panic!("{network} in {dtype} is not tested"),
+    assert!(runs.len() >= 42);
+    for Run {
+        network,
+        dtype,
+        epochs,
+        fingerprint,
+    } in runs
+    {
+        let found = match &*dtype {
+            "i8" => run::<i8>(&network, epochs),
+            "u8" => run::<u8>(&network, epochs),
+            "i16" => run::<i16>(&network, epochs),
+            "u16" => run::<u16>(&network, epochs),
+            "i32" => run::<i32>(&network, epochs),
+            _ => panic!("{dtype} is not tested"),
         };
-        let Run {
-            network,
-            dtype,
-            epochs,
-            fingerprint,
-        } = run;
         assert_eq!(found, fingerprint, "{network} in {dtype}, {epochs} epochs");
     }
 }

@@ -1,5 +1,5 @@
 //! Arithmetic, moved, resized and sampled tensors and their gradients against PyTorch:
-//! `golden/torch/layout.json`, made by `make_layout.py` beside it.
+//! `golden/torch/layout.json` and `arithmetic.json`, made by `make_layout.py` beside them.
 
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -156,6 +156,66 @@ impl<T: Element> Case<'_, T> {
                 layout::slice(&Serial, all, &ranges, x, &mut y).unwrap();
                 layout::slice_backward(all, &ranges, dy, &mut dx).unwrap();
             }
+            "concat" => return self.concat(),
+            "split" => {
+                let sizes = counts(&json["sizes"]);
+                let axis = json["axis"].as_u64().unwrap() as usize;
+                let unit = x.len() / sizes.iter().sum::<usize>();
+                let (mut rest, mut errors) = (&mut y[..], dy);
+                let (mut parts, mut operands) = (Vec::new(), Vec::new());
+                for size in sizes {
+                    let mut shape = self.inputs[0].0.clone();
+                    shape[axis] = size;
+                    let (part, after) = rest.split_at_mut(size * unit);
+                    let (error, errors_after) = errors.split_at(size * unit);
+                    parts.push(part);
+                    operands.push(Operand {
+                        values: error,
+                        extents: extents(&shape),
+                        exponent: 0,
+                    });
+                    (rest, errors) = (after, errors_after);
+                }
+                layout::split(all, axis, x, &mut parts).unwrap();
+                layout::concat(axis, &operands, &mut dx).unwrap(); // its gradient
+            }
+            "argmax" | "argmin" => {
+                let axis = json["axis"].as_u64().unwrap() as usize;
+                let mut indices = vec![0; y.len()];
+                if json["kind"] == "argmax" {
+                    select::argmax(&Serial, all, axis, x, &mut indices).unwrap();
+                } else {
+                    select::argmin(&Serial, all, axis, x, &mut indices).unwrap();
+                }
+                let y = indices.into_iter().map(|i| T::from_f64(i.into()));
+                return (y.collect(), Vec::new());
+            }
+            "max" | "min" => {
+                let axes = counts(&json["axes"]);
+                let shape = reduce::Shape {
+                    extents: all,
+                    axes: &axes,
+                };
+                if json["kind"] == "max" {
+                    reduce::max(&Serial, shape, x, &mut y).unwrap();
+                    reduce::max_backward(shape, x, dy, &mut dx).unwrap();
+                } else {
+                    reduce::min(&Serial, shape, x, &mut y).unwrap();
+                    reduce::min_backward(shape, x, dy, &mut dx).unwrap();
+                }
+            }
+            "abs" => {
+                elementwise::abs(x, &mut y).unwrap();
+                elementwise::abs_backward(x, dy, &mut dx).unwrap();
+            }
+            "square" => {
+                elementwise::square(&Serial, x, exact, &mut y).unwrap();
+                elementwise::square_backward(x, dy, exact, &mut dx).unwrap();
+            }
+            "negate" => {
+                elementwise::negate(x, &mut y).unwrap();
+                elementwise::negate(dy, &mut dx).unwrap();
+            }
             "mean" | "sum" => {
                 let axes = counts(&json["axes"]);
                 let shape = reduce::Shape {
@@ -174,6 +234,27 @@ impl<T: Element> Case<'_, T> {
             kind => panic!("{kind}"),
         }
         (y, vec![dx])
+    }
+
+    fn concat(&self) -> Results<T> {
+        let axis = self.json["axis"].as_u64().unwrap() as usize;
+        let part = |(shape, x): &(Vec<usize>, Vec<T>)| (extents(shape), x.clone());
+        let parts: Vec<(Extents, Vec<T>)> = self.inputs.iter().map(part).collect();
+        let operands: Vec<Operand<'_, T>> = parts
+            .iter()
+            .map(|(extents, values)| Operand {
+                values,
+                extents: *extents,
+                exponent: 0,
+            })
+            .collect();
+        let mut y = vec![T::ZERO; self.dy.len()];
+        layout::concat(axis, &operands, &mut y).unwrap();
+        let mut gradients: Vec<Vec<T>> =
+            parts.iter().map(|(_, x)| vec![T::ZERO; x.len()]).collect();
+        let mut slices: Vec<&mut [T]> = gradients.iter_mut().map(|dx| &mut dx[..]).collect();
+        layout::split(extents(&self.shape), axis, &self.dy, &mut slices).unwrap();
+        (y, gradients)
     }
 
     fn elementwise(&self) -> Results<T> {
@@ -212,8 +293,8 @@ impl<T: Element> Case<'_, T> {
     }
 }
 
-fn replay<T: Element>(epsilon: f64) {
-    let file = golden::read("torch/layout.json");
+fn replay<T: Element>(name: &str, epsilon: f64) {
+    let file = golden::read(name);
     assert!(
         file["torch"].as_str().unwrap().starts_with('2'),
         "its version is recorded"
@@ -238,6 +319,7 @@ fn replay<T: Element>(epsilon: f64) {
             .iter()
             .map(numbers)
             .collect();
+        assert_eq!(gradients.len(), want.len(), "case {number}");
         let wants = [numbers(&json["y"]["q"])].into_iter().chain(want);
         for (part, (want, got)) in wants
             .zip([values(&y)].into_iter().chain(gradients))
@@ -259,6 +341,24 @@ fn replay<T: Element>(epsilon: f64) {
 
 #[test]
 fn results_and_gradients_are_those_of_pytorch() {
-    replay::<f64>(f64::EPSILON);
-    replay::<f32>(f64::from(f32::EPSILON));
+    for name in ["torch/layout.json", "torch/arithmetic.json"] {
+        replay::<f64>(name, f64::EPSILON);
+        replay::<f32>(name, f64::from(f32::EPSILON));
+    }
+}
+
+#[test]
+fn arithmetic_has_a_case_of_each_kind() {
+    let file = golden::read("torch/arithmetic.json");
+    let cases = file["cases"].as_array().unwrap();
+    let mut kinds: Vec<&str> = cases
+        .iter()
+        .filter_map(|case| case["kind"].as_str())
+        .collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let all = [
+        "abs", "argmax", "argmin", "concat", "max", "min", "negate", "split", "square",
+    ];
+    assert_eq!(kinds, all);
 }

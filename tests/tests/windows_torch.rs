@@ -40,8 +40,14 @@ struct Case {
     stride: Vec<usize>,
     #[serde(default)]
     padding: Vec<usize>,
+    /// Padding that differs between the sides of an axis.
+    #[serde(default)]
+    sides: Vec<[usize; 2]>,
     #[serde(default)]
     dilation: Vec<usize>,
+    /// Whether the padding is "same".
+    #[serde(default)]
+    is_same: bool,
     #[serde(default)]
     is_counted: bool,
     x: Vec<f64>,
@@ -64,12 +70,20 @@ fn axes<const N: usize>(extents: &[usize]) -> [usize; N] {
 
 impl Case {
     fn window<const N: usize>(&self) -> Window<N> {
-        Window {
+        let mut window = Window {
             kernel: axes(&self.kernel),
             stride: axes(&self.stride),
-            padding: axes(&self.padding).map(|side| [side; 2]),
             dilation: axes(&self.dilation),
+            ..Window::uniform(1, 1, 0)
+        };
+        if self.is_same {
+            return window.same(axes(&self.input)).unwrap();
         }
+        window.padding = match &self.sides[..] {
+            [] => axes(&self.padding).map(|side| [side; 2]),
+            sides => sides.try_into().unwrap(),
+        };
+        window
     }
 
     fn pool<const N: usize>(&self) -> Shape<N> {
@@ -214,27 +228,53 @@ fn replay<T: Element<Bias = T, Acc = T> + Output<T>>(case: &Case, epsilon: f64) 
     }
 }
 
-#[test]
-fn results_are_those_of_pytorch() {
-    let file = golden::read("torch/windows.json");
+/// Replays the cases of a file, and counts them by kind and axes.
+fn replay_all(name: &str) -> (Vec<Case>, BTreeMap<(String, usize), usize>) {
+    let file = golden::read(name);
     let cases: Vec<Case> = serde_json::from_value(file["cases"].clone()).unwrap();
     let mut kinds = BTreeMap::new();
     for case in &cases {
         replay::<f64>(case, f64::EPSILON);
         replay::<f32>(case, f64::from(f32::EPSILON));
-        *kinds.entry((case.kind.as_str(), case.axes)).or_insert(0) += 1;
+        *kinds.entry((case.kind.clone(), case.axes)).or_insert(0) += 1;
     }
-    let all = [
-        "adaptive_average",
-        "adaptive_max",
-        "average",
-        "conv",
-        "max",
-        "transpose",
-    ];
+    (cases, kinds)
+}
+
+const KINDS: [&str; 6] = [
+    "adaptive_average",
+    "adaptive_max",
+    "average",
+    "conv",
+    "max",
+    "transpose",
+];
+
+#[test]
+fn results_are_those_of_pytorch() {
+    let (_, kinds) = replay_all("torch/windows.json");
     for axes in 1..=3 {
-        for kind in all {
-            assert!(kinds[&(kind, axes)] >= 2, "{kind} over {axes} axes");
+        for kind in KINDS {
+            let count = kinds[&(kind.to_owned(), axes)];
+            assert!(count >= 2, "{kind} over {axes} axes");
         }
+    }
+}
+
+/// The padding "same", `ceil_mode`, and volumes in batches.
+#[test]
+fn padding_is_that_of_pytorch() {
+    let (cases, _) = replay_all("torch/padding.json");
+    for axes in 1..=3 {
+        let of = |is: fn(&Case) -> bool| {
+            let is_such = |case: &&Case| case.axes == axes && is(case);
+            cases.iter().filter(is_such).count()
+        };
+        assert_eq!(of(|case| case.is_same), 2, "same over {axes} axes");
+        assert_eq!(of(|case| !case.sides.is_empty()), 4, "ceil, {axes} axes");
+    }
+    for kind in KINDS {
+        let is_volume = |case: &Case| case.kind == kind && case.axes == 3 && case.batch > 1;
+        assert!(cases.iter().any(is_volume), "{kind} of volumes");
     }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Results and gradients of PyTorch for moved, resized and sampled tensors: writes layout.json beside
-this script. Inputs are multiples of 1/64, so that f32 and f64 read the same numbers; PyTorch computes
+this script; and arithmetic.json: joined and divided tensors, extremes, functions of one element. Inputs are multiples of 1/64, so that f32 and f64 read the same numbers; PyTorch computes
 in float64. Images are NCHW in PyTorch and NHWC in the file.
 """
 import json
@@ -69,5 +69,34 @@ for name, y in (("Add", a + b), ("Sub", a - b), ("Mul", a * b), ("Div", a / b), 
 x = tensor(3, 4, 5)
 cases.append(record("mean", [x], x.mean(dim=(0, 2)), axes=[0, 2]))
 cases.append(record("sum", [x], x.sum(dim=1), axes=[1]))
-path = pathlib.Path(__file__).resolve().parent / "layout.json"
-path.write_text(json.dumps(dict(torch=torch.__version__, cases=cases), separators=(",", ":")))
+
+
+def write(name, cases):
+    path = pathlib.Path(__file__).resolve().parent / name
+    path.write_text(json.dumps(dict(torch=torch.__version__, cases=cases), separators=(",", ":")))
+
+
+write("layout.json", cases)
+
+torch.manual_seed(8)
+cases = []
+for axis in (0, 1, 2, 3):
+    parts = [tensor(*(extent if at == axis else n for at, n in enumerate((2, 3, 2, 2)))) for extent in (3, 1, 2)]
+    cases.append(record("concat", parts, torch.cat(parts, dim=axis), axis=axis))
+    x = tensor(*(6 if at == axis else n for at, n in enumerate((2, 3, 2, 2))))
+    parts = x.split([2, 3, 1], dim=axis)
+    cases.append(record("split", [x], torch.cat([part.reshape(-1) for part in parts]), axis=axis, sizes=[2, 3, 1]))
+# No two numbers are equal: PyTorch shares an error among equal extremes, where ours has the first.
+x = ((torch.randperm(48).double() - 24) / 16).reshape(2, 3, 4, 2).requires_grad_()
+for axes in ([0], [2], [3], [1, 3], [0, 1, 2], [0, 1, 2, 3]):
+    cases.append(record("max", [x], x.amax(dim=axes), axes=axes))
+    cases.append(record("min", [x], x.amin(dim=axes), axes=axes))
+for axis in (0, 1, 2, 3):
+    for kind, indices in (("argmax", x.argmax(dim=axis)), ("argmin", x.argmin(dim=axis))):
+        y = dict(shape=list(indices.shape), q=flat(indices))
+        cases.append(dict(kind=kind, inputs=[dict(shape=list(x.shape), q=flat(x))], y=y, dy=[0] * indices.numel(), gradients=[], axis=axis))
+x = tensor(4, 9)
+x.data[1, 3:6] = 0
+for kind, y in (("abs", x.abs()), ("square", x.square()), ("negate", -x)):
+    cases.append(record(kind, [x], y))
+write("arithmetic.json", cases)

@@ -2,16 +2,21 @@
 
 Gradients are autograd's, through each definition as it is written down here. The thresholds of entmax
 come from a bisection in f64 (100 halvings); its gradient is autograd's through the closed form on the
-support that the bisection found.
+support that the bisection found. The Gumbel softmax gets the noise of words that the reference program draws;
+the loss of the adaptive softmax is torch.nn.AdaptiveLogSoftmaxWithLoss, its projections made to pick logits.
 
-    python make_softmax.py        # torch 2.x; writes the file beside this script
+    python make_softmax.py        # torch 2.x and numpy; writes the file beside this script
 """
 
 import json
 import pathlib
+import sys
 
 import torch
 import torch.nn.functional as F
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from integer_training_layers import rand_u32, stream_key  # noqa: E402
 
 torch.manual_seed(3)
 DOUBLE = torch.float64
@@ -127,5 +132,53 @@ losses = [
     loss("binary", (3, 5), lambda x: weighted(F.binary_cross_entropy_with_logits(x, truth, reduction="none")),
          target=numbers(truth), weights=w),
 ]
+
+
+def gumbel(width, temperature, *address):
+    """With the noise of the words of (seed, stream, step)."""
+    word = torch.tensor(rand_u32(stream_key(*address), 3 * width), dtype=DOUBLE)
+    noise = -(-((word + 0.5) / 2**32).log()).log()
+    of_row = iter(noise.reshape(3, width) / temperature)
+    return variant("gumbel", width, temperature, lambda z: (z + next(of_row)).softmax(-1), words=list(address))
+
+
+def weighed(temperature, given=None, gate=None, gate_temperature=1.0):
+    """A mixture with the gradient of its weights: of normalised ones that are given, or of logits."""
+    x = (torch.randn(5, 3, 4, dtype=DOUBLE) * 1.5).requires_grad_()
+    weights = torch.tensor(given or gate, dtype=DOUBLE)
+    leaf = (weights / weights.sum() if given else weights).requires_grad_()
+    pi = leaf if given else (leaf / gate_temperature).softmax(-1)
+    y = (pi[:, None] * (x / temperature).softmax(-1)).sum(1)
+    dy = torch.randn(y.shape, dtype=DOUBLE)
+    y.backward(dy)
+    return dict(is_given=given is not None, weights=numbers(weights), weights_temperature=gate_temperature, temperature=temperature,
+                x=numbers(x), y=numbers(y), dy=numbers(dy), dx=numbers(x.grad), dweights=numbers(leaf.grad))
+
+
+def adaptive_loss(temperature, clusters, targets):
+    """PyTorch numbers items by cluster: its item i is our ids[i]. Its projections pick logits."""
+    ids, items = sum(clusters, []), sum(map(len, clusters))
+    width = items + len(clusters) - 1
+    cutoffs = [sum(map(len, clusters[: i + 1])) for i in range(len(clusters) - 1)]
+    layer = torch.nn.AdaptiveLogSoftmaxWithLoss(width, items, cutoffs, div_value=1.0, dtype=DOUBLE)
+    pick = torch.eye(width, dtype=DOUBLE)
+    with torch.no_grad():
+        layer.head.weight.copy_(pick[clusters[0] + list(range(items, width))])
+        for tail, cluster in zip(layer.tail, clusters[1:]):
+            tail[0].weight.copy_(pick)
+            tail[1].weight.copy_(pick[cluster])
+    x = (torch.randn(len(targets), width, dtype=DOUBLE) * 1.5).requires_grad_()
+    log_prob, _ = layer(x / temperature, torch.tensor([ids.index(t) for t in targets]))
+    loss = -log_prob.sum()
+    loss.backward()
+    return dict(ids=ids, sizes=list(map(len, clusters)), temperature=temperature, targets=targets, x=numbers(x),
+                log_prob=numbers(log_prob), loss=loss.item(), dx=numbers(x.grad))
+
+
+variants += [gumbel(7, 0.5, 3, 28, 11), gumbel(5, 2.0, 901, 44, 0)]
+mixtures = [weighed(1.0, gate=[0.3, -0.2, 1.1]), weighed(0.5, gate=[1.5, 0.25, -0.75], gate_temperature=2.0),
+            weighed(2.0, given=[3.0, 1.0, 2.0])]
+adaptive_losses = [adaptive_loss(1.0, clusters, [4, 1, 5, 2, 0]), adaptive_loss(0.5, [[2], [0, 3], [5, 1, 4]], [4, 2, 0, 1])]
 path = pathlib.Path(__file__).with_suffix("").with_name("softmax.json")
-path.write_text(json.dumps(dict(torch=torch.__version__, variants=variants, losses=losses)) + "\n")
+path.write_text(json.dumps(dict(torch=torch.__version__, variants=variants, losses=losses, mixtures=mixtures,
+                                adaptive_losses=adaptive_losses)) + "\n")
