@@ -217,7 +217,8 @@ pub fn density(x: i32) -> i32 {
     interpolate(&DENSITY_Q15, x.unsigned_abs().min(16_383), 6)
 }
 
-/// `log2(n)` in Q16, linear between 64 entries an octave: within 3.9 units (of 2^-16); 0 for `n` = 0.
+/// `log2(n)` in Q16, linear between 64 entries an octave: within 3.5 units (of 2^-16), 4.9 where `n` has more than
+/// 16 bits, of which the lower ones are cut off; 0 for `n` = 0.
 ///
 /// # Example
 /// ```

@@ -2,8 +2,8 @@
 
 use selvedge_core::net::layout::{Range, Ranges};
 use selvedge_core::net::{
-    Abs, Concat, Difference, Fork, Maximum, Minimum, Negate, Product, Quotient, Residual, Sample,
-    Skip, Slice, Square,
+    Abs, Addition, Concat, Difference, Fork, Maximum, Minimum, Negate, Product, Quotient, Residual,
+    Sample, Skip, Slice, Square,
 };
 use selvedge_core::tensor::{D2, D3};
 use selvedge_tests::check_layer;
@@ -43,6 +43,10 @@ fn case<'a>(name: &'a str) -> Case<'a> {
 
 #[test]
 fn operands_stretch() {
+    check_layer!(
+        T => WithLast<T, Addition>,
+        case("addition").defined(&with_last(|a, b| a + b))
+    );
     check_layer!(
         T => WithLast<T, Product>,
         case("product").defined(&with_last(|a, b| a * b))

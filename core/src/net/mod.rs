@@ -60,8 +60,8 @@ pub use geometry::{
     Geometry, PadBy, PadCeil, PadSame, Padding, Pads, Same, Slide, Step, per_group, spread, windows,
 };
 pub use join::{
-    Asked, Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum, Multiply, Operator,
-    Product, Quotient, Sample, Smaller, Subtract, Sum,
+    Add, Addition, Asked, Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum,
+    Multiply, Operator, Product, Quotient, Sample, Smaller, Subtract, Sum,
 };
 pub use layout::{Gather, Pad, Permute, Reshape, Slice, TopK};
 pub use mixed::{MixedConv, MixedDense};

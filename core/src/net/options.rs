@@ -69,6 +69,7 @@ macro_rules! __net_option {
     };
 
     (join sum) => { $crate::net::Sum };
+    (join addition) => { $crate::net::Addition };
     (join product) => { $crate::net::Product };
     (join difference) => { $crate::net::Difference };
     (join quotient) => { $crate::net::Quotient };
@@ -76,7 +77,7 @@ macro_rules! __net_option {
     (join maximum) => { $crate::net::Maximum };
     (join $other:ident) => {
         ::core::compile_error!(::core::concat!(
-            "net!: no way `", ::core::stringify!($other), "` to join branches of this shape; there are sum, product, ",
+            "net!: no way `", ::core::stringify!($other), "` to join branches of this shape; there are sum, addition, product, ",
             "difference, quotient, minimum, maximum, and concat for up to three extents"
         ))
     };

@@ -78,7 +78,7 @@ macro_rules! __net_refuse {
             "net!: `", ::core::stringify!($layer), ": ", ::core::stringify!($kind), "` is no layer of `net!`; there are ",
             "dense, conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, depthwise, ",
             "max_pool, average_pool, global_max_pool, global_average_pool, flatten, batch_norm, layer_norm, rms_norm, ",
-            "relu, activation, residual, sum, product, difference, quotient, minimum, maximum, concat, ",
+            "relu, activation, residual, sum, addition, product, difference, quotient, minimum, maximum, concat, ",
             "and layer(Type => [extents]) for any other"
         ));
     };

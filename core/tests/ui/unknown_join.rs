@@ -1,4 +1,4 @@
-//~ net!: no way `mean` to join branches of this shape; there are sum, product
+//~ net!: no way `mean` to join branches of this shape; there are sum, addition, product
 use selvedge_core::net;
 
 net! {

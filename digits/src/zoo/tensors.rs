@@ -5,12 +5,12 @@ use selvedge_core::net;
 use selvedge_core::net::layout::{Beyond, Edges, Entries, Range, Ranges};
 use selvedge_core::net::softmax::{Allowed, Clusters, Levels, Weights};
 use selvedge_core::net::{
-    Abs, Activate, AdaptiveAveragePool, AdaptiveMaxPool, AdaptiveSoftmax, AveragePool, Axes2,
-    Axes3, Axis, Conv, ConvTranspose, Difference, Dropout, Entmax, Fork, Gather, GroupedSoftmax,
-    GumbelSoftmax, LearnedMixture, Logits, MaskedSoftmax, MaxPool, Maximum, Minimum, MixedConv,
-    MixedDense, MixtureSoftmax, Negate, Pad, Permute, Quotient, ReduceMax, ReduceMean, ReduceMin,
-    ReduceSum, Relu, Reshape, ResizeBilinear, ResizeNearest, Sample, Skip, Slice, Slide, Softmax,
-    Softplus, Sparsemax, Square, Tanh, TopK, TreeSoftmax,
+    Abs, Activate, AdaptiveAveragePool, AdaptiveMaxPool, AdaptiveSoftmax, Addition, AveragePool,
+    Axes2, Axes3, Axis, Conv, ConvTranspose, Difference, Dropout, Entmax, Fork, Gather,
+    GroupedSoftmax, GumbelSoftmax, LearnedMixture, Logits, MaskedSoftmax, MaxPool, Maximum,
+    Minimum, MixedConv, MixedDense, MixtureSoftmax, Negate, Pad, Permute, Quotient, ReduceMax,
+    ReduceMean, ReduceMin, ReduceSum, Relu, Reshape, ResizeBilinear, ResizeNearest, Sample, Skip,
+    Slice, Slide, Softmax, Softplus, Sparsemax, Square, Tanh, TopK, TreeSoftmax,
 };
 use selvedge_core::tensor::{D1, D2, D3, D4, D5};
 use selvedge_kernels::mixed::Activation as Over;
@@ -102,6 +102,7 @@ net! {
         half: layer(Slice<T, D3<9, 8, 4>, D3<5, 8, 4>, EverySecond> => [5, 8, 4]),
         picked: layer(Gather<T, D3<5, 8, 4>, Picked, Columns> => [5, 6, 4]),
         low: layer(Fork<Square<T, Picked>, Abs<T, Picked>, Difference> => [5, 6, 4]),
+        raised: layer(Fork<Skip<T, Picked>, Square<T, Picked>, Addition> => [5, 6, 4]),
         ratio: layer(Fork<Skip<T, Picked>, Activate<T, Picked, Softplus>, Quotient> => [5, 6, 4]),
         mixed: conv2d(4, kernel = 1, activation = relu),
         sampled: layer(Fork<Skip<T, Picked>, Slice<T, Picked, D3<4, 5, 2>, Corner>, Sample<Sampled>> => [4, 5, 4]),

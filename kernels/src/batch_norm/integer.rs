@@ -440,7 +440,11 @@ where
         row.iter()
             .map(move |&w| (product(w, channel), channel.shift))
     });
-    if let Some(top) = top(products) {
+    let top_product = top(products);
+    if top_product.is_none() {
+        weight.fill(T::ZERO);
+    }
+    if let Some(top) = top_product {
         let rise = top - T::MAGNITUDE_BITS as i32;
         for (row, channel) in rows_of_mut(weight, inputs).zip(transform) {
             for w in row {
@@ -460,7 +464,11 @@ where
         .iter()
         .zip(transform)
         .map(|(&b, channel)| (sum(b, channel), 0));
-    if let Some(top) = top(sums) {
+    let top_sum = top(sums);
+    if top_sum.is_none() {
+        bias.fill(T::Bias::ZERO);
+    }
+    if let Some(top) = top_sum {
         let rise = top - <T::Bias as Element>::MAGNITUDE_BITS as i32;
         for (b, channel) in bias.iter_mut().zip(transform) {
             *b = T::Bias::from_i128(shift_rne_i128(sum(*b, channel), rise));

@@ -286,7 +286,7 @@ impl<D: Blank, S: Blank> Blank for Member<D, S> {
 /// | `out` | `[N, K]` | overwritten |
 ///
 /// Integers: elements cut to 15 bits and brought to one exponent, exact distances (cosine: within
-/// 2^-12), `2^-t` by table and one division a row; a share `p` is off by at most `(2 + K·p) · 2^-15`
+/// 2^-13 + 2^-14), `2^-t` by table and one division a row; a share `p` is off by at most `(2 + K·p) · 2^-15`
 /// beside what the distances are. Floats: in the accumulator's type, the smallest distance subtracted first. A row
 /// with NaN gives NaN.
 ///

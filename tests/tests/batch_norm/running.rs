@@ -295,6 +295,44 @@ fn inference_follows_the_rule<T: Element<Statistic = i64>>() {
     }
 }
 
+/// Gains of 0 make all of a layer 0, whatever its weights were.
+fn nothing_is_folded_to_zeros<T: Element<Statistic = i64>>() {
+    let mut source = Noise::new(482);
+    let (channels, inputs) = (3, 2);
+    let mut running = statistics(&mut source, channels);
+    running.iter_mut().for_each(|running| running.mean = 0);
+    let affine = Affine {
+        gamma: &vec![T::ZERO; channels],
+        beta: None,
+    };
+    let mut transform = vec![T::Transform::default(); channels];
+    batch_norm::transform(T::LAYER_EPSILON, -3, affine, &running, &mut transform).unwrap();
+    let mut weight: Vec<T> = noise(&mut source, channels * inputs);
+    let mut bias: Vec<T::Bias> = noise(&mut source, channels);
+    let folding = Folding {
+        transform: &transform,
+        x_exponent: -3,
+        out_exponent: -9,
+    };
+    let exponents = Exponents {
+        weight: -5,
+        bias: -9,
+    };
+    let folded = batch_norm::fold(folding, exponents, &mut weight, &mut bias).unwrap();
+    assert!(weight.iter().all(|&w| w == T::ZERO), "{}", T::DTYPE);
+    assert!(
+        bias.iter().all(|&b| b == <T::Bias as Element>::ZERO),
+        "{}",
+        T::DTYPE
+    );
+    assert_eq!((folded.weight, folded.bias), (-5, -9));
+}
+
+#[test]
+fn gains_of_zero_leave_nothing() {
+    for_integers!(nothing_is_folded_to_zeros);
+}
+
 #[test]
 fn inference_and_folding_follow_the_rule_on_big_integers() {
     for_integers!(inference_follows_the_rule);

@@ -16,6 +16,9 @@ use selvedge_kernels::{Element, Result as KernelResult};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Binary<O>(PhantomData<O>);
 
+/// `a + b`: a bias that the network computes. See [`Binary`]; [`Sum`](super::Sum) is that of equal shapes.
+pub type Addition = Binary<Add>;
+
 /// `a · b`: a gate. See [`Binary`].
 pub type Product = Binary<Multiply>;
 
@@ -53,6 +56,8 @@ macro_rules! operators {
 }
 
 operators! {
+    /// See [`Addition`].
+    Add: Add, "addition";
     /// See [`Product`].
     Multiply: Mul, "product";
     /// See [`Difference`].

@@ -6,8 +6,8 @@ mod sample;
 mod sum;
 
 pub use binary::{
-    Binary, Difference, Divide, Larger, Maximum, Minimum, Multiply, Operator, Product, Quotient,
-    Smaller, Subtract,
+    Add, Addition, Binary, Difference, Divide, Larger, Maximum, Minimum, Multiply, Operator,
+    Product, Quotient, Smaller, Subtract,
 };
 pub use concat::Concat;
 pub use sample::Sample;
