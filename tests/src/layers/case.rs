@@ -15,6 +15,8 @@ pub struct Case<'a> {
     pub(super) name: &'a str,
     pub(super) definition: Option<Definition<'a>>,
     pub(super) definition_by: Option<DefinitionBy<'a>>,
+    /// What inputs lie around, within `bound`.
+    pub(super) centre: f64,
     bound: f64,
     pub(super) seed: u32,
     /// The least magnitude of an input.
@@ -38,6 +40,7 @@ impl<'a> Case<'a> {
             name,
             definition: None,
             definition_by: None,
+            centre: 0.0,
             bound: 2.0,
             seed: 1,
             gap: 0.0,
@@ -70,6 +73,12 @@ impl<'a> Case<'a> {
     #[must_use]
     pub fn within(self, bound: f64) -> Self {
         Self { bound, ..self }
+    }
+
+    /// Inputs around `centre`, not 0.
+    #[must_use]
+    pub fn around(self, centre: f64) -> Self {
+        Self { centre, ..self }
     }
 
     /// No inputs within ±`gap`: there is a kink at 0.
@@ -118,7 +127,7 @@ impl<'a> Case<'a> {
     pub(super) fn samples(&self, noise: &mut Noise, len: usize) -> Vec<f64> {
         let mut sample = || {
             let x = noise.signed();
-            x.signum() * (self.gap + x.abs() * (self.bound - self.gap))
+            self.centre + x.signum() * (self.gap + x.abs() * (self.bound - self.gap))
         };
         (0..len).map(|_| sample()).collect()
     }

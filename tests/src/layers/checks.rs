@@ -33,8 +33,8 @@ where
         let want: Vec<f64> = x.chunks(R::Input::LEN).flat_map(definition).collect();
         assert_near(name, "f64", &want, &y, EXACT);
     }
-    let parameters = layer.parameters();
     if let Some(definition) = case.definition_by {
+        let parameters = layer.parameters();
         let mut layer = Driven::<R, B>::new(case.seed);
         layer.set_parameters(&noise.vector(parameters.len(), 1.0));
         let (y, parameters) = (layer.forward(&x), layer.parameters());
@@ -42,6 +42,11 @@ where
         let want: Vec<f64> = samples.flat_map(|x| definition(x, &parameters)).collect();
         assert_near(name, "f64", &want, &y, EXACT);
     }
+    layer.draw_parameters(&mut noise);
+    let parameters = layer.parameters();
+    roomy.set_parameters(&parameters);
+    layer.forward(&x);
+    roomy.forward(&x);
     layer.sgd = case.descent();
     let dx = layer.backward(&dy);
     assert_eq!(
@@ -82,8 +87,16 @@ where
 /// as small, while errors of 8 bits are a few hundredths off.
 const SQUARE: f64 = 0.1;
 
-/// Holds the layer `L` against `R`, the same in `f64`: outputs, errors and updates; also the updates of a
-/// network's first layer, and samples at inference one by one against all at once.
+/// Floats of 16 bits are their own masters: of a small update, they hold a few units. The one that is compared is
+/// larger by `2^COARSE`.
+const COARSE: i16 = 6;
+
+/// Steps of training before inference is compared: running statistics have gone four fifths of their way.
+const STEPS: u32 = 16;
+
+/// Holds the layer `L` against `R`, the same in `f64`: outputs, errors and updates with parameters that are drawn,
+/// then outputs at inference after some steps; also the updates of a network's first layer, and samples at
+/// inference one by one against all at once.
 pub fn check_against<L, R, const B: usize>(case: &Case<'_>)
 where
     L: Layer,
@@ -96,11 +109,14 @@ where
     let dy = noise.vector(B * L::Output::LEN, 1.0);
     let mut layer = Driven::<L, B>::new(case.seed);
     let mut exact = Driven::<R, B>::new(case.seed);
-    let parameters = layer.parameters();
-    layer.set_parameters(&parameters); // without low bytes
+    layer.draw_parameters(&mut noise);
     let parameters = layer.parameters();
     exact.set_parameters(&parameters);
-    (layer.sgd, exact.sgd) = (case.descent(), case.descent());
+    let mut sgd = case.descent();
+    if !dtype.is_integer() && dtype.bytes() == 2 {
+        sgd.rate.exponent += COARSE; // of both
+    }
+    (layer.sgd, exact.sgd) = (sgd, sgd);
     let y = layer.forward(&x);
     let want = exact.forward(&layer.input());
     let precision = Precision::of::<L::Elem>();
@@ -139,28 +155,67 @@ where
         "{}, {place}: parameters of a network's first layer",
         case.name
     );
-    let [together, apart] = layer.infer();
+    if !parameters.is_empty() {
+        let got = moved(&parameters, &layer.parameters());
+        let want = moved(&parameters, &exact.parameters());
+        let cosine = crate::compare::cosine(&want, &got);
+        assert!(
+            cosine >= precision.cosine,
+            "{}, {place}: the updates' cosine is {cosine}",
+            case.name
+        );
+        let ratio = inner(&got, &got) / inner(&want, &want);
+        // Updates at right angles to the difference have a cosine of sqrt(1 - d²), and squares of 1 ± 2 d.
+        assert!(
+            (ratio - 1.0).abs() < 2.0 * (1.0 - precision.cosine * precision.cosine).sqrt(),
+            "{}, {place}: the updates' square is {ratio} of what it should be",
+            case.name
+        );
+    }
+    check_inference(case, &mut layer, &mut exact, &mut noise, own);
+}
+
+/// Trains `layer` for some steps and copies its parameters to `exact`, which sees the same samples; then holds
+/// outputs at inference against each other.
+fn check_inference<L, R, const B: usize>(
+    case: &Case<'_>,
+    layer: &mut Driven<L, B>,
+    exact: &mut Driven<R, B>,
+    noise: &mut Noise,
+    own: f64,
+) where
+    L: Layer,
+    R: Layer<Elem = f64>,
+{
+    let place = L::Elem::DTYPE.name();
+    layer.sgd = case.descent();
+    for step in 1..=STEPS {
+        layer.step = step;
+        layer.forward(&case.samples(noise, B * L::Input::LEN));
+        exact.forward(&layer.input());
+        layer.update_with(&noise.vector(B * L::Output::LEN, 1.0), case.headroom);
+    }
+    let parameters = layer.parameters();
+    layer.set_parameters(&parameters); // without low bytes
+    exact.set_parameters(&layer.parameters());
+    // Nearer to the centre, so that exponents which training has set have room for them.
+    let near = |x: f64| (x + case.centre) / 2.0;
+    let x = case.samples(noise, B * L::Input::LEN);
+    let x: Vec<f64> = x.into_iter().map(near).collect();
+    let got = layer.infer(&x);
     assert_eq!(
-        together, apart,
+        got.together, got.apart,
         "{}, {place}: samples at inference influence each other",
         case.name
     );
-    if parameters.is_empty() {
-        return;
-    }
-    let got = moved(&parameters, &layer.parameters());
-    let want = moved(&parameters, &exact.parameters());
-    let cosine = crate::compare::cosine(&want, &got);
-    assert!(
-        cosine >= precision.update,
-        "{}, {place}: the updates' cosine is {cosine}",
-        case.name
-    );
-    let ratio = inner(&got, &got) / inner(&want, &want);
-    // Updates at right angles to the difference have a cosine of sqrt(1 - d²), and squares of 1 ± 2 d.
-    assert!(
-        (ratio - 1.0).abs() < 2.0 * (1.0 - precision.update * precision.update).sqrt(),
-        "{}, {place}: the updates' square is {ratio} of what it should be",
-        case.name
-    );
+    let want = exact.infer(&layer.input()).together;
+    let largest = want.iter().fold(0f64, |largest, y| largest.max(y.abs()));
+    let half_a_unit = match <L::Out as Element>::MAGNITUDE_BITS {
+        0 => 0.0,
+        _ => 2f64.powi(got.exponent - 1) / largest * (1.0 + EXACT),
+    };
+    // What is stored on the way has the units of training too: of half the size, twice the share.
+    let share = Precision::of::<L::Elem>().output.max(half_a_unit) + 2.0 * own;
+    let name = format!("{} at inference", case.name);
+    assert_near(&name, place, &want, &got.together, share);
 }

@@ -2,6 +2,7 @@
 
 use super::numbers::rounded;
 use crate::compare::values;
+use crate::noise::Noise;
 use selvedge_core::net::{Backward, Layer, Pass, Tape, Values, Visitor, VisitorMut};
 use selvedge_core::tensor::Shape;
 use selvedge_core::{Rate, Serial, Sgd};
@@ -22,6 +23,16 @@ pub struct Driven<L: Layer, const B: usize> {
     seed: u32,
     x: Vec<L::Elem>,
     x_exponent: i32,
+}
+
+/// Outputs at inference.
+pub struct Inferred {
+    /// Of all samples at once.
+    pub together: Vec<f64>,
+    /// Of one after the other.
+    pub apart: Vec<f64>,
+    /// The exponent of an integer output.
+    pub exponent: i32,
 }
 
 impl<L: Layer, const B: usize> Driven<L, B> {
@@ -109,9 +120,9 @@ impl<L: Layer, const B: usize> Driven<L, B> {
         (errors.error[..len].to_vec(), errors.exponent)
     }
 
-    /// The outputs at inference for the samples of the last forward pass: of all at once, and of one after
-    /// the other.
-    pub fn infer(&mut self) -> [Vec<f64>; 2] {
+    /// The outputs at inference for samples `x`, of all at once and of one after the other, with their exponent.
+    pub fn infer(&mut self, x: &[f64]) -> Inferred {
+        (self.x, self.x_exponent) = rounded(x);
         let pass = pass(Mode::Infer, self.seed, self.step, self.sgd);
         let exponent = self.x_exponent;
         let (layer, tape) = (&mut self.layer, &mut self.tape);
@@ -119,12 +130,15 @@ impl<L: Layer, const B: usize> Driven<L, B> {
             let y = layer
                 .forward::<_, B>(&pass, 0, samples::<L>(x, exponent), tape)
                 .expect("a forward pass");
-            values(y.data, y.exponent)
+            (values(y.data, y.exponent), y.exponent)
         };
-        [
-            run(&self.x),
-            self.x.chunks(L::Input::LEN).flat_map(run).collect(),
-        ]
+        let (together, exponent) = run(&self.x);
+        let one_by_one = self.x.chunks(L::Input::LEN);
+        Inferred {
+            together,
+            apart: one_by_one.flat_map(|x| run(x).0).collect(),
+            exponent,
+        }
     }
 
     /// What the samples of the last forward pass were rounded to.
@@ -139,6 +153,12 @@ impl<L: Layer, const B: usize> Driven<L, B> {
         let mut parameters = Parameters(Vec::new());
         self.layer.visit(&mut parameters);
         parameters.0
+    }
+
+    /// Draws all parameters: each between an eighth and three quarters of 1, or of what its exponent has room for,
+    /// so that gains are not 0, nor biases, and an update has room.
+    pub fn draw_parameters(&mut self, noise: &mut Noise) {
+        self.layer.visit_mut(&mut Draw(noise));
     }
 
     /// Changes all parameters, to what elements can hold at the exponents that are set.
@@ -166,6 +186,23 @@ impl VisitorMut for Load<'_> {
         value.copy_from_slice(&crate::compare::elements(own, i32::from(*exponent)));
         residual.fill(0);
         self.0 = rest;
+    }
+}
+
+struct Draw<'a>(&'a mut Noise);
+
+impl VisitorMut for Draw<'_> {
+    fn parameter<P: Element>(&mut self, value: &mut [P], residual: &mut [i8], exponent: &mut i16) {
+        let one = -i32::from(*exponent);
+        let room = 2f64.powi(match P::MAGNITUDE_BITS {
+            0 => one,
+            bits => one.min(bits as i32),
+        });
+        for value in value {
+            let x = self.0.signed();
+            *value = P::from_f64(room * x.signum() * (0.125 + 0.625 * x.abs()));
+        }
+        residual.fill(0);
     }
 }
 

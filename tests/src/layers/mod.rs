@@ -22,7 +22,7 @@ mod numbers;
 
 pub use case::{Case, Definition, DefinitionBy};
 pub use checks::{check_against, check_f64};
-pub use driven::Driven;
+pub use driven::{Driven, Inferred};
 pub use numbers::{Precision, rounded};
 
 /// Calls a macro with each of the twelve element types.

@@ -20,10 +20,8 @@ pub fn rounded<T: Element>(x: &[f64]) -> (Vec<T>, i32) {
 pub struct Precision {
     /// The distance of an output, as a share of the largest.
     pub output: f64,
-    /// The least cosine between errors and those of `f64`.
+    /// The least cosine between errors and those of `f64`, and between updates.
     pub cosine: f64,
-    /// The same of updates, which are rounded to what masters can hold.
-    pub update: f64,
 }
 
 impl Precision {
@@ -36,17 +34,11 @@ impl Precision {
             0 => 2.0 * crate::tensors::rounding::<T>(),
             bits => 2f64.powi(-(bits as i32)),
         };
-        let (cosine, update) = match (T::DTYPE.is_integer(), T::DTYPE.bytes()) {
-            (true, 1) => (0.99, 0.99),
-            // Their masters are themselves: an update is a few units of a parameter.
-            (false, 2) => (0.9999, 0.95),
-            _ => (0.9999, 0.9999),
+        let cosine = match (T::DTYPE.is_integer(), T::DTYPE.bytes()) {
+            (true, 1) => 0.99,
+            _ => 0.9999,
         };
-        Self {
-            output,
-            cosine,
-            update,
-        }
+        Self { output, cosine }
     }
 }
 
