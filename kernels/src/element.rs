@@ -366,9 +366,9 @@ macro_rules! impl_integer {
 
             #[inline(always)]
             fn logit(self) -> (i32, i32) {
-                // 15 bits and a sign: the wider types lose what softmax cannot see.
+                // 15 bits, a sign and what rounds up: the wider types lose what softmax cannot see.
                 const DROP: i32 = if $m > 15 { $m - 15 } else { 0 };
-                (sat_i64(fixed::shift_rne_i64(i64::from(self.widen()), DROP), 15) as i32, DROP)
+                (fixed::shift_rne_i64(i64::from(self.widen()), DROP).clamp(-32_768, 32_768) as i32, DROP)
             }
 
             fn to_f64(self) -> f64 {

@@ -590,7 +590,7 @@ fn bad_input_is_refused() {
     };
     assert_eq!(
         layout::pad(&Serial, all, few, &x, &mut out),
-        Err(axis(1, 2))
+        Err(axes(2, 1))
     );
     let edge = Padding {
         sides: &sides,
@@ -641,7 +641,7 @@ fn bad_input_is_refused() {
     }
     assert_eq!(
         layout::slice(&Serial, all, &[Range::ALL], &x, &mut out),
-        Err(axis(1, 2))
+        Err(axes(2, 1))
     );
 
     let part = |shape: &[usize]| Operand {

@@ -73,21 +73,21 @@ fn windows_refuse_what_they_cannot_count() {
                 kernel: [3, 0],
                 ..window
             },
-            zero,
+            Error::Zero { arg: Arg::Kernel },
         ),
         (
             Window {
                 stride: [0, 1],
                 ..window
             },
-            zero,
+            Error::Zero { arg: Arg::Stride },
         ),
         (
             Window {
                 dilation: [1, 0],
                 ..window
             },
-            zero,
+            Error::Zero { arg: Arg::Dilation },
         ),
         (
             Window {

@@ -110,8 +110,8 @@ fn windows<const DEEP: bool, const N: usize>(
 ) -> Result<(Extents<Sliding<DEEP>>, Option<usize>)> {
     Ok(match padding {
         Padding::Counted => {
-            let cells = Arg::Shape.product(&shape.window.kernel)?;
-            (shape.extents()?, Some(cells))
+            let extents = shape.extents()?;
+            (extents, Some(Arg::Shape.product(&shape.window.kernel)?))
         }
         Padding::NotCounted => (shape.covered()?, None),
     })

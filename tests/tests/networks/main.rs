@@ -77,7 +77,7 @@ type Head<N> = <<N as Network>::Elem as Element>::Head;
 
 /// Whether a network gives back what it is given.
 fn is_autoencoder<N: Network, const B: usize>() -> bool {
-    Trainer::<N, B>::INPUT_LEN == Trainer::<N, B>::CLASSES
+    Trainer::<N, B>::INPUT_LEN == Trainer::<N, B>::OUTPUT_LEN
 }
 
 /// Makes batch `number` the input of a network; returns its labels and pixels.
@@ -101,7 +101,7 @@ fn read<N: Network, const B: usize>(
 /// The loss at inference on samples that are held out, as a share of that of the best constant output: of the
 /// entropy of their classes, or of the variance of what is to be given back.
 fn left<N: Network, const B: usize>(trainer: &mut Trainer<N, B>, data: &impl Data) -> f64 {
-    let outputs = Trainer::<N, B>::CLASSES;
+    let outputs = Trainer::<N, B>::OUTPUT_LEN;
     let (mut all, mut loss) = (vec![Vec::new(); outputs], 0.0);
     for number in 0..HELD_OUT / B {
         let (labels, pixels) = read(trainer, data, Part::Test, number);

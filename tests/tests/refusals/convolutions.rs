@@ -35,7 +35,8 @@ fn convolutions_refuse_bad_input() {
         bias: 4,
         y: 16,
     };
-    let zero = [Some(Error::Zero { arg: Arg::Shape }); 3];
+    let none = |arg| [Some(Error::Zero { arg }); 3];
+    let zero = none(Arg::Shape);
     let overflow = [Some(Error::Overflow { arg: Arg::Shape }); 3];
     let window = |change: fn(&mut Window)| {
         let mut shape = shape;
@@ -109,9 +110,18 @@ fn convolutions_refuse_bad_input() {
             ),
         ),
         case("no groups", (conv::Shape { groups: 0, ..shape }, zero)),
-        case("no kernel", (window(|w| w.kernel[1] = 0), zero)),
-        case("no stride", (window(|w| w.stride[0] = 0), zero)),
-        case("no dilation", (window(|w| w.dilation[1] = 0), zero)),
+        case(
+            "no kernel",
+            (window(|w| w.kernel[1] = 0), none(Arg::Kernel)),
+        ),
+        case(
+            "no stride",
+            (window(|w| w.stride[0] = 0), none(Arg::Stride)),
+        ),
+        case(
+            "no dilation",
+            (window(|w| w.dilation[1] = 0), none(Arg::Dilation)),
+        ),
         case("channels do not divide", groups(3, 4, 2)),
         case("filters do not divide", groups(2, 3, 2)),
         case("more groups than channels", groups(2, 4, 4)),

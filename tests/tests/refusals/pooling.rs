@@ -16,6 +16,8 @@ fn max_pooling_refuses_bad_input() {
         window,
     };
     let zero = Some(Error::Zero { arg: Arg::Shape });
+    let no_kernel = Some(Error::Zero { arg: Arg::Kernel });
+    let padding = |axis, window| Some(Error::Padding { axis, window });
     let with = |change: fn(&mut pool::Shape)| {
         let mut shape = shape;
         change(&mut shape);
@@ -31,8 +33,8 @@ fn max_pooling_refuses_bad_input() {
             with(|s| s.window.kernel = [0, 2]),
             32,
             8,
-            zero,
-            zero,
+            no_kernel,
+            no_kernel,
         ),
         (
             "short x",
@@ -63,16 +65,16 @@ fn max_pooling_refuses_bad_input() {
             with(|s| s.window.padding[1] = [2, 0]),
             32,
             8,
-            alone(1, 2, 4),
-            alone(1, 2, 4),
+            padding(1, 0),
+            padding(1, 0),
         ),
         (
             "last on padding",
             with(|s| s.window.padding[0] = [0, 2]),
             32,
             8,
-            alone(0, 2, 4),
-            alone(0, 2, 4),
+            padding(0, 2),
+            padding(0, 2),
         ),
         (
             "one in the middle misses the only column",
@@ -88,8 +90,8 @@ fn max_pooling_refuses_bad_input() {
             },
             8,
             18,
-            alone(1, 2, 1),
-            alone(1, 2, 1),
+            padding(1, 1),
+            padding(1, 1),
         ),
     ] {
         let input = vec![1i8; x];
