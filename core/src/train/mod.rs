@@ -91,7 +91,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         &self.network
     }
 
-    /// The network, to be changed: [`Network::visit_mut`](crate::net::Network::visit_mut) loads weights.
+    /// The network, to be changed: [`Layer::visit_mut`] of its layers loads weights.
     pub const fn network_mut(&mut self) -> &mut N {
         &mut self.network
     }
