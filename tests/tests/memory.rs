@@ -72,7 +72,7 @@ fn does_not_allocate<N: Network>() {
 
 /// Bytes of stack that a host with AVX-512 computes in, at most: 64 KiB of rearranged weights, the windows of
 /// some pixels, and frames. Other instruction sets take a few KiB.
-const STACK: usize = 120 * 1024;
+const STACK: usize = 112 * 1024;
 
 /// Runs `work` on a thread whose stack holds little more than `STACK`: a copy of the trainer on it
 /// would end the process.

@@ -19,7 +19,7 @@ pub(crate) struct Board {
     pub(crate) budget: Budget,
 }
 
-/// What the training program may take, and must reach. Bytes are exact: change them on purpose.
+/// What the training program may take at most, and must reach.
 pub(crate) struct Budget {
     /// Bytes of flash without the data set.
     flash: u64,
