@@ -5,12 +5,12 @@
 
 use crate::axes::{Extents, MAX_RANK, Walk, taken};
 use crate::element::Element;
-use crate::elementwise::{loses, wins};
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::long::{Long, Mean};
 use crate::requantize::Store;
+use crate::select::{loses, wins};
 
 /// What is reduced: the extents of the input, and the axes that disappear.
 #[derive(Clone, Copy, Debug)]

@@ -2,10 +2,37 @@
 
 use crate::axes::{Extents, MAX_RANK, Walk};
 use crate::element::Element;
-use crate::elementwise::wins;
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::reduce::{Extreme, Search};
+
+/// Only NaN differs from itself.
+#[inline(always)]
+fn is_nan<A: PartialOrd + Copy>(x: A) -> bool {
+    #[allow(clippy::eq_op)]
+    let differs = x != x;
+    differs
+}
+
+/// Whether the second of two numbers is taken as the larger one: it is, or it alone is NaN
+/// (`docs/numerics.md` §21).
+///
+/// # Example
+/// ```
+/// use selvedge_kernels::select::wins;
+/// assert!(wins(1, 2) && wins(9.0, f32::NAN) && !wins(2, 2) && !wins(f32::NAN, f32::NAN));
+/// ```
+#[must_use]
+#[inline(always)]
+pub fn wins<A: PartialOrd + Copy>(first: A, second: A) -> bool {
+    second > first || (is_nan(second) && !is_nan(first))
+}
+
+/// The same for the smaller one.
+#[inline(always)]
+pub(crate) fn loses<A: PartialOrd + Copy>(first: A, second: A) -> bool {
+    second < first || (is_nan(second) && !is_nan(first))
+}
 
 /// Index of the largest element along an axis: the first of several, or the first NaN.
 ///

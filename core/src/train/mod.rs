@@ -19,6 +19,7 @@ use selvedge_kernels::optim::Sgd;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::{Mode, Scale};
+use selvedge_kernels::select::wins;
 use selvedge_kernels::{Arg, Element, Error as KernelError, Result as KernelResult};
 
 /// Elements of the network's input.
@@ -409,13 +410,10 @@ fn check_labels(labels: &[u16], classes: usize) -> Result<()> {
 /// Index of the first of the largest elements, among the first 65,536. The first NaN is larger than all
 /// (`docs/numerics.md` §21).
 fn arg_max<T: Element>(row: &[T]) -> u16 {
-    #[allow(clippy::eq_op)] // only NaN differs from itself
-    let is_nan = |x: T::Wide| x != x;
     let mut best: Option<(u16, T::Wide)> = None;
     for (class, value) in (0..=u16::MAX).zip(row) {
         let value = value.widen();
-        let is_larger = |(_, largest)| value > largest || (is_nan(value) && !is_nan(largest));
-        if best.is_none_or(is_larger) {
+        if best.is_none_or(|(_, largest)| wins(largest, value)) {
             best = Some((class, value));
         }
     }

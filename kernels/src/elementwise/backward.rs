@@ -1,6 +1,6 @@
 //! Gradients of two operands, summed over the axes along which an operand was repeated.
 
-use super::{Kernels, Operation, aligned, gather, loses, shifts, wins};
+use super::{Kernels, Operation, aligned, gather, shifts};
 use crate::arch::{self, Isa, Kernel};
 use crate::axes::{MAX_RANK, Operand, Walk};
 use crate::element::Element;
@@ -9,6 +9,7 @@ use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::reduce::most_terms;
 use crate::requantize::{BLOCK, Store};
+use crate::select::{loses, wins};
 
 /// Which operand a gradient belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,6 +23,7 @@ use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude, Rounding};
 use crate::requantize::{BLOCK, Store};
+use crate::select::{loses, wins};
 
 /// What is done with two elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,22 +173,6 @@ fn shifts<T: Element>(a: i32, b: i32) -> [i32; 2] {
 #[inline(always)]
 fn aligned<T: Element>(x: T, shift: i32) -> T::Acc {
     x.to_acc().shift(shift, Rounding::NearestEven, 0)
-}
-
-/// Whether the second of two numbers is taken as the larger one: it is, or it alone is NaN.
-#[inline(always)]
-pub(crate) fn wins<A: PartialOrd + Copy>(first: A, second: A) -> bool {
-    #[allow(clippy::eq_op)] // only NaN differs from itself
-    let is_nan = |x: A| x != x;
-    second > first || (is_nan(second) && !is_nan(first))
-}
-
-/// The same for the smaller one.
-#[inline(always)]
-pub(crate) fn loses<A: PartialOrd + Copy>(first: A, second: A) -> bool {
-    #[allow(clippy::eq_op)] // only NaN differs from itself
-    let is_nan = |x: A| x != x;
-    second < first || (is_nan(second) && !is_nan(first))
 }
 
 /// Some elements of a forward pass.

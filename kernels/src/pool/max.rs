@@ -9,6 +9,7 @@ use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Store;
+use crate::select::wins;
 use crate::split::rows_of_mut;
 use crate::window::{Steps, advance, locate};
 use core::ops::Range;
@@ -133,15 +134,6 @@ pub struct Rows<'a, T, C> {
     out: &'a mut [T],
 }
 
-/// Whether `a` replaces the maximum `b`: it is larger, or the first NaN.
-#[inline(always)]
-fn wins<T: Element>(a: T, b: T) -> bool {
-    let (a, b) = (a.widen(), b.widen());
-    #[allow(clippy::eq_op)] // only NaN differs from itself
-    let is_nan = |x: T::Wide| x != x;
-    a > b || (is_nan(a) && !is_nan(b))
-}
-
 impl<T: Element, C: Cover> Kernel for Rows<'_, T, C> {
     const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = ();
@@ -169,7 +161,8 @@ impl<T: Element, C: Cover> Kernel for Rows<'_, T, C> {
                                 }
                             } else {
                                 for (out, &value) in out.iter_mut().zip(cell) {
-                                    *out = if wins(value, *out) { value } else { *out };
+                                    let is_larger = wins(out.widen(), value.widen());
+                                    *out = if is_larger { value } else { *out };
                                 }
                             }
                             is_first = false;
