@@ -68,6 +68,7 @@ mod decoded;
 pub mod dense;
 pub mod dropout;
 pub mod element;
+mod elementary;
 pub mod elementwise;
 mod error;
 pub mod exec;
