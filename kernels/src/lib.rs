@@ -70,6 +70,7 @@ pub mod dropout;
 pub mod element;
 mod elementary;
 pub mod elementwise;
+pub mod embedding;
 mod error;
 pub mod exec;
 pub mod fixed;
