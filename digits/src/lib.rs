@@ -105,7 +105,7 @@ pub const fn rate_at(epoch: u32, epochs: u32) -> Sgd {
 ///
 /// # Errors
 /// Those of [`Trainer::epoch`], none of which occurs with the networks of this crate.
-pub fn course<N: Network>(
+pub fn course<N: Network<In = <N as Network>::Elem>>(
     trainer: &mut Trainer<N, BATCH>,
     exec: &impl Executor,
     seed: u32,

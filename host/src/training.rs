@@ -199,7 +199,7 @@ pub fn train_all(
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-fn run<N: Network>(
+fn run<N: Network<In = <N as Network>::Elem>>(
     trainer: &mut Trainer<N, BATCH>,
     set: &DataSet,
     settings: Settings,

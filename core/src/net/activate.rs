@@ -26,6 +26,7 @@ pub struct Activate<T: Element, S, A> {
 
 impl<T: Element, S: Shape, A: Activation> Layer for Activate<T, S, A> {
     type Elem = T;
+    type In = T;
     type Out = A::Out<T>;
     type Input = S;
     type Output = S;

@@ -183,6 +183,7 @@ impl<T: Element, S: Shape, R: Optimizer> BatchNorm<T, S, R> {
 
 impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
     type Elem = T;
+    type In = T;
     type Out = T;
     type Input = S;
     type Output = S;

@@ -199,6 +199,7 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
     for KMeans<T, In, C, P, O, M, R>
 {
     type Elem = T;
+    type In = T;
     type Out = T;
     type Input = In;
     type Output = O::Output<In, P>;

@@ -13,9 +13,10 @@ impl<First: Tape, Second: Tape> Tape for (First, Second) {
 impl<First, Second> Layer for (First, Second)
 where
     First: Layer<Out = <First as Layer>::Elem>,
-    Second: Layer<Elem = First::Elem, Input = First::Output>,
+    Second: Layer<Elem = First::Elem, In = First::Elem, Input = First::Output>,
 {
     type Elem = First::Elem;
+    type In = First::In;
     type Out = Second::Out;
     type Input = First::Input;
     type Output = Second::Output;
@@ -34,7 +35,7 @@ where
         &mut self,
         pass: &Pass<'_, E>,
         number: u32,
-        x: Values<'t, Self::Elem>,
+        x: Values<'t, Self::In>,
         tape: &'t mut Self::Tape<B>,
     ) -> Result<Values<'t, Self::Out>> {
         let between = self.0.forward::<E, B>(pass, number, x, &mut tape.0)?;
@@ -44,7 +45,7 @@ where
 
     fn output<'t, const B: usize>(
         &self,
-        x: Values<'t, Self::Elem>,
+        x: Values<'t, Self::In>,
         tape: &'t Self::Tape<B>,
     ) -> Values<'t, Self::Out> {
         self.1.output::<B>(self.0.output::<B>(x, &tape.0), &tape.1)
@@ -54,7 +55,7 @@ where
         &mut self,
         pass: &Pass<'_, E>,
         number: u32,
-        x: Values<'_, Self::Elem>,
+        x: Values<'_, Self::In>,
         tape: &mut Self::Tape<B>,
         errors: Backward<'e, Self::Elem>,
         is_needed: bool,

@@ -166,6 +166,7 @@ macro_rules! impl_layer {
             Layer for $name<T, In, F, Out, G, A, R>
         {
             type Elem = T;
+            type In = T;
             type Out = A::Out<T>;
             type Input = In;
             type Output = Out;

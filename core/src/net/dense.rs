@@ -7,7 +7,7 @@ use super::{
 };
 use super::{Visitor, VisitorMut};
 use crate::error::Result;
-use crate::tensor::{D1, D2};
+use crate::tensor::{D1, Shape};
 use core::marker::PhantomData;
 use selvedge_kernels::Element;
 use selvedge_kernels::dense::Shape as Extents;
@@ -30,20 +30,35 @@ use selvedge_kernels::exec::Executor;
 /// assert_eq!(Mlp::INFO.parameters, 64 * 32 + 32 + 32 * 10 + 10);
 /// assert_eq!(MLP.0.weight().elements().len(), 64 * 32);
 /// ```
-pub struct Dense<T: Element, const IN: usize, const OUT: usize, A = Identity, R: Optimizer = Plain>
-{
-    inner: Weighted<T, D2<OUT, IN>, D1<OUT>, R>,
-    activation: PhantomData<A>,
-}
+pub type Dense<T, const IN: usize, const OUT: usize, A = Identity, R = Plain> =
+    DenseOver<T, D1<IN>, OUT, A, R>;
 
 /// Features of several branches to `OUT` features: a dense layer without an activation.
 pub type Stitch<T, const IN: usize, const OUT: usize, R = Plain> = Dense<T, IN, OUT, Identity, R>;
 
-impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
-    Dense<T, IN, OUT, A, R>
+/// A [`Dense`] layer over the last axis of `In`: what comes before, positions of a sequence, are rows that do
+/// not see each other.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{DenseOver, Layer, Relu};
+/// use selvedge_core::tensor::{D2, Shape};
+/// // Each of 12 positions from 16 features to 24, by the same weights.
+/// type Wide = DenseOver<i8, D2<12, 16>, 24, Relu>;
+/// static WIDE: Wide = Layer::BLANK;
+/// assert_eq!((Wide::INFO.parameters, Wide::INFO.macs), (24 * 16 + 24, 12 * 24 * 16));
+/// assert_eq!(<Wide as Layer>::Output::EXTENTS, [12, 24, 1, 1, 1]);
+/// ```
+pub struct DenseOver<T: Element, In: Shape, const OUT: usize, A = Identity, R: Optimizer = Plain> {
+    inner: Weighted<T, In::Rows<OUT>, D1<OUT>, R>,
+    activation: PhantomData<A>,
+}
+
+impl<T: Element, In: Shape, const OUT: usize, A: Activation, R: Optimizer>
+    DenseOver<T, In, OUT, A, R>
 {
     /// The weights, `[OUT, IN]`.
-    pub const fn weight(&self) -> &Param<T, D2<OUT, IN>, R> {
+    pub const fn weight(&self) -> &Param<T, In::Rows<OUT>, R> {
         &self.inner.weight
     }
 
@@ -54,21 +69,22 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
 
     const fn extents(batch: usize) -> Extents {
         Extents {
-            batch,
-            inputs: IN,
+            batch: batch * In::Leading::LEN,
+            inputs: In::CHANNELS,
             outputs: OUT,
         }
     }
 }
 
-impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer> Layer
-    for Dense<T, IN, OUT, A, R>
+impl<T: Element, In: Shape, const OUT: usize, A: Activation, R: Optimizer> Layer
+    for DenseOver<T, In, OUT, A, R>
 {
     type Elem = T;
+    type In = T;
     type Out = A::Out<T>;
-    type Input = D1<IN>;
-    type Output = D1<OUT>;
-    type Tape<const B: usize> = ActivatedTape<T, A, D1<OUT>, B>;
+    type Input = In;
+    type Output = In::Width<OUT>;
+    type Tape<const B: usize> = ActivatedTape<T, A, In::Width<OUT>, B>;
 
     const BLANK: Self = Self {
         inner: Weighted::BLANK,
@@ -78,25 +94,26 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
     const INFO: Info = Info {
         kind: "dense",
         numbers: 1,
-        parameters: Weighted::<T, D2<OUT, IN>, D1<OUT>, R>::PARAMETERS,
-        macs: OUT * IN,
-        flash_bytes: Weighted::<T, D2<OUT, IN>, D1<OUT>, R>::FLASH_BYTES,
+        parameters: Weighted::<T, In::Rows<OUT>, D1<OUT>, R>::PARAMETERS,
+        macs: OUT * In::LEN,
+        flash_bytes: Weighted::<T, In::Rows<OUT>, D1<OUT>, R>::FLASH_BYTES,
         errors: Errors {
-            error: OUT,
-            spare: IN,
+            error: In::Leading::LEN * OUT,
+            spare: In::LEN,
             swaps: true,
         },
         errors_first: Errors {
-            error: OUT,
+            error: In::Leading::LEN * OUT,
             spare: 0,
             swaps: false,
         },
         without_velocities: Info::without_velocities::<R>(),
-        sum: BatchSum::of(1, T::MAX_GRADIENT_PRODUCTS),
+        sum: BatchSum::of(In::Leading::LEN, T::MAX_GRADIENT_PRODUCTS),
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
-        self.inner.init::<A>(seed, number, IN, IN.max(OUT))
+        let inputs = In::CHANNELS;
+        self.inner.init::<A>(seed, number, inputs, inputs.max(OUT))
     }
 
     fn forward<'t, E: Executor, const B: usize>(
@@ -127,7 +144,7 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
         errors: Backward<'e, T>,
         is_needed: bool,
     ) -> Result<Backward<'e, T>> {
-        self.inner.backward::<A, D1<IN>, _, B>(
+        self.inner.backward::<A, In, _, B>(
             Self::extents(x.batch),
             pass,
             number,

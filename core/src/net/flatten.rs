@@ -16,6 +16,7 @@ pub struct Flatten<T, In, Out> {
 
 impl<T: Element, In: Shape, Out: Shape> Layer for Flatten<T, In, Out> {
     type Elem = T;
+    type In = T;
     type Out = T;
     type Input = In;
     type Output = Out;

@@ -129,7 +129,7 @@ const fn most(lens: [usize; 4]) -> usize {
 impl<First, Second, J> Fork<First, Second, J>
 where
     First: Layer<Out = <First as Layer>::Elem>,
-    Second: Layer<Elem = First::Elem, Out = First::Elem, Input = First::Input>,
+    Second: Layer<Elem = First::Elem, In = First::In, Out = First::Elem, Input = First::Input>,
     J: Join<First::Output, Second::Output>,
 {
     const OUTPUTS: [usize; 3] = [J::Output::LEN, First::Output::LEN, Second::Output::LEN];
@@ -154,10 +154,11 @@ where
 impl<First, Second, J> Layer for Fork<First, Second, J>
 where
     First: Layer<Out = <First as Layer>::Elem>,
-    Second: Layer<Elem = First::Elem, Out = First::Elem, Input = First::Input>,
+    Second: Layer<Elem = First::Elem, In = First::In, Out = First::Elem, Input = First::Input>,
     J: Join<First::Output, Second::Output>,
 {
     type Elem = First::Elem;
+    type In = First::In;
     type Out = First::Elem;
     type Input = First::Input;
     type Output = J::Output;
@@ -208,7 +209,7 @@ where
         &mut self,
         pass: &Pass<'_, E>,
         number: u32,
-        x: Values<'t, Self::Elem>,
+        x: Values<'t, Self::In>,
         tape: &'t mut Self::Tape<B>,
     ) -> Result<Values<'t, Self::Out>> {
         let ForkTape {
@@ -227,7 +228,7 @@ where
 
     fn output<'t, const B: usize>(
         &self,
-        x: Values<'t, Self::Elem>,
+        x: Values<'t, Self::In>,
         tape: &'t Self::Tape<B>,
     ) -> Values<'t, Self::Out> {
         tape.output.values(x.batch)
@@ -237,7 +238,7 @@ where
         &mut self,
         pass: &Pass<'_, E>,
         number: u32,
-        x: Values<'_, Self::Elem>,
+        x: Values<'_, Self::In>,
         tape: &mut Self::Tape<B>,
         errors: Backward<'e, Self::Elem>,
         is_needed: bool,

@@ -198,6 +198,7 @@ pub struct Apply<T: Element, F: Function> {
 
 impl<T: Element, F: Function> Layer for Apply<T, F> {
     type Elem = T;
+    type In = T;
     type Out = T;
     type Input = F::Input;
     type Output = F::Output;

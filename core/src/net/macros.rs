@@ -318,6 +318,7 @@ macro_rules! net {
 
         impl<T: $bound, R: $crate::net::Optimizer> $crate::net::Network for $name<T, R> {
             type Elem = T;
+            type In = <Self::Layers as $crate::net::Layer>::In;
             type Layers = $crate::__net_option!(chain [0] $({ $layer: $kind })+);
             // The lengths are the same for all element types.
             type Errors<const BATCH: usize> = $crate::net::ErrorBuffers<

@@ -182,6 +182,7 @@ macro_rules! impl_layer {
         macs $macs:expr, $field:ident, $checked:expr, $of:ident) => {
         impl<$($generics)*> Layer for $layer {
             type Elem = T;
+            type In = T;
             type Out = T;
             type Input = $input;
             type Output = $output;

@@ -82,12 +82,12 @@ pub use unary::{Abs, Negate, Square};
 
 use crate::error::Result;
 use crate::tensor::Shape;
-use selvedge_kernels::Element;
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::optim::Sgd;
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::Mode;
+use selvedge_kernels::{Blank, Element};
 
 /// Activations on their way through a network: samples one after the other, with the exponent that
 /// they share.
@@ -153,8 +153,10 @@ pub trait VisitorMut {
 /// Layers are numbered in pre-order (`docs/numerics.md` §3); a layer is told its `number`, which
 /// addresses its random words.
 pub trait Layer: Sized {
-    /// Type of its input, weights and errors.
+    /// Type of its weights and errors, and of its input where that is no token.
     type Elem: Element;
+    /// Type of its input: [`Layer::Elem`], or numbers of tokens.
+    type In: Blank;
     /// Type of its output.
     type Out: Element + Output<Self::Elem>;
     /// Shape of one input sample.
@@ -183,14 +185,14 @@ pub trait Layer: Sized {
         &mut self,
         pass: &Pass<'_, E>,
         number: u32,
-        x: Values<'t, Self::Elem>,
+        x: Values<'t, Self::In>,
         tape: &'t mut Self::Tape<B>,
     ) -> Result<Values<'t, Self::Out>>;
 
     /// The output that `tape` keeps of the forward pass of `x`.
     fn output<'t, const B: usize>(
         &self,
-        x: Values<'t, Self::Elem>,
+        x: Values<'t, Self::In>,
         tape: &'t Self::Tape<B>,
     ) -> Values<'t, Self::Out>;
 
@@ -209,7 +211,7 @@ pub trait Layer: Sized {
         &mut self,
         pass: &Pass<'_, E>,
         number: u32,
-        x: Values<'_, Self::Elem>,
+        x: Values<'_, Self::In>,
         tape: &mut Self::Tape<B>,
         errors: Backward<'e, Self::Elem>,
         is_needed: bool,
@@ -224,10 +226,12 @@ pub trait Layer: Sized {
 
 /// A whole network. Implemented by [`net!`](crate::net!).
 pub trait Network: Sized {
-    /// Type of its input, weights and errors.
+    /// Type of its weights and errors.
     type Elem: Element;
+    /// Type of its input: [`Network::Elem`], or numbers of tokens.
+    type In: Blank;
     /// The layers, in pairs.
-    type Layers: Layer<Elem = Self::Elem, Out = <Self::Elem as Element>::Head>;
+    type Layers: Layer<Elem = Self::Elem, In = Self::In, Out = <Self::Elem as Element>::Head>;
     /// Room for the errors of up to `BATCH` samples.
     type Errors<const BATCH: usize>: Room<Self::Elem>;
 

@@ -145,6 +145,7 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Norm<T, S, N, R> {
 
 impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
     type Elem = T;
+    type In = T;
     type Out = T;
     type Input = S;
     type Output = S;

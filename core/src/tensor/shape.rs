@@ -72,6 +72,10 @@ pub trait Shape: Copy + Send + Sync + 'static {
     type Last: Shape;
     /// All axes but the last; one element if there is none.
     type Leading: Shape;
+    /// The same with `N` elements along the last axis.
+    type Width<const N: usize>: Shape;
+    /// `N` rows as long as the last axis: the weights of `N` features.
+    type Rows<const N: usize>: Shape;
 }
 
 macro_rules! shapes {
@@ -87,6 +91,8 @@ macro_rules! shapes {
             type First = D1<$first>;
             type Last = D1<$last>;
             type Leading = $leading<$first $(, $middle)*>;
+            type Width<const N: usize> = $name<$first $(, $middle)*, N>;
+            type Rows<const N: usize> = D2<N, $last>;
         }
     )*};
 }
@@ -102,6 +108,8 @@ impl<const A: usize> Shape for D1<A> {
     type First = Self;
     type Last = Self;
     type Leading = D1<1>;
+    type Width<const N: usize> = D1<N>;
+    type Rows<const N: usize> = D2<N, A>;
 }
 
 shapes! {

@@ -48,7 +48,7 @@ impl Samples for Pixels<'_> {
     }
 }
 
-impl<N: Network, const B: usize> Trainer<N, B> {
+impl<N: Network<In = <N as Network>::Elem>, const B: usize> Trainer<N, B> {
     /// One epoch: each sample once, in the order that (`seed`, `epoch`) shuffles them to, in batches
     /// of `B`; the remainder that does not fill a batch is left out. Returns the sum of the losses.
     ///

@@ -23,8 +23,7 @@ use selvedge_kernels::select::wins;
 use selvedge_kernels::{Arg, Element, Error as KernelError, Result as KernelResult};
 
 /// Elements of the network's input.
-type InputArray<N> =
-    <<<N as Network>::Layers as Layer>::Input as Shape>::Array<<N as Network>::Elem>;
+type InputArray<N> = <<<N as Network>::Layers as Layer>::Input as Shape>::Array<<N as Network>::In>;
 
 /// Elements of the network's output.
 type Head<N> = <<N as Network>::Elem as Element>::Head;
@@ -114,7 +113,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     }
 
     /// Where the samples of the next batch are put, one after the other: `[B, INPUT_LEN]`.
-    pub fn input_mut(&mut self) -> &mut [N::Elem] {
+    pub fn input_mut(&mut self) -> &mut [N::In] {
         Storage::flatten_mut(&mut self.input)
     }
 
@@ -378,7 +377,7 @@ fn samples<'a, H>(
 fn input<N: Network, const B: usize>(
     input: &[InputArray<N>; B],
     batch: usize,
-) -> Result<Values<'_, N::Elem>> {
+) -> Result<Values<'_, N::In>> {
     match input.get(..batch) {
         Some(samples) if batch > 0 => Ok(Values {
             data: Storage::flatten(samples),

@@ -152,7 +152,7 @@ net! {
 ///
 /// # Errors
 /// As [`train`].
-pub fn fingerprint<N: Network>(
+pub fn fingerprint<N: Network<In = <N as Network>::Elem>>(
     trainer: &mut Trainer<N, BATCH>,
     exec: &impl Executor,
 ) -> Result<Fingerprint> {
@@ -177,7 +177,10 @@ pub fn fingerprint<N: Network>(
 ///
 /// # Errors
 /// Those of [`Trainer::step`], none of which occurs with the networks of this module.
-pub fn train<N: Network>(trainer: &mut Trainer<N, BATCH>, exec: &impl Executor) -> Result<()> {
+pub fn train<N: Network<In = <N as Network>::Elem>>(
+    trainer: &mut Trainer<N, BATCH>,
+    exec: &impl Executor,
+) -> Result<()> {
     type Head<N> = <<N as Network>::Elem as Element>::Head;
     let sgd = Sgd::new(Rate {
         mantissa: 1,

@@ -133,6 +133,7 @@ impl<T: Element, In: Shape, Out: Shape, P: Shape, R: Optimizer, const THOUSANDTH
     for LearnedMixture<T, In, Out, P, R, THOUSANDTHS>
 {
     type Elem = T;
+    type In = T;
     type Out = T;
     type Input = In;
     type Output = Out;
