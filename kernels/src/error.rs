@@ -258,6 +258,8 @@ pub enum Arg {
     B,
     /// Indices along an axis.
     Indices,
+    /// Numbers of rows of a table.
+    Tokens,
     /// Positions in an image.
     Positions,
     /// Parts of a tensor, together.
@@ -360,6 +362,7 @@ impl fmt::Display for Arg {
             Self::Probability => "probability",
             Self::B => "b",
             Self::Indices => "indices",
+            Self::Tokens => "tokens",
             Self::Positions => "positions",
             Self::Parts => "parts",
             Self::Scale => "scale",
