@@ -272,6 +272,20 @@ pub enum Arg {
     Stride,
     /// Distance of a window's cells.
     Dilation,
+    /// Weights of a recurrent layer's own output.
+    HiddenWeight,
+    /// Bias beside them.
+    HiddenBias,
+    /// What a recurrent layer carries from step to step.
+    State,
+    /// What a recurrent layer's state was before each step.
+    Before,
+    /// Gates of a recurrent layer.
+    Gates,
+    /// Gradient of the loss with respect to gates.
+    Dz,
+    /// The same, as the hidden weights see it.
+    Dzu,
 }
 
 impl Arg {
@@ -355,6 +369,13 @@ impl fmt::Display for Arg {
             Self::Kernel => "kernel",
             Self::Stride => "stride",
             Self::Dilation => "dilation",
+            Self::HiddenWeight => "hidden weight",
+            Self::HiddenBias => "hidden bias",
+            Self::State => "state",
+            Self::Before => "before",
+            Self::Gates => "gates",
+            Self::Dz => "dz",
+            Self::Dzu => "dzu",
         })
     }
 }

@@ -75,6 +75,47 @@ impl<'a, T> Disjoint<'a, T> {
     }
 }
 
+/// Work on several slices that have a part for each row of a batch.
+pub(crate) trait Split: Sized + Send {
+    /// Takes the first `rows` rows off.
+    fn split_off(&mut self, rows: usize) -> Self;
+}
+
+/// Splits work on `rows` rows among tasks, and joins what they return.
+pub(crate) fn split<C: Split, R: Copy + Default + Send>(
+    exec: &impl Executor,
+    rows: usize,
+    work: C,
+    task: impl Fn(C) -> R + Sync,
+    join: impl Fn(R, R) -> R,
+) -> R {
+    let tasks = exec.parallelism().min(MAX_TASKS);
+    if tasks <= 1 || rows <= 1 {
+        return task(work);
+    }
+    let mut work = work;
+    let rows_per_task = rows.div_ceil(tasks).max(1);
+    let tasks = rows.div_ceil(rows_per_task);
+    let mut parts = [const { None }; MAX_TASKS];
+    for part in parts.iter_mut().take(tasks) {
+        *part = Some(work.split_off(rows_per_task));
+    }
+    let mut results = [R::default(); MAX_TASKS];
+    {
+        let parts = Disjoint::new(&mut parts);
+        let results = Disjoint::new(&mut results);
+        exec.run(tasks, &|i| {
+            // SAFETY: an executor calls each `i` once, and task `i` alone takes part and result `i`.
+            let (part, result) = unsafe { (parts.part(i, i + 1), results.part(i, i + 1)) };
+            let part = part.first_mut().and_then(Option::take);
+            if let (Some(part), Some(result)) = (part, result.first_mut()) {
+                *result = task(part);
+            }
+        });
+    }
+    results.into_iter().fold(R::default(), join)
+}
+
 /// Splits `out` into blocks of whole rows of `row_len` elements, calls `task` with the number of a
 /// block's first row and the block, and returns the largest result.
 pub(crate) fn rows<T: Send>(

@@ -26,6 +26,7 @@
 //! | [`activation`] | what layers apply to their accumulators, and layers of their own |
 //! | [`pool`] | maxima and means: sliding windows, adaptive, global |
 //! | [`norm`], [`batch_norm`] | LayerNorm and RMSNorm; BatchNorm, also folded |
+//! | [`recurrent`] | RNN, LSTM and GRU over sequences, whole or in pieces |
 //! | [`softmax`], [`loss`] | ten maps to probabilities; what a network is held against |
 //! | [`cluster`], [`dropout`] | soft k-means; random masks |
 //! | [`elementwise`], [`reduce`] | arithmetic with broadcasting, sums of branches; sums, means and extremes over axes |
@@ -85,6 +86,7 @@ pub mod optim;
 pub mod packed;
 pub mod pool;
 mod real;
+pub mod recurrent;
 pub mod reduce;
 pub mod requantize;
 pub mod resize;

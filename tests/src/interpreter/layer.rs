@@ -4,6 +4,7 @@ use super::average::Average;
 use super::branches::Parallel;
 use super::norm::Norm;
 use super::parameter::{self, Parameter};
+use super::recurrent::Recurrent;
 use super::{Integer, Tensor};
 use crate::golden::{Act, Layer as Config};
 use selvedge_kernels::activation::Activation;
@@ -14,6 +15,7 @@ use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::init::Gain;
 use selvedge_kernels::norm::Kind;
 use selvedge_kernels::optim::{Role, Sgd};
+use selvedge_kernels::recurrent::Cell;
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::{Exponent, Mode, Scale};
@@ -51,6 +53,7 @@ pub(super) enum Layer<T: Element> {
     Flatten(u32),
     Activation(Box<Alone<T>>),
     Norm(Box<Norm<T>>),
+    Recurrent(Box<Recurrent<T>>),
     Parallel(Box<Parallel<T>>),
 }
 
@@ -118,10 +121,24 @@ impl<T: Element> Layer<T> {
             })),
             Config::LayerNorm { n } => Self::Norm(Box::new(Norm::new(Kind::Layer, *n, place))),
             Config::RmsNorm { n } => Self::Norm(Box::new(Norm::new(Kind::Rms, *n, place))),
+            Config::Rnn(layer) => Self::recurrent(Cell::Rnn, *layer, extents, place)?,
+            Config::Lstm(layer) => Self::recurrent(Cell::Lstm, *layer, extents, place)?,
+            Config::Gru(layer) => Self::recurrent(Cell::Gru, *layer, extents, place)?,
             Config::Parallel { branches, combine } => {
                 Self::Parallel(Box::new(Parallel::new(*combine, branches, extents, place)?))
             }
         })
+    }
+
+    fn recurrent(
+        cell: Cell,
+        config: crate::golden::Recurrent,
+        extents: &[usize],
+        place: Place,
+    ) -> Result<Self> {
+        Ok(Self::Recurrent(Box::new(Recurrent::new(
+            cell, config, extents, place,
+        )?)))
     }
 
     /// Extents of an output sample.
@@ -141,6 +158,7 @@ impl<T: Element> Layer<T> {
             Self::Average(layer) => layer.outputs()?,
             Self::Flatten(_) => vec![extents.iter().product()],
             Self::Activation(_) | Self::Norm(_) => extents.to_vec(),
+            Self::Recurrent(layer) => layer.outputs(),
             Self::Parallel(layer) => layer.outputs(extents)?,
         })
     }
@@ -154,6 +172,7 @@ impl<T: Element> Layer<T> {
             Self::Activation(layer) => layer.number,
             Self::Norm(layer) => layer.number(),
             Self::Average(layer) => layer.number(),
+            Self::Recurrent(layer) => layer.number(),
             Self::Parallel(layer) => layer.number(),
         }
     }
@@ -169,7 +188,7 @@ impl<T: Element> Layer<T> {
     /// Whether it has parameters.
     pub(super) fn is_trained(&self) -> bool {
         match self {
-            Self::Weighted(_) | Self::Norm(_) => true,
+            Self::Weighted(_) | Self::Norm(_) | Self::Recurrent(_) => true,
             Self::Parallel(layer) => layer.is_trained(),
             _ => false,
         }
@@ -209,6 +228,7 @@ impl<T: Element> Layer<T> {
             },
             Self::Activation(layer) => layer.forward(x, mode)?,
             Self::Norm(layer) => layer.forward(exec, x, mode)?,
+            Self::Recurrent(layer) => layer.forward(exec, x, extents, mode)?,
             Self::Parallel(layer) => layer.forward(exec, x, extents, mode)?,
         })
     }
@@ -241,6 +261,7 @@ impl<T: Element> Layer<T> {
                 Some(dy)
             }
             Self::Norm(layer) => layer.backward(exec, x, &dy, sgd, step)?,
+            Self::Recurrent(layer) => layer.backward(exec, x, &dy, sgd, step)?,
             Self::Parallel(layer) => layer.backward(exec, x, dy, sgd, step)?,
         })
     }
@@ -272,6 +293,7 @@ impl<T: Integer> Layer<T> {
                 json!({ "params": {}, "exponents": [scale_state(layer.scale)] })
             }
             Self::Norm(layer) => layer.state(),
+            Self::Recurrent(layer) => layer.state(),
         }
     }
 }
