@@ -16,8 +16,8 @@
 //! # Ok::<(), selvedge_kernels::Error>(())
 //! ```
 //!
-//! Positions are no kernel of their own: they are rows that [`elementwise`](crate::elementwise) adds, and their
-//! gradient is that of a bias over the samples, [`dense::backward_bias`](crate::dense::backward_bias).
+//! Learned positions are a table that is added to each sample ([`elementwise::forward`](crate::elementwise::forward),
+//! which stretches it); [`backward_positions`] is their gradient.
 //!
 //! Source: Bengio et al. 2003, "A Neural Probabilistic Language Model"; integers: `docs/numerics.md` §23.
 
@@ -26,7 +26,7 @@ use crate::dense::limit;
 use crate::element::{Blank, Element};
 use crate::error::{Arg, Error, Result};
 use crate::optim::Gradient;
-use crate::split::rows_of_mut;
+use crate::split::{rows_of, rows_of_mut};
 
 /// The extents of an embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +174,44 @@ pub fn backward<T: Element, I: Token>(
             gradient.take(row * size + start, sums.get(..width).unwrap_or_default());
         }
         rest = others;
+    }
+    Ok(())
+}
+
+/// Gradient with respect to what is added to each sample, a table of positions: `dw[i] = Σ_n dy[n, i]`, handed to
+/// `gradient`.
+///
+/// | argument | shape | |
+/// |---|---|---|
+/// | `elements` | | of a sample, `E`: positions times features |
+/// | `dy` | `[N, E]` | |
+/// | `gradient` | `[E]` | |
+///
+/// Its exponent is that of `dy`. Floats are summed in the order of `n`.
+///
+/// # Errors
+/// [`Error::Length`], [`Error::Zero`], [`Error::Overflow`], and [`Error::Accumulator`] for more samples than a sum
+/// holds; the sink is then untouched.
+///
+/// Source: the derivative of the sum.
+pub fn backward_positions<T: Element>(
+    elements: usize,
+    dy: &[T],
+    gradient: &mut Gradient<'_, T, T::Acc>,
+) -> Result<()> {
+    let samples = (dy.len().checked_div(elements)).ok_or(Error::Zero { arg: Arg::Shape })?;
+    Arg::Dy.check_len(dy.len(), &[samples, elements])?;
+    limit(samples, T::MAX_GRADIENT_PRODUCTS)?;
+    gradient.check_len(&[elements])?;
+    for start in (0..elements).step_by(TILE) {
+        let mut sums = [T::Acc::default(); TILE];
+        for dy in rows_of(dy, elements) {
+            for (sum, d) in sums.iter_mut().zip(dy.get(start..).unwrap_or_default()) {
+                *sum += d.to_acc();
+            }
+        }
+        let width = TILE.min(elements - start);
+        gradient.take(start, sums.get(..width).unwrap_or_default());
     }
     Ok(())
 }

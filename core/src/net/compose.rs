@@ -6,6 +6,11 @@ use selvedge_kernels::exec::Executor;
 
 impl<First: Tape, Second: Tape> Tape for (First, Second) {
     const BLANK: Self = (First::BLANK, Second::BLANK);
+
+    fn reset(&mut self) {
+        self.0.reset();
+        self.1.reset();
+    }
 }
 
 /// A pair of layers: the second takes what the first gives. Longer chains are nested pairs,

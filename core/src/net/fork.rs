@@ -74,6 +74,11 @@ impl<A: Tape, B: Tape, O: Tape> Tape for ForkTape<A, B, O> {
         second: B::BLANK,
         output: O::BLANK,
     };
+
+    fn reset(&mut self) {
+        self.first.reset();
+        self.second.reset();
+    }
 }
 
 impl<First, Second, J> Fork<First, Second, J>

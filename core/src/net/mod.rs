@@ -15,6 +15,7 @@ mod conv;
 mod cost;
 mod dense;
 mod dropout;
+mod embedding;
 mod errors;
 mod fits;
 mod flatten;
@@ -29,6 +30,7 @@ mod norm;
 mod options;
 mod param;
 pub mod pool;
+mod recurrent;
 pub mod reduce;
 mod refuse;
 pub mod resize;
@@ -48,8 +50,9 @@ pub use batch_norm::{BatchNorm, BatchNormTape};
 pub use cluster::{Clustering, Euclidean, Gives, KMeans, KMeansTape, Means, Shares};
 pub use conv::{Conv, ConvTranspose};
 pub use cost::{BatchSum, Errors, Info, LayerCost};
-pub use dense::{Dense, Stitch};
+pub use dense::{Dense, DenseOver, Stitch};
 pub use dropout::{Dropout, LeftOut};
+pub use embedding::{Embedding, EmbeddingTape, Positions};
 pub(crate) use errors::part;
 pub use errors::{Backward, ErrorBuffers, Room};
 pub use fits::{Message, over_budget};
@@ -69,6 +72,10 @@ pub use norm::{Deviation, LayerNorm, MeanSquare, Norm, NormTape, Normal, RmsNorm
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
 pub use pool::{
     AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool,
+};
+pub use recurrent::{
+    AllSteps, Carried, Gated, Gru, GruCell, LastStep, Lstm, LstmCell, Recurrent, RecurrentTape,
+    Reversed, Rnn, RnnCell, Steps,
 };
 pub use reduce::{ReduceMax, ReduceMean, ReduceMin, ReduceSum};
 pub use resize::{ResizeBilinear, ResizeNearest};

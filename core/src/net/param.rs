@@ -125,7 +125,12 @@ impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
 
     /// Ones, in place, and no velocity: how gains begin.
     pub fn set_one(&mut self) {
-        self.exponent = norm::ones(self.value.elements_mut());
+        self.set(norm::ones);
+    }
+
+    /// What `fill` writes, whose exponent it returns, in place, and no velocity.
+    pub fn set(&mut self, fill: impl FnOnce(&mut [T]) -> i16) {
+        self.exponent = fill(self.value.elements_mut());
         T::Residual::bytes_mut(self.residual.elements_mut()).fill(0);
         self.velocity = Velocities::BLANK;
     }

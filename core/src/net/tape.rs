@@ -10,6 +10,9 @@ use selvedge_kernels::{Blank, Element};
 pub trait Tape {
     /// All zero bytes.
     const BLANK: Self;
+
+    /// Forgets what is [carried](super::Carried) from pass to pass: a new sequence begins.
+    fn reset(&mut self) {}
 }
 
 impl Tape for () {

@@ -106,6 +106,11 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         self.step
     }
 
+    /// Forgets what recurrent layers [carry](crate::net::Carried) from pass to pass: a new sequence begins.
+    pub fn reset(&mut self) {
+        self.tape.reset();
+    }
+
     /// The hash of the network's parameters.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {

@@ -106,3 +106,10 @@ fn operand<S: Shape, T>(values: Values<'_, T>, rank: usize) -> KernelResult<Oper
         exponent: values.exponent,
     })
 }
+
+/// The samples `values` of shape `S`, which a number of samples stretches to.
+pub(in crate::net) fn stretched<S: Shape, T>(
+    values: Values<'_, T>,
+) -> KernelResult<Operand<'_, T>> {
+    operand::<S, T>(values, S::RANK)
+}
