@@ -54,11 +54,6 @@ def fingerprint(net):
     return digest.hexdigest()
 
 
-def skip():
-    """Our Skip passes its input on and has a number; so does a max pool of one pixel, but no empty branch."""
-    return layers.MaxPool(1)
-
-
 def network(arch):
     # Our networks flatten the image themselves, and every layer has a number.
     conv, pool, dense, flat, act = layers.Conv2d, layers.MaxPool, layers.Dense, layers.Flatten, layers.Activation
@@ -74,8 +69,8 @@ def network(arch):
             layers.LayerNorm(32), dense(32, 12, "relu"), layers.RmsNorm(12), dense(12, 10)],
         "merges": lambda: [
             fork("concat", [conv(1, 3, 3, 1, "relu", stride=2)], [conv(1, 1, 1, stride=2)]),
-            fork("add", [conv(4, 4, 3, 1, "relu"), conv(4, 4, 3, 1)], [skip()]), act("relu"),
-            fork("mul", [skip()], [conv(4, 4, 1, act="sigmoid")]),
+            fork("add", [conv(4, 4, 3, 1, "relu"), conv(4, 4, 3, 1)], []), act("relu"),
+            fork("mul", [], [conv(4, 4, 1, act="sigmoid")]),
             fork("add",
                  [fork("mul", [conv(4, 6, 1)], [conv(4, 6, 3, 1, "tanh")]), conv(6, 5, 2, stride=2)],
                  [fork("concat", [conv(4, 3, 2, stride=2)], [pool()]), conv(7, 5, 1)]),

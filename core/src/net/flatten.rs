@@ -8,13 +8,15 @@ use selvedge_kernels::Element;
 use selvedge_kernels::exec::Executor;
 
 /// The same elements in the same order, in another shape: an image to a row of features. It moves
-/// nothing and keeps nothing.
+/// nothing and keeps nothing. It counts as `NUMBERS` layers: as one, where it is not [`Skip`](super::Skip).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Flatten<T, In, Out> {
+pub struct Flatten<T, In, Out, const NUMBERS: u32 = 1> {
     shapes: PhantomData<(T, In, Out)>,
 }
 
-impl<T: Element, In: Shape, Out: Shape> Layer for Flatten<T, In, Out> {
+impl<T: Element, In: Shape, Out: Shape, const NUMBERS: u32> Layer
+    for Flatten<T, In, Out, NUMBERS>
+{
     type Elem = T;
     type In = T;
     type Out = T;
@@ -34,7 +36,7 @@ impl<T: Element, In: Shape, Out: Shape> Layer for Flatten<T, In, Out> {
 
     const INFO: Info = Info {
         kind: "flatten",
-        numbers: 1,
+        numbers: NUMBERS,
         errors: Errors {
             error: In::LEN,
             spare: 0,

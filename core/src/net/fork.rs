@@ -365,7 +365,7 @@ where
     }
 }
 
-/// Passes its input on: the shortcut of a residual connection. It moves nothing and keeps nothing.
+/// Passes its input on: the shortcut of a residual connection. It moves nothing, keeps nothing and has no number.
 ///
 /// # Example
 /// ```
@@ -374,4 +374,4 @@ where
 /// // Eight features with four made of them: a block of DenseNet.
 /// static GROWN: Fork<Skip<i8, D1<8>>, Dense<i8, 8, 4, Relu>, Concat<D1<12>>> = Layer::BLANK;
 /// ```
-pub type Skip<T, S> = super::Flatten<T, S, S>;
+pub type Skip<T, S> = super::Flatten<T, S, S, 0>;

@@ -1,0 +1,623 @@
+//! Multi-head attention with its projections.
+
+use super::weighted::Weighted;
+use super::{
+    ActivatedTape, Backward, BatchSum, Context, Errors, Identity, Info, Layer, Optimizer,
+    OutputTape, Param, Pass, Plain, SampleTape, Scratch, Slopes, Tape, Values, Visitor, VisitorMut,
+    part,
+};
+use crate::error::{Result, in_layer};
+use crate::tensor::{D1, D2, D3, Shape};
+use core::marker::PhantomData;
+use selvedge_kernels::attention::{self, Exponents, Inputs, Mask, ROWS, Ranges, Stores};
+use selvedge_kernels::elementwise::{self, Term, aligned_exponent};
+use selvedge_kernels::exec::Executor;
+use selvedge_kernels::fixed::Rounding;
+use selvedge_kernels::requantize::Store;
+use selvedge_kernels::rng::{Words, stream};
+use selvedge_kernels::scale::{Mode, Scale};
+use selvedge_kernels::{Element, Result as KernelResult, dense};
+
+/// Which positions a position sees, as a type: [`Everything`], [`Causal`], [`Recent`].
+pub trait Sight: 'static {
+    /// None behind its own.
+    const IS_CAUSAL: bool;
+    /// How many up to its own, if not all.
+    const WINDOW: Option<usize>;
+}
+
+/// Every position sees all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Everything;
+
+/// No position sees one behind it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Causal;
+
+/// A position sees itself and those before it, `N` in all: a sliding window.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recent<const N: usize>;
+
+impl Sight for Everything {
+    const IS_CAUSAL: bool = false;
+    const WINDOW: Option<usize> = None;
+}
+
+impl Sight for Causal {
+    const IS_CAUSAL: bool = true;
+    const WINDOW: Option<usize> = None;
+}
+
+impl<const N: usize> Sight for Recent<N> {
+    const IS_CAUSAL: bool = true;
+    const WINDOW: Option<usize> = Some(N);
+}
+
+/// Weights of queries, `[HEADS, SIZE, F]`, with their bias.
+type Projection<T, const F: usize, const HEADS: usize, const SIZE: usize, R> =
+    Weighted<T, D3<HEADS, SIZE, F>, D2<HEADS, SIZE>, R>;
+
+/// What a projection keeps: its output, `[L, HEADS, SIZE]`.
+type Projected<T, const L: usize, const HEADS: usize, const SIZE: usize, const B: usize> =
+    ActivatedTape<T, Identity, D3<L, HEADS, SIZE>, B>;
+
+/// Self-attention over `L` positions of `F` features, with `HEADS` heads of `SIZE` features, of which
+/// `HEADS / KV_HEADS` neighbours share keys and values: 1 for multi-query attention. From `[L, F]` to `[L, F]`.
+///
+/// It contains four dense layers, with numbers behind its own: queries `[HEADS · SIZE, F]`, keys and values
+/// `[KV_HEADS · SIZE, F]`, and the output `[F, HEADS · SIZE]`. Numerical behaviour: [`selvedge_kernels::attention`].
+/// Source: Vaswani et al. 2017; Ainslie et al. 2023.
+///
+/// # Errors
+/// Of [`Layer::init`]: [`Error::Layer`](crate::Error::Layer) for more features than the element type can sum; of a
+/// pass: the same for integer heads of more than 256 features, and for more than 32,768 positions.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Attention, Causal, Layer, Residual, RmsNorm};
+/// use selvedge_core::tensor::D2;
+/// // Half a block of a decoder: four heads of eight features that share two heads of keys and values.
+/// type Half<T> = Residual<(RmsNorm<T, D2<16, 32>>, Attention<T, 16, 32, 4, 2, 8, Causal>)>;
+/// static HALF: Half<i8> = Layer::BLANK;
+/// assert_eq!(Half::<i8>::INFO.parameters, 32 + (32 + 16 + 16) * 33 + 32 * 33);
+/// ```
+/// Heads that do not divide do not compile:
+/// ```compile_fail
+/// # use selvedge_core::net::{Attention, Layer};
+/// static BLOCK: Attention<i8, 16, 32, 4, 3, 8> = Layer::BLANK;
+/// ```
+pub struct Attention<
+    T: Element,
+    const L: usize,
+    const F: usize,
+    const HEADS: usize,
+    const KV_HEADS: usize,
+    const SIZE: usize,
+    S: Sight = Everything,
+    R: Optimizer = Plain,
+> {
+    query: Projection<T, F, HEADS, SIZE, R>,
+    key: Projection<T, F, KV_HEADS, SIZE, R>,
+    value: Projection<T, F, KV_HEADS, SIZE, R>,
+    output: Weighted<T, D3<F, HEADS, SIZE>, D1<F>, R>,
+    heads_scale: T::Scale,
+    scores_scale: T::Scale,
+    error_scale: T::Scale,
+    part_scales: [T::Scale; 3],
+    sight: PhantomData<S>,
+}
+
+/// What attention keeps: the outputs of its projections and of its heads, and room for their errors and for scores.
+pub struct AttentionTape<
+    T: Element,
+    const L: usize,
+    const F: usize,
+    const HEADS: usize,
+    const KV_HEADS: usize,
+    const SIZE: usize,
+    const B: usize,
+> {
+    query: Projected<T, L, HEADS, SIZE, B>,
+    key: Projected<T, L, KV_HEADS, SIZE, B>,
+    value: Projected<T, L, KV_HEADS, SIZE, B>,
+    heads: OutputTape<T, D3<L, HEADS, SIZE>, B>,
+    output: ActivatedTape<T, Identity, D2<L, F>, B>,
+    query_error: SampleTape<T, D3<L, HEADS, SIZE>, B>,
+    key_error: SampleTape<T, D3<L, KV_HEADS, SIZE>, B>,
+    value_error: SampleTape<T, D3<L, KV_HEADS, SIZE>, B>,
+    /// Errors of the input, by way of keys and of values.
+    input_errors: [SampleTape<T, D2<L, F>, B>; 2],
+    scores: Scratch<T::AttentionScore, D2<L, { ROWS }>, 2>,
+    products: Scratch<T::AttentionSum, D2<L, { ROWS }>, 1>,
+    sums: Scratch<T::AttentionSum, D2<L, SIZE>, 2>,
+}
+
+impl<
+    T: Element,
+    const L: usize,
+    const F: usize,
+    const HEADS: usize,
+    const KV_HEADS: usize,
+    const SIZE: usize,
+    const B: usize,
+> Tape for AttentionTape<T, L, F, HEADS, KV_HEADS, SIZE, B>
+{
+    const BLANK: Self = Self {
+        query: Tape::BLANK,
+        key: Tape::BLANK,
+        value: Tape::BLANK,
+        heads: Tape::BLANK,
+        output: Tape::BLANK,
+        query_error: Tape::BLANK,
+        key_error: Tape::BLANK,
+        value_error: Tape::BLANK,
+        input_errors: [Tape::BLANK; 2],
+        scores: Tape::BLANK,
+        products: Tape::BLANK,
+        sums: Tape::BLANK,
+    };
+}
+
+impl<
+    T: Element,
+    const L: usize,
+    const F: usize,
+    const HEADS: usize,
+    const KV_HEADS: usize,
+    const SIZE: usize,
+    S: Sight,
+    R: Optimizer,
+> Attention<T, L, F, HEADS, KV_HEADS, SIZE, S, R>
+{
+    /// The weights of the queries, `[HEADS, SIZE, F]`.
+    pub const fn query(&self) -> &Param<T, D3<HEADS, SIZE, F>, R> {
+        &self.query.weight
+    }
+
+    /// The weights of the keys, `[KV_HEADS, SIZE, F]`.
+    pub const fn key(&self) -> &Param<T, D3<KV_HEADS, SIZE, F>, R> {
+        &self.key.weight
+    }
+
+    /// The weights of the values, `[KV_HEADS, SIZE, F]`.
+    pub const fn value(&self) -> &Param<T, D3<KV_HEADS, SIZE, F>, R> {
+        &self.value.weight
+    }
+
+    /// The weights of the output, `[F, HEADS, SIZE]`.
+    pub const fn output_weight(&self) -> &Param<T, D3<F, HEADS, SIZE>, R> {
+        &self.output.weight
+    }
+
+    const QUERIES: usize = HEADS * SIZE;
+    const KEYS: usize = KV_HEADS * SIZE;
+
+    const MASK: Mask<'static> = Mask {
+        causal: S::IS_CAUSAL,
+        offset: 0,
+        window: S::WINDOW,
+        lengths: &[],
+    };
+
+    const fn extents(batch: usize) -> attention::Shape {
+        attention::Shape {
+            batch,
+            queries: L,
+            keys: L,
+            heads: HEADS,
+            kv_heads: KV_HEADS,
+            size: SIZE,
+        }
+    }
+
+    /// All positions as rows of a dense layer.
+    const fn rows(batch: usize, inputs: usize, outputs: usize) -> dense::Shape {
+        dense::Shape {
+            batch: batch * L,
+            inputs,
+            outputs,
+        }
+    }
+
+    /// What the heads read.
+    fn inputs<'t, const B: usize>(
+        query: &'t Projected<T, L, HEADS, SIZE, B>,
+        key: &'t Projected<T, L, KV_HEADS, SIZE, B>,
+        value: &'t Projected<T, L, KV_HEADS, SIZE, B>,
+        batch: usize,
+    ) -> Inputs<'t, T> {
+        let q = query.output.values(batch);
+        let k = key.output.values(batch);
+        let v = value.output.values(batch);
+        Inputs {
+            q: q.data,
+            k: k.data,
+            v: v.data,
+            capacity: L,
+            exponents: Exponents {
+                q: q.exponent,
+                k: k.exponent,
+                v: v.exponent,
+            },
+        }
+    }
+
+    /// Takes the error of the heads to those of their queries, keys and values, and returns their exponents.
+    fn through_heads<E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        tape: &mut AttentionTape<T, L, F, HEADS, KV_HEADS, SIZE, B>,
+        batch: usize,
+        dy: &[T],
+        exponent: i32,
+    ) -> KernelResult<[i32; 3]> {
+        let AttentionTape {
+            query,
+            key,
+            value,
+            query_error,
+            key_error,
+            value_error,
+            scores,
+            products,
+            sums,
+            ..
+        } = tape;
+        let inputs = Self::inputs(query, key, value, batch);
+        let run = |stores| {
+            let errors = attention::Errors {
+                dq: query_error.samples_mut(batch),
+                dk: key_error.samples_mut(batch),
+                dv: value_error.samples_mut(batch),
+            };
+            let scratch = attention::Scratch {
+                scores: scores.all(),
+                products: products.all(),
+                sums: sums.all(),
+            };
+            let shape = Self::extents(batch);
+            attention::backward(
+                pass.exec,
+                shape,
+                Self::MASK,
+                inputs,
+                dy,
+                stores,
+                errors,
+                scratch,
+            )
+        };
+        let words = |part| Words::new(pass.seed, stream::error(number) + 1 + part, pass.step);
+        let roundings = [0, 1, 2].map(|part| Rounding::Stochastic(words(part)));
+        let scales = (&mut self.scores_scale, &mut self.part_scales);
+        let exponents = inputs.exponents;
+        let exponents = heads_errors::<T>(scales, exponents, exponent, roundings, run)?;
+        Ok(if T::DTYPE.is_integer() {
+            exponents
+        } else {
+            [exponent; 3]
+        })
+    }
+}
+
+/// Runs the backward pass of heads with the exponents that their states ask for: of the errors of scores, and of
+/// queries, keys and values, whose exponents it returns. A state that is unset is measured first, and the scores'
+/// before the others, which depend on it.
+fn heads_errors<T: Element>(
+    (scores_scale, part_scales): (&mut T::Scale, &mut [T::Scale; 3]),
+    inputs: Exponents,
+    dy: i32,
+    roundings: [Rounding; 3],
+    mut run: impl FnMut(Stores) -> KernelResult<Ranges>,
+) -> KernelResult<[i32; 3]> {
+    const NEAREST: Rounding = Rounding::NearestEven;
+    const UNKNOWN: Stores = Stores {
+        scores: Store::Measure,
+        dq: Store::Measure,
+        dk: Store::Measure,
+        dv: Store::Measure,
+    };
+    let is_unset = |scale: T::Scale| T::DTYPE.is_integer() && scale.exponent().is_none();
+    let bits = T::MAGNITUDE_BITS;
+
+    let mut ranges = Ranges::default();
+    if is_unset(*scores_scale) {
+        ranges = run(UNKNOWN)?;
+    }
+    let at = inputs.scores::<T>(dy);
+    let (scores, exponent) = plan(
+        *scores_scale,
+        at,
+        Stores::SCORE_BITS,
+        NEAREST,
+        ranges.scores,
+    )?;
+    let stores = Stores { scores, ..UNKNOWN };
+    if part_scales.iter().any(|&scale| is_unset(scale)) {
+        ranges = run(stores)?;
+    }
+    let parts = [
+        inputs.dq::<T>(exponent),
+        inputs.dk::<T>(exponent),
+        Exponents::dv::<T>(dy),
+    ];
+    let [q, k, v] = *part_scales;
+    let [at_q, at_k, at_v] = parts;
+    let [by_q, by_k, by_v] = roundings;
+    let (dq, _) = plan(q, at_q, bits, by_q, ranges.dq)?;
+    let (dk, _) = plan(k, at_k, bits, by_k, ranges.dk)?;
+    let (dv, _) = plan(v, at_v, bits, by_v, ranges.dv)?;
+    let ranges = run(Stores { scores, dq, dk, dv })?;
+
+    // The states see what was stored.
+    scores_scale.requantize(at, Stores::SCORE_BITS, Mode::Train, NEAREST, |_| {
+        Ok(ranges.scores)
+    })?;
+    let seen = [ranges.dq, ranges.dk, ranges.dv];
+    let mut exponents = [0; 3];
+    for ((((scale, at), rounding), range), exponent) in (part_scales.iter_mut().zip(parts))
+        .zip(roundings)
+        .zip(seen)
+        .zip(&mut exponents)
+    {
+        *exponent = scale.requantize(at, bits, Mode::Train, rounding, |_| Ok(range))?;
+    }
+    Ok(exponents)
+}
+
+/// How accumulators are stored by a state that stays as it is, and at which exponent, where `range` is what an unset
+/// state would measure.
+fn plan<S: Scale>(
+    mut scale: S,
+    at: i32,
+    bits: u32,
+    rounding: Rounding,
+    range: u32,
+) -> KernelResult<(Store, i32)> {
+    let mut last = Store::Measure;
+    let exponent = scale.requantize(at, bits, Mode::Infer, rounding, |store| {
+        last = store;
+        Ok(range)
+    })?;
+    Ok((last, exponent))
+}
+
+impl<
+    T: Element,
+    const L: usize,
+    const F: usize,
+    const HEADS: usize,
+    const KV_HEADS: usize,
+    const SIZE: usize,
+    S: Sight,
+    R: Optimizer,
+> Layer for Attention<T, L, F, HEADS, KV_HEADS, SIZE, S, R>
+{
+    type Elem = T;
+    type In = T;
+    type Out = T;
+    type Input = D2<L, F>;
+    type Output = D2<L, F>;
+    type Tape<const B: usize> = AttentionTape<T, L, F, HEADS, KV_HEADS, SIZE, B>;
+
+    const BLANK: Self = {
+        assert!(
+            KV_HEADS > 0 && HEADS.is_multiple_of(KV_HEADS),
+            "attention: KV_HEADS must divide HEADS"
+        );
+        Self {
+            query: Weighted::BLANK,
+            key: Weighted::BLANK,
+            value: Weighted::BLANK,
+            output: Weighted::BLANK,
+            heads_scale: Scale::UNSET,
+            scores_scale: Scale::UNSET,
+            error_scale: Scale::UNSET,
+            part_scales: [Scale::UNSET; 3],
+            sight: PhantomData,
+        }
+    };
+
+    const INFO: Info = {
+        let (queries, keys) = (Self::QUERIES, Self::KEYS);
+        let most = if L * F > L * queries {
+            L * F
+        } else {
+            L * queries
+        };
+        Info {
+            kind: "attention",
+            numbers: 5,
+            parameters: (queries + 2 * keys) * (F + 1) + F * (queries + 1),
+            macs: 2 * L * F * (queries + keys) + 2 * L * L * queries,
+            flash_bytes: Projection::<T, F, HEADS, SIZE, R>::FLASH_BYTES
+                + 2 * Projection::<T, F, KV_HEADS, SIZE, R>::FLASH_BYTES
+                + Weighted::<T, D3<F, HEADS, SIZE>, D1<F>, R>::FLASH_BYTES
+                + if T::DTYPE.is_integer() { 2 } else { 0 },
+            errors: Errors {
+                error: L * F,
+                spare: most,
+                swaps: false, // the sum goes where the error of the output was
+            },
+            errors_first: Errors {
+                error: L * F,
+                spare: L * queries,
+                swaps: false,
+            },
+            without_velocities: Info::without_velocities::<R>(),
+            sum: BatchSum::of(L, T::MAX_GRADIENT_PRODUCTS),
+        }
+        .inside()
+    };
+
+    fn init(&mut self, seed: u32, number: u32) -> Result<()> {
+        let (queries, keys) = (Self::QUERIES, Self::KEYS);
+        (self.query).init::<Identity>(seed, number + 1, F, F.max(queries))?;
+        (self.key).init::<Identity>(seed, number + 2, F, F.max(keys))?;
+        (self.value).init::<Identity>(seed, number + 3, F, F.max(keys))?;
+        (self.output).init::<Identity>(seed, number + 4, queries, F.max(queries))?;
+        (self.heads_scale, self.scores_scale) = (Scale::UNSET, Scale::UNSET);
+        (self.error_scale, self.part_scales) = (Scale::UNSET, [Scale::UNSET; 3]);
+        Ok(())
+    }
+
+    fn forward<'t, E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'t, T>,
+        tape: &'t mut Self::Tape<B>,
+    ) -> Result<Values<'t, T>> {
+        let batch = x.batch;
+        let rows = Self::rows(batch, F, Self::QUERIES);
+        (self.query).forward::<Identity, _, B>(rows, pass, number + 1, x, &mut tape.query)?;
+        let rows = Self::rows(batch, F, Self::KEYS);
+        (self.key).forward::<Identity, _, B>(rows, pass, number + 2, x, &mut tape.key)?;
+        (self.value).forward::<Identity, _, B>(rows, pass, number + 3, x, &mut tape.value)?;
+
+        let inputs = Self::inputs(&tape.query, &tape.key, &tape.value, batch);
+        let out = tape.heads.samples_mut(batch);
+        let scratch = tape.scores.all();
+        let context = Context::<T, E>::forward(pass, number, &mut self.heads_scale);
+        let exponent = context
+            .rescale(inputs.exponents.out::<T>(), |store| {
+                let shape = Self::extents(batch);
+                attention::forward(pass.exec, shape, Self::MASK, inputs, store, out, scratch)
+            })
+            .map_err(in_layer(number))?;
+        let heads = tape.heads.keep(pass.mode, batch, exponent);
+        let rows = Self::rows(batch, Self::QUERIES, F);
+        (self.output).forward::<Identity, _, B>(rows, pass, number + 4, heads, &mut tape.output)
+    }
+
+    fn output<'t, const B: usize>(
+        &self,
+        x: Values<'t, T>,
+        tape: &'t Self::Tape<B>,
+    ) -> Values<'t, T> {
+        tape.output.output.values(x.batch)
+    }
+
+    fn backward<'e, E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, T>,
+        tape: &mut Self::Tape<B>,
+        errors: Backward<'e, T>,
+        is_needed: bool,
+    ) -> Result<Backward<'e, T>> {
+        let batch = x.batch;
+        tape.heads.begin_backward(number, batch)?;
+        let heads = tape.heads.values(batch);
+        let rows = Self::rows(batch, Self::QUERIES, F);
+        let below = self.output.backward::<Identity, D3<L, HEADS, SIZE>, _, B>(
+            rows,
+            pass,
+            number + 4,
+            heads,
+            &mut tape.output,
+            errors,
+            true,
+        )?;
+        let Backward {
+            error,
+            spare,
+            exponent,
+        } = below;
+        let dy = part(&mut *error, batch * L * Self::QUERIES);
+        let [e_q, e_k, e_v] = self
+            .through_heads::<E, B>(pass, number, tape, batch, dy, exponent)
+            .map_err(in_layer(number))?;
+
+        // Each through its projection; the error of the heads is done with.
+        let [by_key, by_value] = &mut tape.input_errors;
+        let rows = Self::rows(batch, F, Self::QUERIES);
+        let into_q = Backward {
+            error: tape.query_error.samples_mut(batch),
+            spare: &mut *error,
+            exponent: e_q,
+        };
+        let q = self.query.backward::<Identity, D2<L, F>, _, B>(
+            rows,
+            pass,
+            number + 1,
+            x,
+            &mut tape.query,
+            into_q,
+            is_needed,
+        )?;
+        let e_q = q.exponent;
+        let rows = Self::rows(batch, F, Self::KEYS);
+        let into_k = Backward {
+            error: tape.key_error.samples_mut(batch),
+            spare: by_key.samples_mut(batch),
+            exponent: e_k,
+        };
+        let k = self.key.backward::<Identity, D2<L, F>, _, B>(
+            rows,
+            pass,
+            number + 2,
+            x,
+            &mut tape.key,
+            into_k,
+            is_needed,
+        )?;
+        let e_k = k.exponent;
+        let into_v = Backward {
+            error: tape.value_error.samples_mut(batch),
+            spare: by_value.samples_mut(batch),
+            exponent: e_v,
+        };
+        let v = self.value.backward::<Identity, D2<L, F>, _, B>(
+            rows,
+            pass,
+            number + 3,
+            x,
+            &mut tape.value,
+            into_v,
+            is_needed,
+        )?;
+        let e_v = v.exponent;
+        if !is_needed {
+            return Ok(Backward {
+                error: spare,
+                spare: error,
+                exponent,
+            });
+        }
+        let terms = [
+            (&*part(&mut *error, batch * L * F), e_q),
+            (by_key.samples(batch), e_k),
+            (by_value.samples(batch), e_v),
+        ]
+        .map(|(values, exponent)| Term { values, exponent });
+        let context = Context::<T, E>::backward(pass, number, &mut self.error_scale);
+        let dx = part(&mut *spare, batch * L * F);
+        let exponent = context
+            .rescale(aligned_exponent([e_q, e_k, e_v]), |store| {
+                elementwise::sum(pass.exec, &terms, store, dx)
+            })
+            .map_err(in_layer(number))?;
+        Ok(Backward {
+            error: spare,
+            spare: error,
+            exponent,
+        })
+    }
+
+    fn visit(&self, visitor: &mut impl Visitor) {
+        self.query.visit(visitor);
+        self.key.visit(visitor);
+        self.value.visit(visitor);
+        self.output.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        self.query.visit_mut(visitor);
+        self.key.visit_mut(visitor);
+        self.value.visit_mut(visitor);
+        self.output.visit_mut(visitor);
+    }
+}
