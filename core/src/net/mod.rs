@@ -36,6 +36,7 @@ mod refuse;
 pub mod resize;
 mod scratch;
 pub mod softmax;
+mod streamed;
 mod tape;
 pub mod unary;
 mod weighted;
@@ -84,6 +85,7 @@ pub use softmax::{
     AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
     MixtureSoftmax, Softmax, Sparsemax, TreeSoftmax,
 };
+pub use streamed::{Stream, StreamTape};
 pub use tape::{ActivatedTape, OutputTape, SampleTape, Slopes, Tape};
 pub use unary::{Abs, Negate, Square};
 
