@@ -156,6 +156,11 @@ impl<
         products: Tape::BLANK,
         sums: Tape::BLANK,
     };
+
+    fn reset(&mut self) {
+        self.heads.reset();
+        self.output.reset();
+    }
 }
 
 impl<

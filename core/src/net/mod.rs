@@ -179,6 +179,9 @@ pub trait Layer: Sized {
     const BLANK: Self;
     /// What is known of it before it runs.
     const INFO: Info;
+    /// Ticks from its input to its output ([`Layer::tick`]): 1 for a layer, the sum for layers in a row, 0 for those
+    /// that move nothing ([`Flatten`], [`Skip`]).
+    const TICKS: usize = 1;
 
     /// Fills the parameters in place. The same seed gives the same bytes on every target.
     ///
@@ -204,6 +207,40 @@ pub trait Layer: Sized {
         x: Values<'t, Self::In>,
         tape: &'t Self::Tape<B>,
     ) -> Values<'t, Self::Out>;
+
+    /// One tick of a clocked pipeline: every layer in a row advances once, on what the one before it gave at the last
+    /// tick. [`Layer::output`] is then that of the input [`Layer::TICKS`] - 1 ticks ago. A container that is one layer of
+    /// its row advances as a whole.
+    ///
+    /// # Errors
+    /// As [`Layer::forward`].
+    fn tick<E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, Self::In>,
+        tape: &mut Self::Tape<B>,
+    ) -> Result<()> {
+        self.forward::<E, B>(pass, number, x, tape).map(|_| ())
+    }
+
+    /// The same for one layer of a row, counted in ticks from 0; nothing beyond the last.
+    ///
+    /// # Errors
+    /// As [`Layer::forward`].
+    fn tick_one<E: Executor, const B: usize>(
+        &mut self,
+        index: usize,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, Self::In>,
+        tape: &mut Self::Tape<B>,
+    ) -> Result<()> {
+        match index {
+            0 if Self::TICKS > 0 => self.tick::<E, B>(pass, number, x, tape),
+            _ => Ok(()),
+        }
+    }
 
     /// Takes the error of the output to that of the input `x` (where `is_needed`: something below
     /// has parameters), then updates the parameters. `tape` is that of a forward pass of `x` in

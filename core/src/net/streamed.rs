@@ -98,6 +98,7 @@ where
     };
 
     const INFO: Info = I::INFO;
+    const TICKS: usize = if I::TICKS > 0 { 1 } else { 0 };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
         self.inner.init(seed, number)
@@ -130,8 +131,8 @@ where
         (tape.is_running, tape.exponent) = (true, x.exponent);
         let rows = tape.rows.samples_mut(x.batch);
         let pieces = x.data.chunks_exact(Self::PIECE.max(1));
-        for ((seen, piece), before) in (rows.chunks_exact_mut(Self::SEEN.max(1)).zip(pieces))
-            .zip(chunks(context, CONTEXT * F))
+        for ((seen, piece), before) in
+            (rows.chunks_exact_mut(Self::SEEN.max(1)).zip(pieces)).zip(chunks(context, CONTEXT * F))
         {
             let (first, last) = seen.split_at_mut_checked(CONTEXT * F).unwrap_or_default();
             copy(before, first);
