@@ -27,6 +27,7 @@
 //! | [`pool`] | maxima and means: sliding windows, adaptive, global |
 //! | [`norm`], [`batch_norm`] | LayerNorm and RMSNorm; BatchNorm, also folded |
 //! | [`softmax`], [`loss`] | ten maps to probabilities; what a network is held against |
+//! | [`attention`] | scaled dot-product attention over several heads |
 //! | [`cluster`], [`dropout`] | soft k-means; random masks |
 //! | [`elementwise`], [`reduce`] | arithmetic with broadcasting, sums of branches; sums, means and extremes over axes |
 //! | [`select`], [`layout`] | the largest and where they are; moving elements |
@@ -60,6 +61,7 @@ extern crate std;
 pub mod activation;
 pub mod affine;
 pub mod arch;
+pub mod attention;
 pub mod axes;
 pub mod batch_norm;
 pub mod cluster;

@@ -110,6 +110,14 @@ pub enum Layer {
         #[serde(default)]
         pad: Sides,
     },
+    Attention {
+        d: usize,
+        heads: usize,
+        #[serde(default)]
+        causal: bool,
+        kv_heads: Option<usize>,
+        size: Option<usize>,
+    },
     Parallel {
         branches: Vec<Vec<Layer>>,
         combine: Combine,
