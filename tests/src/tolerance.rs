@@ -292,3 +292,18 @@ pub const TORCH_LAYOUT_EPSILONS: f64 = 24.0 * 16.0;
 /// [`COSINE_8_BITS`] of a dense network whose ReLU is masked by its accumulator: measured 0.99993
 /// where the test of the stored output has 0.9975; that program: 0.9996 and 0.9981.
 pub const COSINE_8_BITS_MASKED: f64 = 0.9996;
+
+/// Outputs and errors of an attention over heads of `size` features of operands within 1, of which those of keys
+/// and values are sums over `rows` queries, in an arithmetic of `epsilon`.
+///
+/// A score is a sum of `size` products in `size/8 + 4` roundings one after another, over √size: off by
+/// `(size/8 + 5)·√size·ε/2`. So a probability is off by twice that and a handful of roundings of itself, `δ`. An
+/// error of a score is `p·(dp - Σ p·dp)/√size` of products up to `size`, with the same roundings: off by
+/// `p·√size·(3 δ + 2 (size/8 + 5) ε)`; probabilities sum to 1.
+#[must_use]
+pub fn attention(epsilon: f64, size: usize, rows: usize) -> f64 {
+    let (size, rows) = (size as f64, rows as f64);
+    let product = size / 8.0 + 5.0;
+    let probability = product * size.sqrt() + 8.0;
+    epsilon * size.sqrt() * (3.0 * probability + 2.0 * product) * rows
+}

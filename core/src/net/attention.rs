@@ -128,8 +128,7 @@ pub struct AttentionTape<
     /// Errors of the input, by way of keys and of values.
     input_errors: [SampleTape<T, D2<L, F>, B>; 2],
     scores: Scratch<T::AttentionScore, D2<L, { ROWS }>, 2>,
-    products: Scratch<T::AttentionSum, D2<L, { ROWS }>, 1>,
-    sums: Scratch<T::AttentionSum, D2<L, SIZE>, 2>,
+    sums: Scratch<T::AttentionSum, D2<L, SIZE>, { 2 + ROWS }>,
 }
 
 impl<
@@ -153,7 +152,6 @@ impl<
         value_error: Tape::BLANK,
         input_errors: [Tape::BLANK; 2],
         scores: Tape::BLANK,
-        products: Tape::BLANK,
         sums: Tape::BLANK,
     };
 
@@ -265,7 +263,6 @@ impl<
             key_error,
             value_error,
             scores,
-            products,
             sums,
             ..
         } = tape;
@@ -278,7 +275,6 @@ impl<
             };
             let scratch = attention::Scratch {
                 scores: scores.all(),
-                products: products.all(),
                 sums: sums.all(),
             };
             let shape = Self::extents(batch);

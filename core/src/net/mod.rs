@@ -7,6 +7,7 @@
 
 mod activate;
 mod activation;
+mod attention;
 mod axes;
 mod batch_norm;
 mod cluster;
@@ -46,6 +47,7 @@ pub use activation::{
     Activation, Gelu, HardSwish, Identity, LeakyRelu, LiftedRelu, Logits, MaskedRelu, Relu, Relu6,
     ScaledRelu, Sigmoid, Silu, Softplus, Tanh,
 };
+pub use attention::{Attention, AttentionTape, Causal, Everything, Recent, Sight};
 pub use axes::{Axes, Axes2, Axes3, Axes4, Axes5, Axis};
 pub use batch_norm::{BatchNorm, BatchNormTape};
 pub use cluster::{Clustering, Euclidean, Gives, KMeans, KMeansTape, Means, Shares};
