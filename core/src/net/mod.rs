@@ -47,7 +47,9 @@ pub use activation::{
     Activation, Gelu, HardSwish, Identity, LeakyRelu, LiftedRelu, Logits, MaskedRelu, Relu, Relu6,
     ScaledRelu, Sigmoid, Silu, Softplus, Tanh,
 };
-pub use attention::{Attention, AttentionTape, Causal, Everything, Recent, Sight};
+pub use attention::{
+    Attention, AttentionTape, Cache, Causal, Everything, Fresh, Recall, Recent, Sight,
+};
 pub use axes::{Axes, Axes2, Axes3, Axes4, Axes5, Axis};
 pub use batch_norm::{BatchNorm, BatchNormTape};
 pub use cluster::{Clustering, Euclidean, Gives, KMeans, KMeansTape, Means, Shares};

@@ -207,10 +207,10 @@ fn attention_gives_the_reference_bytes() {
 
 #[test]
 fn transformers_give_the_reference_bytes() {
-    replay::<Transformer<i8>>("transformer-i8", |token| token);
-    replay::<Transformer<u8>>("transformer-u8", |token| token);
-    replay::<Transformer<i16>>("transformer-i16", |token| token);
-    replay::<Transformer<i32>>("transformer-i32", |token| token);
-    replay::<Transformer<i8, Momentum>>("transformer-i8-decay-nesterov", |token| token);
-    replay::<Transformer<i16, Momentum>>("transformer-i16-decay-nesterov", |token| token);
+    replay::<Transformer<i8>>("sequences/transformer-i8", |token| token);
+    replay::<Transformer<u8>>("sequences/transformer-u8", |token| token);
+    replay::<Transformer<i16>>("sequences/transformer-i16", |token| token);
+    replay::<Transformer<i32>>("sequences/transformer-i32", |token| token);
+    replay::<Transformer<i8, Momentum>>("sequences/transformer-i8-decay-nesterov", |token| token);
+    replay::<Transformer<i16, Momentum>>("sequences/transformer-i16-decay-nesterov", |token| token);
 }
