@@ -6,8 +6,8 @@
 use crate::element::{Blank, Element};
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{
-    pow2, sat_i64, sat_i128, shift_rne_i32, shift_rne_i64, shift_rne_i128, shift_sr_i32,
-    shift_sr_i64, shift_sr_i128, shl_sat_i64, shl_sat_i128,
+    Accumulator, pow2, sat_i64, sat_i128, shift_rne_i32, shift_rne_i64, shift_rne_i128,
+    shift_sr_i32, shift_sr_i64, shift_sr_i128, shl_sat_i64, shl_sat_i128,
 };
 use crate::rng::{Words, mix32};
 use half::{bf16, f16};
@@ -111,7 +111,7 @@ pub struct Slot<'a, P: Learn> {
 /// How an element type learns.
 pub trait Learn: Sized + Copy {
     /// What a gradient is turned into for the update.
-    type Update: Copy;
+    type Update: Accumulator;
     /// What momentum keeps.
     type Velocity: Blank + core::fmt::Debug;
 
