@@ -269,16 +269,13 @@ impl<const N: usize> Window<N> {
     #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn axes(&self, inputs: [usize; N]) -> [Axis; 3] {
         let mut axes = [Axis::UNIT; 3];
-        for ((to, axis), input) in
-            (axes.iter_mut().rev().zip((0..N).rev())).zip(inputs.into_iter().rev())
+        // An index, even one below `N`, may link the panic of the check that guards it.
+        let steps = self.stride.into_iter().zip(self.dilation);
+        let of_kernel = self.kernel.into_iter().zip(self.padding).zip(steps);
+        let cells = of_kernel.zip(inputs).rev();
+        for (to, (((kernel, [before, after]), (stride, dilation)), input)) in
+            axes.iter_mut().rev().zip(cells)
         {
-            let Axis {
-                kernel,
-                stride,
-                before,
-                dilation,
-            } = self.axis(axis);
-            let [_, after] = self.padding.get(axis).copied().unwrap_or_default();
             let end = input.saturating_add(before).saturating_add(after).max(1);
             *to = Axis {
                 kernel,
