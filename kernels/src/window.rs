@@ -269,12 +269,14 @@ impl<const N: usize> Window<N> {
     #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn axes(&self, inputs: [usize; N]) -> [Axis; 3] {
         let mut axes = [Axis::UNIT; 3];
-        // An index, even one below `N`, may link the panic of the check that guards it.
+        // Neither an index below `N` nor a zip from its end: each links the panic of what guards it.
+        let (_, own) = axes
+            .split_at_mut_checked(3usize.saturating_sub(N))
+            .unwrap_or_default();
         let steps = self.stride.into_iter().zip(self.dilation);
         let of_kernel = self.kernel.into_iter().zip(self.padding).zip(steps);
-        let cells = of_kernel.zip(inputs).rev();
         for (to, (((kernel, [before, after]), (stride, dilation)), input)) in
-            axes.iter_mut().rev().zip(cells)
+            own.iter_mut().zip(of_kernel.zip(inputs))
         {
             let end = input.saturating_add(before).saturating_add(after).max(1);
             *to = Axis {
