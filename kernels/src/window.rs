@@ -269,16 +269,15 @@ impl<const N: usize> Window<N> {
     #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn axes(&self, inputs: [usize; N]) -> [Axis; 3] {
         let mut axes = [Axis::UNIT; 3];
-        for ((to, axis), input) in
-            (axes.iter_mut().rev().zip((0..N).rev())).zip(inputs.into_iter().rev())
+        // Neither an index below `N` nor a zip from its end: each links the panic of what guards it.
+        let (_, own) = axes
+            .split_at_mut_checked(3usize.saturating_sub(N))
+            .unwrap_or_default();
+        let steps = self.stride.into_iter().zip(self.dilation);
+        let of_kernel = self.kernel.into_iter().zip(self.padding).zip(steps);
+        for (to, (((kernel, [before, after]), (stride, dilation)), input)) in
+            own.iter_mut().zip(of_kernel.zip(inputs))
         {
-            let Axis {
-                kernel,
-                stride,
-                before,
-                dilation,
-            } = self.axis(axis);
-            let [_, after] = self.padding.get(axis).copied().unwrap_or_default();
             let end = input.saturating_add(before).saturating_add(after).max(1);
             *to = Axis {
                 kernel,

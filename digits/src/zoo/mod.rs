@@ -160,8 +160,8 @@ pub fn fingerprint<N: Network<In = <N as Network>::Elem>>(
     let mut hash = Sha256::new();
     hash.update(trainer.fingerprint().0);
     let digits = crate::test();
-    let inputs = trainer.input_mut().chunks_exact_mut(SIDE * SIDE);
-    for (index, x) in inputs.enumerate() {
+    let (inputs, _) = trainer.input_mut().as_chunks_mut::<{ SIDE * SIDE }>();
+    for (index, x) in inputs.iter_mut().enumerate() {
         digits.read(index, x);
     }
     let outputs = trainer.predict(exec, BATCH)?;
@@ -191,8 +191,9 @@ pub fn train<N: Network<In = <N as Network>::Elem>>(
     for step in 0..STEPS as usize {
         let mut labels = [0; BATCH];
         let mut targets = [[<Head<N> as Element>::ZERO; SIDE * SIDE]; BATCH];
-        let inputs = trainer.input_mut().chunks_exact_mut(SIDE * SIDE);
-        for (at, ((x, label), target)) in inputs.zip(&mut labels).zip(&mut targets).enumerate() {
+        let (inputs, _) = trainer.input_mut().as_chunks_mut::<{ SIDE * SIDE }>();
+        let places = inputs.iter_mut().zip(&mut labels).zip(&mut targets);
+        for (at, ((x, label), target)) in places.enumerate() {
             let index = (step * BATCH + at) % TRAIN;
             *label = digits.read(index, x).unwrap_or_default();
             digits.read(index, target);

@@ -15,7 +15,7 @@ use crate::fixed::{
 use crate::norm::{Normal, offsets};
 use crate::requantize::{BLOCK, block_at};
 use crate::short::{Short, put_block};
-use crate::split::{rows_of, rows_of_mut};
+use crate::split::{blocks_of, rows_of, rows_of_mut};
 
 /// Statistics of a channel of integers, cut to 15 bits: `S1`, `S2`, and `1/√V` where
 /// `V = N · S2 - S1²`.
@@ -117,7 +117,8 @@ impl<T: Normal + Kernels<Channel = Channel>> Kernel for Integer<Forward<'_, T>> 
         } = self.0;
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut start = 0;
-        for (channels, gamma) in statistics.chunks(BLOCK).zip(affine.gamma.chunks(BLOCK)) {
+        let blocks = blocks_of(statistics, BLOCK).zip(blocks_of(affine.gamma, BLOCK));
+        for (channels, gamma) in blocks {
             let tile = start..start + channels.len();
             let lanes = Lanes::new(shape.rows, channels);
             let offsets = offsets::<T>(&affine, tile.clone());
@@ -240,11 +241,8 @@ where
         } = self.0;
         let mut range = 0u64;
         let mut start = 0;
-        let blocks = saved
-            .statistics
-            .chunks(BLOCK)
-            .zip(errors.sums.chunks(BLOCK));
-        for ((channels, sums), gamma) in blocks.zip(gamma.chunks(BLOCK)) {
+        let blocks = blocks_of(saved.statistics, BLOCK).zip(blocks_of(errors.sums, BLOCK));
+        for ((channels, sums), gamma) in blocks.zip(blocks_of(gamma, BLOCK)) {
             let tile = start..start + channels.len();
             let lanes = Lanes::new(shape.rows, channels);
             let slopes = sums.iter().map(|sums| shift_rne_i64(sums.product, 12));

@@ -9,7 +9,7 @@ use crate::fixed::{
 };
 use crate::requantize::{BLOCK, block_at};
 use crate::short::{Short, put_block};
-use crate::split::{rows_of, rows_of_mut};
+use crate::split::{blocks_of, blocks_of_mut, rows_of, rows_of_mut};
 use core::ops::Range;
 
 /// Statistics of a row of integers: `S1` (0 for RMSNorm), and `1/√V` where
@@ -247,9 +247,9 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
         let rows = saved.rows(features).zip(rows_of(dy, features));
         for (((x, row), dy), dx) in rows.zip(rows_of_mut(dx, features)) {
             let blocks = || {
-                x.chunks(BLOCK)
-                    .zip(dy.chunks(BLOCK))
-                    .zip(gamma.chunks(BLOCK))
+                blocks_of(x, BLOCK)
+                    .zip(blocks_of(dy, BLOCK))
+                    .zip(blocks_of(gamma, BLOCK))
             };
             let (mut sum, mut products) = (0i64, 0i64);
             for block in blocks() {
@@ -265,7 +265,7 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
             // |Σ a·x̂| is at most 2^23 · 2^12 F, as the mean of x̂² is 1: w has at most 26 bits more
             // than F, and w · r 60 in all.
             let products = shift_rne_i64(products, 12);
-            for (block, dx) in blocks().zip(dx.chunks_mut(BLOCK)) {
+            for (block, dx) in blocks().zip(blocks_of_mut(dx, BLOCK)) {
                 let [mut terms, mut normals] = row.terms(features, block);
                 normals.iter_mut().for_each(|normal| *normal *= products);
                 i64::shift_all(&mut normals, 12, Rounding::NearestEven, |_| 0);
