@@ -470,7 +470,14 @@ fn convolutions_over_one_and_three_axes_refuse_bad_input() {
         input: [1 << 11, 1 << 11, 1 << 11],
         ..three
     };
-    refuses(large, [1, 8, 1], [Error::Overflow { arg: Arg::Shape }; 3]);
+    refuses(
+        large,
+        [1, 8, 1],
+        [Error::Overflow {
+            arg: Arg::Shape,
+            got: Some(1 << 33),
+        }; 3],
+    );
     let cells = conv::Shape {
         input: [41; 3],
         window: Window::uniform(41, 1, 0),

@@ -406,7 +406,14 @@ fn transposed_convolutions_refuse_bad_input() {
         input: [1 << 31],
         ..shape
     };
-    refuses(huge, [24, 12, 20], [Error::Overflow { arg: Arg::Shape }; 3]);
+    refuses(
+        huge,
+        [24, 12, 20],
+        [Error::Overflow {
+            arg: Arg::Shape,
+            got: Some(1 << 33),
+        }; 3],
+    );
 
     // A bias or slopes of another length.
     let (x, weight, mut y) = (vec![1i8; 24], vec![1i8; 12], vec![MARK; 20]);
