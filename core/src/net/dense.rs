@@ -2,8 +2,8 @@
 
 use super::weighted::Weighted;
 use super::{
-    ActivatedTape, Activation, Backward, BatchSum, Errors, Identity, Info, Layer, Optimizer, Param,
-    Pass, Plain, Values,
+    ActivatedTape, Activation, Backward, BatchSum, Errors, Identity, Info, Layer, LongSum,
+    Optimizer, Param, Pass, Plain, Values,
 };
 use super::{Visitor, VisitorMut};
 use crate::error::Result;
@@ -19,7 +19,7 @@ use selvedge_kernels::exec::Executor;
 ///
 /// # Errors
 /// Of [`Layer::init`] and a pass: [`Error::Layer`](crate::Error::Layer) for more inputs than the element type
-/// can sum.
+/// can sum; in training, where something below has parameters, also for more outputs.
 ///
 /// # Example
 /// ```
@@ -32,7 +32,7 @@ use selvedge_kernels::exec::Executor;
 /// ```
 pub struct Dense<T: Element, const IN: usize, const OUT: usize, A = Identity, R: Optimizer = Plain>
 {
-    inner: Weighted<T, D2<OUT, IN>, D1<OUT>, R>,
+    pub(super) inner: Weighted<T, D2<OUT, IN>, D1<OUT>, R>,
     activation: PhantomData<A>,
 }
 
@@ -93,10 +93,12 @@ impl<T: Element, const IN: usize, const OUT: usize, A: Activation, R: Optimizer>
         },
         without_velocities: Info::without_velocities::<R>(),
         sum: BatchSum::of(1, T::MAX_GRADIENT_PRODUCTS),
+        long_sum: LongSum::of(OUT, T::MAX_PRODUCTS),
+        long_sum_first: None,
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
-        self.inner.init::<A>(seed, number, IN, IN.max(OUT))
+        self.inner.init::<A>(seed, number, IN, IN)
     }
 
     fn forward<'t, E: Executor, const B: usize>(
