@@ -26,7 +26,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    fn check<T: Element>(self) -> Result<()> {
+    /// For a pass that sums `terms` products.
+    fn check<T: Element>(self, terms: usize) -> Result<()> {
         // Each tensor for itself: the number of products may exceed 32 bits.
         for tensor in [
             [self.batch, self.inputs],
@@ -35,7 +36,7 @@ impl Shape {
         ] {
             Arg::Shape.product(&tensor)?;
         }
-        limit(self.inputs.max(self.outputs), T::MAX_PRODUCTS)
+        limit(terms, T::MAX_PRODUCTS)
     }
 }
 
@@ -73,8 +74,8 @@ pub struct Bias<'a, T: Element> {
 ///
 /// # Errors
 /// [`Error::Length`] if a slice does not fit `shape`, [`Error::Zero`] for an empty extent,
-/// [`Error::Overflow`] and [`Error::Accumulator`] for extents beyond the type's limits. `out` is
-/// then untouched.
+/// [`Error::Overflow`] for extents beyond 32 bits, [`Error::Accumulator`] for more inputs than the type
+/// can sum. `out` is then untouched.
 ///
 /// # Example
 /// ```
@@ -104,7 +105,7 @@ pub fn forward<T: Element, O: Output<T>>(
         inputs,
         outputs,
     } = shape;
-    shape.check::<T>()?;
+    shape.check::<T>(inputs)?;
     Arg::X.check_len(x.len(), &[batch, inputs])?;
     Arg::Weight.check_len(weight.len(), &[outputs, inputs])?;
     Arg::Bias.check_len(bias.values.len(), &[outputs])?;
@@ -139,7 +140,7 @@ pub fn forward<T: Element, O: Output<T>>(
 /// plus that of `weight`. Floats are summed in the order of `o`.
 ///
 /// # Errors
-/// As [`forward`]; `dx` is then untouched.
+/// As [`forward`], where what is summed are outputs; `dx` is then untouched.
 ///
 /// Source: the derivative of [`forward`], transposed.
 pub fn backward_input<T: Element>(
@@ -155,7 +156,7 @@ pub fn backward_input<T: Element>(
         inputs,
         outputs,
     } = shape;
-    shape.check::<T>()?;
+    shape.check::<T>(outputs)?;
     Arg::Dy.check_len(dy.len(), &[batch, outputs])?;
     Arg::Weight.check_len(weight.len(), &[outputs, inputs])?;
     Arg::Dx.check_len(dx.len(), &[batch, inputs])?;
@@ -185,7 +186,7 @@ pub fn backward_input<T: Element>(
 /// Its exponent is that of `dy` plus that of `x`. Floats are summed in the order of `n`.
 ///
 /// # Errors
-/// As [`forward`]; the sink is then untouched.
+/// As [`forward`], where what is summed are rows; the sink is then untouched.
 ///
 /// Source: the derivative of [`forward`] with respect to `weight`.
 pub fn backward_weight<T: Element>(
@@ -199,7 +200,7 @@ pub fn backward_weight<T: Element>(
         inputs,
         outputs,
     } = shape;
-    shape.check::<T>()?;
+    shape.check::<T>(0)?;
     limit(batch, T::MAX_GRADIENT_PRODUCTS)?;
     Arg::X.check_len(x.len(), &[batch, inputs])?;
     Arg::Dy.check_len(dy.len(), &[batch, outputs])?;

@@ -7,7 +7,7 @@
 
 use crate::arch::{self, Isa, Kernel};
 use crate::element::Element;
-use crate::error::{Arg, Error, Result};
+use crate::error::{Arg, Error, Found, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude, bit_len, div_rem};
 use crate::requantize::{BLOCK, Store, block_at};
@@ -50,6 +50,7 @@ impl Dropout {
             Err(Error::Value {
                 arg: Arg::Probability,
                 expected: "0 or more and less than 1",
+                got: Some(Found::real(p)),
             })
         }
     }

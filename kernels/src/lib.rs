@@ -102,5 +102,5 @@ mod split;
 pub mod window;
 
 pub use element::{Blank, DType, Element};
-pub use error::{Arg, Error, Result};
+pub use error::{Arg, Error, Found, Result};
 pub use half::{bf16, f16};

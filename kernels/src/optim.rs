@@ -3,7 +3,7 @@
 //!
 //! Source: `docs/numerics.md` §8. Stochastic rounding of updates: Gupta et al. 2015.
 
-use crate::element::{Blank, Element};
+use crate::element::Element;
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{
     Accumulator, pow2, sat_i64, sat_i128, shift_rne_i32, shift_rne_i64, shift_rne_i128,
@@ -113,7 +113,7 @@ pub trait Learn: Sized + Copy {
     /// What a gradient is turned into for the update.
     type Update: Accumulator;
     /// What momentum keeps.
-    type Velocity: Blank + core::fmt::Debug;
+    type Velocity: Element;
 
     /// One element's update; `exponent` is that of the tensor. Returns whether the master has left
     /// its range and was clamped.

@@ -83,10 +83,10 @@ impl<const N: usize> Window<N> {
             };
             let (input, stride) = (inputs[axis], self.stride[axis]);
             let Some(reach) = (input.div_ceil(stride) - 1).checked_mul(stride) else {
-                return Err(Error::Overflow { arg: Arg::Shape });
+                return Err(Arg::Shape.overflow());
             };
             let Some(covered) = reach.checked_add(span) else {
-                return Err(Error::Overflow { arg: Arg::Shape });
+                return Err(Arg::Shape.overflow());
             };
             let total = covered.saturating_sub(input);
             padding[axis] = [total / 2, total - total / 2];
@@ -135,14 +135,14 @@ impl<const N: usize> Window<N> {
                 Err(error) => return Err(error),
             };
             let Some(reach) = (outputs[axis] - 1).checked_mul(self.stride[axis]) else {
-                return Err(Error::Overflow { arg: Arg::Shape });
+                return Err(Arg::Shape.overflow());
             };
             let Some(covered) = reach.checked_add(span) else {
-                return Err(Error::Overflow { arg: Arg::Shape });
+                return Err(Arg::Shape.overflow());
             };
             let [before, after] = self.padding[axis];
             let Some(padding) = before.checked_add(after) else {
-                return Err(Error::Overflow { arg: Arg::Shape });
+                return Err(Arg::Shape.overflow());
             };
             inputs[axis] = match covered.checked_sub(padding) {
                 Some(input) if input > 0 => input,
@@ -172,7 +172,7 @@ impl<const N: usize> Window<N> {
         if let Some(arg) = arg {
             return Err(Error::Zero { arg });
         }
-        let overflow = Err(Error::Overflow { arg: Arg::Shape });
+        let overflow = Err(Arg::Shape.overflow());
         let Some(reach) = dilation.checked_mul(kernel - 1) else {
             return overflow;
         };
@@ -188,7 +188,7 @@ impl<const N: usize> Window<N> {
             Ok(span) => span,
             Err(error) => return Err(error),
         };
-        let overflow = Err(Error::Overflow { arg: Arg::Shape });
+        let overflow = Err(Arg::Shape.overflow());
         let [before, after] = self.padding[axis];
         let Some(padding) = before.checked_add(after) else {
             return overflow;

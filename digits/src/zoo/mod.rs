@@ -4,7 +4,7 @@
 
 mod tensors;
 
-pub use tensors::{Audio, Moves, Shares, Volume};
+pub use tensors::{Audio, Moves, Parts, Shares, Volume};
 
 use crate::{CLASSES, SEED, SIDE, TRAIN};
 use selvedge_core::fingerprint::Fingerprint;
@@ -27,7 +27,7 @@ macro_rules! each {
             perceptron: Perceptron (i8, u16), lenet: LeNet (i8, u16), separable: Separable (i8, u16),
             residual: Residual (i8, u16), mobile: Mobile (i8, u16), hourglass: Hourglass (i8, u16),
             signal: Signal (i8, u16), clusters: Clusters (i8, u16), volume: Volume (i8, u16),
-            moves: Moves (i8, u16), shares: Shares (i8, u16), audio: Audio (i16, u16),
+            moves: Moves (i8, u16), shares: Shares (i8, u16), audio: Audio (i16, u16), parts: Parts (i8, u16),
         }
     };
 }

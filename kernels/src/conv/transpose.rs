@@ -61,7 +61,7 @@ pub fn forward<T: Element, O: Output<T>, const N: usize>(
     out: &mut [O],
     slope: &mut [T],
 ) -> Result<u32> {
-    let extents = shape.check::<T>()?;
+    let extents = shape.check_scatter::<T>()?;
     extents.check_y(Arg::X, x.len())?;
     extents.check_weight(weight.len())?;
     Arg::Bias.check_len(bias.values.len(), &[shape.channels])?;
@@ -109,7 +109,7 @@ pub fn backward_input<T: Element, const N: usize>(
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    let extents = shape.check::<T>()?;
+    let extents = shape.check_gather::<T>()?;
     extents.check_x(Arg::Dy, dy.len())?;
     extents.check_weight(weight.len())?;
     extents.check_y(Arg::Dx, dx.len())?;

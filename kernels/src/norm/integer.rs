@@ -3,6 +3,7 @@
 use super::{Affine, BackwardGamma, BackwardInput, Forward, Kernels, Kind, Saved, Statistics};
 use crate::arch::{self, Isa, Kernel};
 use crate::element::{Blank, Element};
+use crate::error::Found;
 use crate::fixed::{
     Accumulator, InverseRoot, Magnitude, Rounding, rsqrt, sat_i32, sat_i64, sat_i128,
     shift_rne_i32, shift_rne_i64, shift_rne_i128,
@@ -339,8 +340,8 @@ macro_rules! impl_kernels {
             const MAX_FEATURES: usize = 1 << 16;
             const MAX_NORM_ROWS: usize = $rows;
 
-            fn is_epsilon((): ()) -> bool {
-                true
+            fn refused_epsilon((): ()) -> Option<Found> {
+                None
             }
 
             #[inline(never)]

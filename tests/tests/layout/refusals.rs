@@ -69,7 +69,10 @@ fn bad_input_is_refused() {
     };
     assert_eq!(
         layout::pad(&Serial, all, edge, &x, &mut out),
-        Err(Error::Overflow { arg: Arg::Shape })
+        Err(Error::Overflow {
+            arg: Arg::Shape,
+            got: None
+        })
     );
 
     let empty = Range {
