@@ -41,6 +41,7 @@ mod scratch;
 pub mod softmax;
 mod streamed;
 mod tape;
+mod tied;
 pub mod unary;
 mod visit;
 mod weighted;
@@ -96,6 +97,7 @@ pub use softmax::{
 };
 pub use streamed::{Stream, StreamTape};
 pub use tape::{ActivatedTape, OutputTape, SampleTape, Slopes, Tape};
+pub use tied::{Tied, TiedTape};
 pub use unary::{Abs, Negate, Square};
 pub use visit::{Visitor, VisitorMut};
 pub(crate) use visit::{hand_scales, show_scales};
