@@ -12,6 +12,8 @@ pub mod layers;
 pub mod noise;
 pub mod parameters;
 pub mod plain;
+pub mod saved;
+pub mod saved;
 pub mod tensors;
 pub mod threads;
 pub mod tolerance;

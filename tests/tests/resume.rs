@@ -3,134 +3,13 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used)]
 
-use selvedge_core::net::{Layer, Momentum, Network, Visitor, VisitorMut};
+use selvedge_core::net::{Layer, Momentum, Network};
 use selvedge_core::train::{Samples, Trainer};
 use selvedge_core::{Element, Rate, Serial, Sgd, net};
 use selvedge_digits::SIDE;
 use selvedge_digits::zoo::{self, BATCH};
-use selvedge_kernels::batch_norm::Running;
-use selvedge_kernels::scale::State;
 use selvedge_tests::for_each_type;
-
-/// What is saved beside parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kept {
-    Velocities,
-    Exponents,
-    Running,
-}
-
-const ALL: [Kept; 3] = [Kept::Velocities, Kept::Exponents, Kept::Running];
-
-/// A model as bytes.
-#[derive(Default)]
-struct Saved {
-    bytes: Vec<u8>,
-    /// How many tensors or states there are of each kind.
-    counts: [usize; 3],
-}
-
-impl Saved {
-    fn elements<T: Element>(&mut self, elements: &[T]) {
-        for element in elements {
-            element.le_bytes(|bytes| self.bytes.extend(bytes));
-        }
-    }
-}
-
-impl Visitor for Saved {
-    fn parameter<P: Element>(&mut self, value: &[P], residual: &[i8], exponent: i16) {
-        self.elements(value);
-        self.elements(residual);
-        self.elements(&[exponent]);
-    }
-
-    fn velocities<V: Element>(&mut self, velocities: &[V]) {
-        self.counts[0] += 1;
-        self.elements(velocities);
-    }
-
-    fn exponent_state(&mut self, state: Option<State>) {
-        self.counts[1] += 1;
-        match state {
-            None => self.bytes.push(u8::MAX),
-            Some(State { exponent, low }) => {
-                self.bytes.push(low);
-                self.elements(&[exponent]);
-            }
-        }
-    }
-
-    fn running<S: Element>(&mut self, running: &[Running<S>]) {
-        self.counts[2] += 1;
-        for running in running {
-            self.elements(&[running.mean, running.variance]);
-        }
-    }
-}
-
-/// Reads what was saved; what is not kept is read and left as it was.
-struct Loader<'a> {
-    bytes: &'a [u8],
-    kept: &'a [Kept],
-}
-
-impl Loader<'_> {
-    fn elements<T: Element>(&mut self, elements: &mut [T]) {
-        for element in elements {
-            let (own, rest) = self.bytes.split_at(T::DTYPE.bytes());
-            *element = T::from_le_bytes_of(own).unwrap();
-            self.bytes = rest;
-        }
-    }
-
-    fn one<T: Element>(&mut self) -> T {
-        let mut element = [T::ZERO];
-        self.elements(&mut element);
-        element[0]
-    }
-}
-
-impl VisitorMut for Loader<'_> {
-    fn parameter<P: Element>(&mut self, value: &mut [P], residual: &mut [i8], exponent: &mut i16) {
-        self.elements(value);
-        self.elements(residual);
-        *exponent = self.one();
-    }
-
-    fn velocities<V: Element>(&mut self, velocities: &mut [V]) {
-        let mut read = velocities.to_vec();
-        self.elements(&mut read);
-        if self.kept.contains(&Kept::Velocities) {
-            velocities.copy_from_slice(&read);
-        }
-    }
-
-    fn exponent_state(&mut self, state: &mut Option<State>) {
-        let read = match self.one() {
-            u8::MAX => None,
-            low => Some(State {
-                exponent: self.one(),
-                low,
-            }),
-        };
-        if self.kept.contains(&Kept::Exponents) {
-            *state = read;
-        }
-    }
-
-    fn running<S: Element>(&mut self, running: &mut [Running<S>]) {
-        for running in running {
-            let read = Running {
-                mean: self.one(),
-                variance: self.one(),
-            };
-            if self.kept.contains(&Kept::Running) {
-                *running = read;
-            }
-        }
-    }
-}
+use selvedge_tests::saved::{ALL, Kept, Loader, Saved};
 
 /// Twelve steps with samples from the trainer's own count of steps on.
 fn train<N: Network>(trainer: &mut Trainer<N, BATCH>, momentum: u8) {
