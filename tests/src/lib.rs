@@ -13,7 +13,6 @@ pub mod noise;
 pub mod parameters;
 pub mod plain;
 pub mod saved;
-pub mod saved;
 pub mod tensors;
 pub mod threads;
 pub mod tolerance;
