@@ -431,7 +431,7 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
         if self.inputs == 0 || self.outputs == 0 {
             return 0;
         }
-        if T::has_blocks::<I>() {
+        if T::blocks_pay::<I>(self.inputs) {
             return self.blocked(isa);
         }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
@@ -520,7 +520,7 @@ impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
         if self.inputs == 0 || self.outputs == 0 {
             return;
         }
-        if T::has_blocks::<I>() {
+        if T::blocks_pay::<I>(self.inputs) {
             return self.blocked(isa);
         }
         let mut element = 0;

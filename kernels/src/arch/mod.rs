@@ -242,9 +242,13 @@ pub trait Isa: Copy {
     }
     /// See [`block::Blocks::add_block`].
     #[inline(always)]
-    fn block_i8(self, _: Factors<'_, i8>, _: Rows<'_, i8>, _: &mut [[i32; WIDTH]]) {}
+    fn block_i8(self, factors: Factors<'_, i8>, rows: Rows<'_, i8>, sums: &mut [[i32; WIDTH]]) {
+        block::plain(self, factors, rows, sums);
+    }
     #[inline(always)]
-    fn block_u8(self, _: Factors<'_, u8>, _: Rows<'_, u8>, _: &mut [[i32; WIDTH]]) {}
+    fn block_u8(self, factors: Factors<'_, u8>, rows: Rows<'_, u8>, sums: &mut [[i32; WIDTH]]) {
+        block::plain(self, factors, rows, sums);
+    }
     /// See [`patch::Patched`].
     #[inline(always)]
     fn line_i8(self, _from: &[i8], _before: usize, _to: &mut [u8]) {}

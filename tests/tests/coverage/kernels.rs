@@ -18,9 +18,10 @@ const FEWER: [(&str, &[&str]); 2] = [
 ];
 
 /// Kernels without one that is their gradient, and why.
-const WITHOUT_GRADIENT: [(&str, &str); 25] = [
+const WITHOUT_GRADIENT: [(&str, &str); 23] = [
     ("argmax", "an index"),
     ("argmin", "an index"),
+    ("biases", "initialisation"),
     ("binary_cross_entropy", "gives its gradient beside the loss"),
     ("concat", "its gradient is split"),
     ("cross_entropy", "gives its gradient beside the loss"),
