@@ -36,6 +36,9 @@
 
 mod layers;
 mod multiplier;
+mod tiles;
 
 pub use layers::{Activation, Quantization, conv_forward, dense_forward};
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) use layers::{Affine, decoded_conv, decoded_dense};
 pub use multiplier::{Fused, Multiplier, Rounding};

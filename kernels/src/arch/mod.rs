@@ -227,6 +227,11 @@ pub trait Isa: Copy {
     ) {
         scalar::tile(self, x, weight, segments, tile);
     }
+    /// The sum of the elements, of which there are at most 2^24.
+    #[inline(always)]
+    fn sum_i8(self, a: &[i8]) -> i32 {
+        a.iter().map(|&x| i32::from(x)).sum()
+    }
     /// See [`panel::Panels::pack`].
     #[inline(always)]
     fn pack_f32(self, _weight: Operand<'_, f32>, _len: usize, _panel: &mut Panel<f32>) {}
@@ -247,9 +252,9 @@ pub trait Isa: Copy {
     fn block_u8(self, _: Factors<'_, u8>, _: Rows<'_, u8>, _: &mut [[i32; WIDTH]]) {}
     /// See [`patch::Patched`].
     #[inline(always)]
-    fn line_i8(self, _from: &[i8], _before: usize, _to: &mut [u8]) {}
+    fn line_i8(self, _from: &[i8], _before: usize, _padding: i8, _to: &mut [u8]) {}
     #[inline(always)]
-    fn line_u8(self, _from: &[u8], _before: usize, _to: &mut [u8]) {}
+    fn line_u8(self, _from: &[u8], _before: usize, _padding: u8, _to: &mut [u8]) {}
     #[inline(always)]
     fn filters_i8(self, _: Operand<'_, i8>, _runs: [usize; 2], _: &mut Filters) -> bool {
         false
@@ -271,9 +276,9 @@ pub trait Isa: Copy {
     }
     /// See [`cells::Cells`].
     #[inline(always)]
-    fn interleave_i8(self, _: [&[i8]; 4], _: &mut Quad) {}
+    fn interleave_i8(self, _: [&[i8]; 4], _padding: i8, _: &mut Quad) {}
     #[inline(always)]
-    fn interleave_u8(self, _: [&[u8]; 4], _: &mut Quad) {}
+    fn interleave_u8(self, _: [&[u8]; 4], _padding: u8, _: &mut Quad) {}
     #[inline(always)]
     fn by_cells(
         self,

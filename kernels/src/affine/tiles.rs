@@ -1,0 +1,239 @@
+//! Signed bytes by the register tiles, patches and strips of the shared-exponent layers.
+//!
+//! Their weights have a zero point of 0, so of `Σ (x - zero) · w` two terms are left: `Σ x · w`, which those
+//! loops compute, and `zero · Σ w`, which the sums start without. Patches and strips hold padding as `zero`
+//! and know the sums of their filters; tiles leave padding out, and `Σ w` is that of the cells they meet.
+
+use super::layers::{Affine, ConvCall, DenseCall};
+use super::multiplier::{Multiplier, Rounding};
+use crate::arch::tile::{Operand, Segments};
+use crate::arch::{self, Isa};
+use crate::decoded::Finish;
+use crate::finish::TileFinish;
+use crate::requantize::put_first;
+use crate::window::Deep;
+use crate::{conv, dense};
+
+/// The largest bias beside which no 32-bit sum overflows: that of 2^15 products less a zero point is smaller.
+const LARGEST_BIAS: u32 = 1 << 30;
+
+/// Computes the rows, or tells that these loops cannot.
+pub(super) fn dense(call: &mut DenseCall<'_, i8>) -> bool {
+    if !call.finish.has_tiles() {
+        return false;
+    }
+    arch::dispatch(dense::Rows {
+        inputs: call.inputs,
+        outputs: call.outputs,
+        x: call.x,
+        weight: call.weights,
+        finish: call.finish,
+        first: call.first,
+        out: &mut *call.out,
+        slope: &mut [],
+    });
+    true
+}
+
+/// The same of a convolution.
+pub(super) fn conv(call: &mut ConvCall<'_, i8>) -> bool {
+    if !call.finish.has_tiles() {
+        return false;
+    }
+    arch::dispatch(Deep(conv::Rows {
+        extents: call.extents,
+        x: call.x,
+        weight: call.weights,
+        finish: call.finish,
+        first: call.first,
+        out: &mut *call.out,
+        slope: &mut [],
+    }));
+    true
+}
+
+/// Types without such loops.
+pub(super) fn none<C>(_: &mut C) -> bool {
+    false
+}
+
+impl Affine<'_, i8> {
+    /// Whether these loops compute the layer. Devices, which have no tiles, need no second loops for it.
+    fn has_tiles(&self) -> bool {
+        let biases = self.bias.unwrap_or_default();
+        !cfg!(target_os = "none")
+            && self.quantization.weight_zero == 0
+            && biases
+                .iter()
+                .all(|bias| bias.unsigned_abs() <= LARGEST_BIAS)
+    }
+
+    /// The rows of a tile, each accumulator by `apply`.
+    #[inline(always)]
+    fn rows<const W: usize, const R: usize>(
+        &self,
+        acc: &[[i32; W]; R],
+        multipliers: &[Multiplier; W],
+        [rows, columns, step]: [usize; 3],
+        out: &mut [i8],
+        apply: impl Fn(Multiplier, i32) -> i32,
+    ) {
+        let (mantissas, shifts) = (
+            multipliers.map(|m| m.mantissa),
+            multipliers.map(|m| m.shift),
+        );
+        let zero = self.quantization.output_zero;
+        let (low, high) = self.quantization.limits::<i8>();
+        let (low, high) = (low - zero, high - zero);
+        for (r, acc) in acc.iter().enumerate().take(rows) {
+            let mut stored = [0; W];
+            for (((to, &acc), &mantissa), &shift) in
+                stored.iter_mut().zip(acc).zip(&mantissas).zip(&shifts)
+            {
+                let y = apply(Multiplier { mantissa, shift }, acc);
+                *to = (y.max(low).min(high) + zero) as i8;
+            }
+            let out = out.get_mut(r * step..).unwrap_or_default();
+            match out.first_chunk_mut::<W>() {
+                Some(out) if columns == W => *out = stored,
+                _ => put_first(&stored, out.get_mut(..columns).unwrap_or_default()),
+            }
+        }
+    }
+}
+
+impl TileFinish<i8, i8> for Affine<'_, i8> {
+    #[inline(always)]
+    fn padding(&self) -> i8 {
+        self.quantization.input_zero as i8 // has been checked
+    }
+
+    #[inline(always)]
+    fn centre(&self, x: i32) -> i32 {
+        x - self.quantization.input_zero
+    }
+
+    #[inline(always)]
+    fn add_products<I: Isa>(&self, _: I, sums: &mut i32, x: &[i8], weight: &[i8]) {
+        for (&x, &w) in x.iter().zip(weight) {
+            *sums += self.centre(x.into()) * i32::from(w);
+        }
+    }
+
+    #[inline(always)]
+    fn biases(&self) -> impl Iterator<Item = i32> {
+        let given = self.bias.unwrap_or_default().iter().copied();
+        given.chain(core::iter::repeat(0))
+    }
+
+    #[inline(always)]
+    fn biases_from<const N: usize>(&self, channel: usize) -> [i32; N] {
+        let mut biases = [0; N];
+        let given = self.bias.and_then(|bias| bias.get(channel..));
+        for (to, &bias) in biases.iter_mut().zip(given.unwrap_or_default()) {
+            *to = bias;
+        }
+        biases
+    }
+
+    #[inline(always)]
+    fn starts<const N: usize>(
+        &self,
+        channel: usize,
+        weight_sums: impl FnOnce() -> [i32; N],
+    ) -> [i32; N] {
+        let mut starts = self.biases_from(channel);
+        let zero = self.quantization.input_zero;
+        if zero != 0 {
+            for (start, sum) in starts.iter_mut().zip(weight_sums()) {
+                *start -= zero * sum; // of 29 bits
+            }
+        }
+        starts
+    }
+
+    #[inline(always)]
+    fn starts_of_tile<I: Isa, const N: usize>(
+        &self,
+        isa: I,
+        channel: usize,
+        weight: Operand<'_, i8>,
+        segments: &Segments,
+    ) -> [i32; N] {
+        let mut starts = self.starts(channel, || {
+            let mut sums = [0; N];
+            for (row, sum) in sums.iter_mut().enumerate().take(weight.rows) {
+                let weight = weight.values.get(row * weight.step..).unwrap_or_default();
+                for (_, start) in segments.starts() {
+                    let weight = weight.get(start..start + segments.len());
+                    *sum += isa.sum_i8(weight.unwrap_or_default());
+                }
+            }
+            sums
+        });
+        // Columns that are not in use keep what they had.
+        (starts.iter_mut().skip(weight.rows)).for_each(|start| *start = 0);
+        starts
+    }
+
+    #[inline(always)]
+    fn block(
+        &self,
+        acc: &mut [i32],
+        channel: usize,
+        element: u32,
+        _: &mut u32,
+        out: &mut [i8],
+        _: &mut [i8],
+    ) {
+        for (i, (out, &mut acc)) in out.iter_mut().zip(acc).enumerate() {
+            Finish::store(
+                self,
+                i64::from(acc),
+                channel + i,
+                element,
+                &mut (),
+                out,
+                &mut [],
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn tile<const W: usize, const R: usize>(
+        &self,
+        acc: &mut [[i32; W]; R],
+        channel: usize,
+        place: [usize; 3],
+        _: u32,
+        _: &mut u32,
+        out: &mut [i8],
+        _: &mut [i8],
+    ) {
+        let multipliers = self.quantization.multipliers_from(channel);
+        let is_down = multipliers.iter().all(|multiplier| multiplier.shift <= 0);
+        match self.quantization.rounding {
+            Rounding::Double if is_down => {
+                self.rows(acc, &multipliers, place, out, Multiplier::twice_down);
+            }
+            rounding => self.rows(acc, &multipliers, place, out, |multiplier, acc| {
+                multiplier.apply(acc, rounding)
+            }),
+        }
+    }
+
+    #[inline(always)]
+    fn tile_by<I: Isa, const W: usize, const R: usize>(
+        &self,
+        _: I,
+        acc: &mut [[i32; W]; R],
+        channel: usize,
+        place: [usize; 3],
+        element: u32,
+        range: &mut u32,
+        out: &mut [i8],
+        slope: &mut [i8],
+    ) {
+        self.tile(acc, channel, place, element, range, out, slope);
+    }
+}
