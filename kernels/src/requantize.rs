@@ -342,18 +342,13 @@ impl<T: Element> Epilogue<T> {
             for (to, &acc) in stored.iter_mut().zip(acc) {
                 *to = O::store(acc);
             }
-            put_first(&stored, out.get_mut(..columns).unwrap_or_default());
-        }
-    }
-}
-
-/// The first elements of `stored`, as many as `out` has: some at a time, not by a call of their own.
-#[inline(always)]
-pub(crate) fn put_first<O: Copy>(stored: &[O], out: &mut [O]) {
-    for (out, stored) in out.chunks_mut(TILE).zip(stored.chunks(TILE)) {
-        match (out.first_chunk_mut::<TILE>(), stored.first_chunk()) {
-            (Some(out), Some(stored)) => *out = *stored,
-            _ => out.iter_mut().zip(stored).for_each(|(out, &x)| *out = x),
+            let out = out.get_mut(..columns).unwrap_or_default();
+            for (out, stored) in out.chunks_mut(TILE).zip(stored.chunks(TILE)) {
+                match (out.first_chunk_mut::<TILE>(), stored.first_chunk()) {
+                    (Some(out), Some(stored)) => *out = *stored,
+                    _ => out.iter_mut().zip(stored).for_each(|(out, &x)| *out = x),
+                }
+            }
         }
     }
 }

@@ -6,11 +6,12 @@
 
 use super::layers::{Affine, ConvCall, DenseCall};
 use super::multiplier::{Multiplier, Rounding};
+use crate::arch::narrow::{Extent, Scaling};
+use crate::arch::scalar::TILE;
 use crate::arch::tile::{Operand, Segments};
 use crate::arch::{self, Isa};
 use crate::decoded::Finish;
 use crate::finish::TileFinish;
-use crate::requantize::put_first;
 use crate::window::Deep;
 use crate::{conv, dense};
 
@@ -57,7 +58,49 @@ pub(super) fn none<C>(_: &mut C) -> bool {
     false
 }
 
+/// The multipliers of `W` channels.
+struct Multipliers<const W: usize> {
+    mantissas: [i32; W],
+    shifts: [i32; W],
+}
+
+impl<const W: usize> Multipliers<W> {
+    /// Whether none shifts to the left.
+    #[inline(always)]
+    fn are_down(&self) -> bool {
+        self.shifts.iter().all(|&shift| shift <= 0)
+    }
+}
+
+/// What clamps a product with a multiplier, and is added to it then.
+struct Limits {
+    low: i32,
+    high: i32,
+    zero: i32,
+}
+
 impl Affine<'_, i8> {
+    /// The multipliers of `W` channels from `channel` on; zeros beyond the last.
+    #[inline(always)]
+    fn multipliers_from<const W: usize>(&self, channel: usize) -> Multipliers<W> {
+        let multipliers: [Multiplier; W] = self.quantization.multipliers_from(channel);
+        Multipliers {
+            mantissas: multipliers.map(|multiplier| multiplier.mantissa),
+            shifts: multipliers.map(|multiplier| multiplier.shift),
+        }
+    }
+
+    #[inline(always)]
+    fn limits(&self) -> Limits {
+        let (low, high) = self.quantization.limits::<i8>();
+        let zero = self.quantization.output_zero;
+        Limits {
+            low: low - zero,
+            high: high - zero,
+            zero,
+        }
+    }
+
     /// Whether these loops compute the layer. Devices, which have no tiles, need no second loops for it.
     fn has_tiles(&self) -> bool {
         let biases = self.bias.unwrap_or_default();
@@ -68,35 +111,35 @@ impl Affine<'_, i8> {
                 .all(|bias| bias.unsigned_abs() <= LARGEST_BIAS)
     }
 
-    /// The rows of a tile, each accumulator by `apply`.
+    /// The rows of a tile, each accumulator by `apply`, [`TILE`] side by side.
     #[inline(always)]
     fn rows<const W: usize, const R: usize>(
         &self,
         acc: &[[i32; W]; R],
-        multipliers: &[Multiplier; W],
+        multipliers: &Multipliers<W>,
         [rows, columns, step]: [usize; 3],
         out: &mut [i8],
         apply: impl Fn(Multiplier, i32) -> i32,
     ) {
-        let (mantissas, shifts) = (
-            multipliers.map(|m| m.mantissa),
-            multipliers.map(|m| m.shift),
-        );
-        let zero = self.quantization.output_zero;
-        let (low, high) = self.quantization.limits::<i8>();
-        let (low, high) = (low - zero, high - zero);
+        let Limits { low, high, zero } = self.limits();
+        let (mantissas, _) = multipliers.mantissas.as_chunks::<TILE>();
+        let (shifts, _) = multipliers.shifts.as_chunks::<TILE>();
         for (r, acc) in acc.iter().enumerate().take(rows) {
-            let mut stored = [0; W];
-            for (((to, &acc), &mantissa), &shift) in
-                stored.iter_mut().zip(acc).zip(&mantissas).zip(&shifts)
-            {
-                let y = apply(Multiplier { mantissa, shift }, acc);
-                *to = (y.max(low).min(high) + zero) as i8;
-            }
-            let out = out.get_mut(r * step..).unwrap_or_default();
-            match out.first_chunk_mut::<W>() {
-                Some(out) if columns == W => *out = stored,
-                _ => put_first(&stored, out.get_mut(..columns).unwrap_or_default()),
+            let start = r * step;
+            let out = out.get_mut(start..start + columns).unwrap_or_default();
+            let (acc, _) = acc.as_chunks::<TILE>();
+            let factors = mantissas.iter().zip(shifts);
+            for ((out, acc), (mantissas, shifts)) in out.chunks_mut(TILE).zip(acc).zip(factors) {
+                let mut stored = [0; TILE];
+                let factors = mantissas.iter().zip(shifts);
+                for ((to, &acc), (&mantissa, &shift)) in stored.iter_mut().zip(acc).zip(factors) {
+                    let y = apply(Multiplier { mantissa, shift }, acc);
+                    *to = (y.max(low).min(high) + zero) as i8;
+                }
+                match out.first_chunk_mut() {
+                    Some(out) => *out = stored,
+                    None => out.iter_mut().zip(stored).for_each(|(out, y)| *out = y),
+                }
             }
         }
     }
@@ -210,10 +253,9 @@ impl TileFinish<i8, i8> for Affine<'_, i8> {
         out: &mut [i8],
         _: &mut [i8],
     ) {
-        let multipliers = self.quantization.multipliers_from(channel);
-        let is_down = multipliers.iter().all(|multiplier| multiplier.shift <= 0);
+        let multipliers = self.multipliers_from(channel);
         match self.quantization.rounding {
-            Rounding::Double if is_down => {
+            Rounding::Double if multipliers.are_down() => {
                 self.rows(acc, &multipliers, place, out, Multiplier::twice_down);
             }
             rounding => self.rows(acc, &multipliers, place, out, |multiplier, acc| {
@@ -225,7 +267,7 @@ impl TileFinish<i8, i8> for Affine<'_, i8> {
     #[inline(always)]
     fn tile_by<I: Isa, const W: usize, const R: usize>(
         &self,
-        _: I,
+        isa: I,
         acc: &mut [[i32; W]; R],
         channel: usize,
         place: [usize; 3],
@@ -234,6 +276,27 @@ impl TileFinish<i8, i8> for Affine<'_, i8> {
         out: &mut [i8],
         slope: &mut [i8],
     ) {
+        let multipliers: Multipliers<W> = self.multipliers_from(channel);
+        if self.quantization.rounding == Rounding::Double && multipliers.are_down() {
+            let [rows, columns, step] = place;
+            let extent = Extent {
+                rows,
+                width: W,
+                columns,
+                step,
+            };
+            let Limits { low, high, zero } = self.limits();
+            let scaling = Scaling {
+                mantissas: &multipliers.mantissas,
+                shifts: &multipliers.shifts,
+                low,
+                high,
+                zero,
+            };
+            if isa.scale_i8(acc.as_flattened(), extent, scaling, out) {
+                return;
+            }
+        }
         self.tile(acc, channel, place, element, range, out, slope);
     }
 }

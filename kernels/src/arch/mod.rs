@@ -37,7 +37,7 @@ use half::{bf16, f16};
 
 use block::{Factors, Rows, WIDTH};
 use cells::{CellWeights, Quad, Strip};
-use narrow::{Extent, Narrowing};
+use narrow::{Extent, Narrowing, Scaling};
 use panel::{LANES, Panel};
 use patch::{Filters, Patch};
 pub use scalar::Scalar;
@@ -297,6 +297,12 @@ pub trait Isa: Copy {
     #[inline(always)]
     fn narrow_u8(self, _: &[i32], _: Extent, _: Narrowing, _out: &mut [u8]) -> Option<u32> {
         None
+    }
+    /// The accumulators as elements; false, and nothing is done, where the instruction set has no such
+    /// instructions or the rows do not fit.
+    #[inline(always)]
+    fn scale_i8(self, _: &[i32], _: Extent, _: Scaling<'_>, _out: &mut [i8]) -> bool {
+        false
     }
     /// Eight half-precision numbers, exactly.
     #[inline(always)]

@@ -6,10 +6,10 @@ use super::detected;
 use super::float::{Double, Single};
 use super::lanes::{self, GROUP, Lanes};
 use super::masked::{LoadBf16, LoadF16};
-use super::{block, cells, narrow, panel, patch, single};
+use super::{block, cells, narrow, panel, patch, scale, single};
 use crate::arch::block::{Factors, Rows, WIDTH, bytes, bytes_mut};
 use crate::arch::cells::{CellWeights, PIXELS, Quad, Strip};
-use crate::arch::narrow::{Extent, Narrowing};
+use crate::arch::narrow::{Extent, Narrowing, Scaling};
 use crate::arch::panel::{LANES, Panel, Sums};
 use crate::arch::patch::{Filters, Patch};
 use crate::arch::tile::{Operand, Segments, Tile};
@@ -570,6 +570,12 @@ impl Isa for Avx512 {
     ) {
         // SAFETY: `self` proves the instructions.
         unsafe { cells::multiply(strip, windows, weights, biases, sums) }
+    }
+
+    #[inline(always)]
+    fn scale_i8(self, acc: &[i32], extent: Extent, scaling: Scaling<'_>, out: &mut [i8]) -> bool {
+        // SAFETY: `self` proves the instructions.
+        unsafe { scale::rows(acc, extent, scaling, out) }
     }
 
     block!(block_i8, i8, 0);

@@ -4,7 +4,8 @@ extern crate std;
 
 use super::{Set, fill, sets};
 use crate::affine::{Affine, Multiplier, Quantization, Rounding, decoded_conv, decoded_dense};
-use crate::arch::{Kernel, Scalar};
+use crate::arch::narrow::{Extent, Scaling};
+use crate::arch::{Isa, Kernel, Scalar};
 use crate::conv::{self, Shape};
 use crate::window::{Deep, Window};
 use crate::{decoded, dense};
@@ -211,5 +212,77 @@ fn convolutions_over_one_and_three_axes_agree() {
             window: Window::uniform(3, 1, 2),
         };
         convolution_agrees(volume, case);
+    }
+}
+
+struct Sum<'a>(&'a [i8]);
+
+impl Kernel for Sum<'_> {
+    type Output = i32;
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) -> i32 {
+        isa.sum_i8(self.0)
+    }
+}
+
+#[test]
+fn sums_agree() {
+    let x = bytes(300, 9);
+    for set in all() {
+        for len in 0..200 {
+            for start in [0, 1, 63] {
+                let x = &x[start..start + len];
+                let want: i32 = x.iter().map(|&x| i32::from(x)).sum();
+                assert_eq!(run(set, Sum(x)), want, "{set:?} {len} from {start}");
+            }
+        }
+    }
+}
+
+/// Rows that are not in their slices, or have no factors.
+struct Unfit;
+
+impl Kernel for Unfit {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let (acc, factors, mut out) = ([1i32; 64], [0i32; 64], [2i8; 64]);
+        for (rows, width, columns, step, count) in [
+            (5, 16, 16, 16, 16),
+            (4, 16, 16, 17, 16),
+            (1, 16, 17, 0, 16),
+            (0, 16, 16, 16, 16),
+            (1, 24, 16, 16, 24),
+            (usize::MAX, 16, 1, 1, 16),
+            (2, 16, 1, usize::MAX, 16),
+            (2, 32, 17, 32, 31),
+        ] {
+            let extent = Extent {
+                rows,
+                width,
+                columns,
+                step,
+            };
+            for (mantissas, shifts) in [(count, 64), (64, count)] {
+                let scaling = Scaling {
+                    mantissas: &factors[..mantissas],
+                    shifts: &factors[..shifts],
+                    low: 0,
+                    high: 0,
+                    zero: 0,
+                };
+                assert!(!isa.scale_i8(&acc, extent, scaling, &mut out));
+            }
+        }
+        assert_eq!(out, [2; 64]);
+    }
+}
+
+#[test]
+fn rows_that_do_not_fit_are_not_scaled() {
+    for set in all() {
+        run(set, Unfit);
     }
 }
