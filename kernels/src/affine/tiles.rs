@@ -79,6 +79,26 @@ struct Limits {
     zero: i32,
 }
 
+impl Limits {
+    /// Accumulators as elements.
+    #[inline(always)]
+    fn bytes<const N: usize>(
+        &self,
+        acc: &[i32; N],
+        mantissas: &[i32; N],
+        shifts: &[i32; N],
+        apply: impl Fn(Multiplier, i32) -> i32,
+    ) -> [i8; N] {
+        let mut bytes = [0; N];
+        let factors = mantissas.iter().zip(shifts);
+        for ((to, &acc), (&mantissa, &shift)) in bytes.iter_mut().zip(acc).zip(factors) {
+            let y = apply(Multiplier { mantissa, shift }, acc);
+            *to = (y.max(self.low).min(self.high) + self.zero) as i8;
+        }
+        bytes
+    }
+}
+
 impl Affine<'_, i8> {
     /// The multipliers of `W` channels from `channel` on; zeros beyond the last.
     #[inline(always)]
@@ -111,7 +131,7 @@ impl Affine<'_, i8> {
                 .all(|bias| bias.unsigned_abs() <= LARGEST_BIAS)
     }
 
-    /// The rows of a tile, each accumulator by `apply`, [`TILE`] side by side.
+    /// The rows of a tile, each accumulator by `apply`: whole ones side by side, others [`TILE`] at a time.
     #[inline(always)]
     fn rows<const W: usize, const R: usize>(
         &self,
@@ -121,24 +141,24 @@ impl Affine<'_, i8> {
         out: &mut [i8],
         apply: impl Fn(Multiplier, i32) -> i32,
     ) {
-        let Limits { low, high, zero } = self.limits();
-        let (mantissas, _) = multipliers.mantissas.as_chunks::<TILE>();
-        let (shifts, _) = multipliers.shifts.as_chunks::<TILE>();
+        let limits = self.limits();
+        let Multipliers { mantissas, shifts } = multipliers;
+        let parts = (mantissas.as_chunks::<TILE>().0.iter()).zip(shifts.as_chunks::<TILE>().0);
         for (r, acc) in acc.iter().enumerate().take(rows) {
             let start = r * step;
             let out = out.get_mut(start..start + columns).unwrap_or_default();
-            let (acc, _) = acc.as_chunks::<TILE>();
-            let factors = mantissas.iter().zip(shifts);
-            for ((out, acc), (mantissas, shifts)) in out.chunks_mut(TILE).zip(acc).zip(factors) {
-                let mut stored = [0; TILE];
-                let factors = mantissas.iter().zip(shifts);
-                for ((to, &acc), (&mantissa, &shift)) in stored.iter_mut().zip(acc).zip(factors) {
-                    let y = apply(Multiplier { mantissa, shift }, acc);
-                    *to = (y.max(low).min(high) + zero) as i8;
-                }
+            if let Some(out) = out.first_chunk_mut() {
+                *out = limits.bytes(acc, mantissas, shifts, &apply);
+                continue;
+            }
+            let accs = acc.as_chunks::<TILE>().0;
+            for ((out, acc), (mantissas, shifts)) in
+                out.chunks_mut(TILE).zip(accs).zip(parts.clone())
+            {
+                let bytes = limits.bytes(acc, mantissas, shifts, &apply);
                 match out.first_chunk_mut() {
-                    Some(out) => *out = stored,
-                    None => out.iter_mut().zip(stored).for_each(|(out, y)| *out = y),
+                    Some(out) => *out = bytes,
+                    None => out.iter_mut().zip(bytes).for_each(|(out, y)| *out = y),
                 }
             }
         }
