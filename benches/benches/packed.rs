@@ -269,12 +269,54 @@ where
     });
 }
 
+/// Groups, name and multiply-accumulates.
+const AFFINE_CONVOLUTIONS: [(usize, &str, usize); 2] = [
+    (1, "affine conv2d forward 4x16x16x16 3x3 32", CONV_MACS),
+    (
+        16,
+        "affine depthwise forward 4x16x16x16 3x3",
+        DEPTHWISE_MACS,
+    ),
+];
+
+/// The same layers with shared exponents, beside the affine ones.
+fn shared_layers(c: &mut Criterion) {
+    let name = |kernel: &str| kernel.replace("affine", "shared exponents:");
+    let shape = dense_shape();
+    let (x, weight) = (noise::<i8>(8 * 256, 1), noise::<i8>(128 * 256, 2));
+    let values = noise::<i16>(128, 3);
+    let bias = Bias {
+        values: &values,
+        shift: 0,
+    };
+    let mut y = vec![0i8; 8 * 128];
+    let kernel = "affine dense forward 8x256x128";
+    measure(c, kernel, name, DENSE_MACS, || {
+        let (x, epilogue) = (black_box(&x), epilogue());
+        dense::forward(&Serial, shape, x, &weight, bias, epilogue, &mut y, &mut []).unwrap();
+    });
+    for (groups, kernel, macs) in AFFINE_CONVOLUTIONS {
+        let shape = conv_shape(groups);
+        let x = noise::<i8>(4 * 16 * 16 * 16, 1);
+        let weight = noise::<i8>(shape.filters * 9 * 16 / groups, 2);
+        let bias = Bias {
+            values: &values[..shape.filters],
+            shift: 0,
+        };
+        let mut y = vec![0i8; 4 * 16 * 16 * shape.filters];
+        measure::<i8>(c, &name(kernel), macs, || {
+            let (x, epilogue) = (black_box(&x), epilogue());
+            conv::forward(&Serial, shape, x, &weight, bias, epilogue, &mut y, &mut []).unwrap();
+        });
+    }
+}
+
 fn affine_layers<T: affine::Activation>(c: &mut Criterion)
 where
     T::AffineBias: Default,
 {
     let multipliers = vec![Multiplier::from_f64(0.001); 128];
-    let bias = [T::AffineBias::default(); 128];
+    let bias = vec![T::AffineBias::default(); 128];
     let roundings = [
         ("", affine::Rounding::Double),
         (", one rounding", affine::Rounding::Single),
@@ -287,6 +329,7 @@ where
     for (name, rounding) in roundings.into_iter().take(1 + usize::from(is_narrow)) {
         let quantization = Quantization {
             rounding,
+            input_zero: 5,
             ..Quantization::new::<T>(&multipliers)
         };
         let kernel = format!("affine dense forward 8x256x128{name}");
@@ -294,10 +337,7 @@ where
             let (x, bias) = (black_box(&x), Some(&bias[..]));
             affine::dense_forward(&Serial, shape, x, &weight, bias, &quantization, &mut y).unwrap();
         });
-        for (groups, kernel, macs) in [
-            (1, "conv2d forward 4x16x16x16 3x3 32", CONV_MACS),
-            (16, "depthwise forward 4x16x16x16 3x3", DEPTHWISE_MACS),
-        ] {
+        for (groups, kernel, macs) in AFFINE_CONVOLUTIONS {
             let shape = conv_shape(groups);
             let filter = 9 * 16 / groups;
             let x = noise::<T>(4 * 16 * 16 * 16, 1);
@@ -308,7 +348,7 @@ where
             };
             let bias = Some(&bias[..shape.filters]);
             let mut y = vec![T::ZERO; 4 * 16 * 16 * shape.filters];
-            measure::<T>(c, &format!("affine {kernel}{name}"), macs, || {
+            measure::<T>(c, &format!("{kernel}{name}"), macs, || {
                 let x = black_box(&x);
                 affine::conv_forward(&Serial, shape, x, &weight, bias, &quantization, &mut y)
                     .unwrap();
@@ -338,6 +378,7 @@ fn mixed_types(c: &mut Criterion) {
 }
 
 fn affine_types(c: &mut Criterion) {
+    shared_layers(c);
     affine_layers::<i8>(c);
     affine_layers::<u8>(c);
     affine_layers::<i16>(c);

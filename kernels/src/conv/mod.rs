@@ -20,6 +20,7 @@ use crate::dense::{Bias, limit};
 use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
+use crate::finish::Shared;
 use crate::optim::Gradient;
 use crate::requantize::{Epilogue, Store};
 use crate::window::{Axis, Deep, Window, three_axes};
@@ -218,14 +219,13 @@ pub fn forward<T: Element, O: Output<T>, const N: usize>(
     extents.check_y(Arg::Out, out.len())?;
     check_slope(slope.len(), out.len())?;
     let row_len = extents.out_row_len();
-    let bias = Some(bias);
+    let finish = Shared::new(bias, epilogue);
     let task = |first: usize, out: &mut [O], slope: &mut [T]| {
         let kernel = Rows {
             extents,
             x,
             weight,
-            bias,
-            epilogue,
+            finish,
             first,
             out,
             slope,

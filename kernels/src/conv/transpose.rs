@@ -8,12 +8,13 @@
 //! and the cells behind the last window's reach get the bias alone. Other libraries call them output
 //! padding.
 
-use super::{Rows, RowsBack, Shape, only};
+use super::{Rows, RowsBack, Shape};
 use crate::activation::check_slope;
 use crate::dense::Bias;
 use crate::element::{Element, Output};
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
+use crate::finish::Shared;
 use crate::optim::Gradient;
 use crate::requantize::{Epilogue, Store};
 use crate::window::Deep;
@@ -119,8 +120,7 @@ pub fn backward_input<T: Element, const N: usize>(
             extents,
             x: dy,
             weight,
-            bias: None,
-            epilogue: only(store),
+            finish: Shared::without_bias(store),
             first,
             out: dx,
             slope: &mut [],

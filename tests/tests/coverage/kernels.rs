@@ -18,7 +18,7 @@ const FEWER: [(&str, &[&str]); 2] = [
 ];
 
 /// Kernels without one that is their gradient, and why.
-const WITHOUT_GRADIENT: [(&str, &str); 23] = [
+const WITHOUT_GRADIENT: [(&str, &str); 26] = [
     ("argmax", "an index"),
     ("argmin", "an index"),
     ("biases", "initialisation"),
