@@ -244,7 +244,7 @@ impl<T: Element> Kernel for Sum<'_, T> {
     fn run<I: Isa>(mut self, isa: I) -> u32 {
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut start = self.0.first;
-        for out in core::mem::take(&mut self.0.out).chunks_mut(BLOCK) {
+        for out in blocks_of_mut(core::mem::take(&mut self.0.out), BLOCK) {
             let mut sums = self.0.sums(start, out.len());
             let store = self.0.store;
             store.block_by(isa, &mut sums, start as u32, &mut range, out);
@@ -264,7 +264,7 @@ impl<T: Element> Kernel for Average<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(mut self, isa: I) -> u32 {
         let (store, mean) = (self.0.store, Mean::of(self.0.terms.len()));
-        let blocks = core::mem::take(&mut self.0.out).chunks_mut(BLOCK);
+        let blocks = blocks_of_mut(core::mem::take(&mut self.0.out), BLOCK);
         let starts = (self.0.first..).step_by(BLOCK);
         // Devices have one copy.
         if !cfg!(target_os = "none") && self.0.holds(mean) {
