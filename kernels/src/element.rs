@@ -11,7 +11,7 @@ use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
 use crate::{
     activation, attention, batch_norm, cluster, conv, dense, dropout, elementwise, fixed, init,
-    layout, long, loss, norm, pool, reduce, resize, sample, scale, select, softmax,
+    layout, long, loss, norm, pool, recurrent, reduce, resize, sample, scale, select, softmax,
 };
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
@@ -152,6 +152,7 @@ pub trait Element:
     + attention::Kernels
     + batch_norm::Kernels
     + cluster::Kernels
+    + recurrent::Kernels
     + dropout::Kernels
     + init::Uniform
     + long::Long

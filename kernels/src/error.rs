@@ -281,6 +281,8 @@ pub enum Arg {
     B,
     /// Indices along an axis.
     Indices,
+    /// Numbers of rows of a table.
+    Tokens,
     /// Positions in an image.
     Positions,
     /// Parts of a tensor, together.
@@ -301,6 +303,20 @@ pub enum Arg {
     Value,
     /// Lengths of samples.
     Lengths,
+    /// Weights of a recurrent layer's own output.
+    HiddenWeight,
+    /// Bias beside them.
+    HiddenBias,
+    /// What a recurrent layer carries from step to step.
+    State,
+    /// What a recurrent layer's state was before each step.
+    Before,
+    /// Gates of a recurrent layer.
+    Gates,
+    /// Gradient of the loss with respect to gates.
+    Dz,
+    /// The same, as the hidden weights see it.
+    Dzu,
 }
 
 impl Arg {
@@ -377,6 +393,7 @@ impl fmt::Display for Arg {
             Self::Probability => "probability",
             Self::B => "b",
             Self::Indices => "indices",
+            Self::Tokens => "tokens",
             Self::Positions => "positions",
             Self::Parts => "parts",
             Self::Scale => "scale",
@@ -387,6 +404,13 @@ impl fmt::Display for Arg {
             Self::Key => "k",
             Self::Value => "v",
             Self::Lengths => "lengths",
+            Self::HiddenWeight => "hidden weight",
+            Self::HiddenBias => "hidden bias",
+            Self::State => "state",
+            Self::Before => "before",
+            Self::Gates => "gates",
+            Self::Dz => "dz",
+            Self::Dzu => "dzu",
         })
     }
 }

@@ -26,6 +26,7 @@
 //! | [`activation`] | what layers apply to their accumulators, and layers of their own |
 //! | [`pool`] | maxima and means: sliding windows, adaptive, global |
 //! | [`norm`], [`batch_norm`] | LayerNorm and RMSNorm; BatchNorm, also folded |
+//! | [`recurrent`] | RNN, LSTM and GRU over sequences, whole or in pieces |
 //! | [`softmax`], [`loss`] | ten maps to probabilities; what a network is held against |
 //! | [`attention`] | scaled dot-product attention over several heads |
 //! | [`cluster`], [`dropout`] | soft k-means; random masks |
@@ -70,7 +71,9 @@ mod decoded;
 pub mod dense;
 pub mod dropout;
 pub mod element;
+mod elementary;
 pub mod elementwise;
+pub mod embedding;
 mod error;
 pub mod exec;
 pub mod fixed;
@@ -85,6 +88,7 @@ pub mod optim;
 pub mod packed;
 pub mod pool;
 mod real;
+pub mod recurrent;
 pub mod reduce;
 pub mod requantize;
 pub mod resize;

@@ -2,6 +2,7 @@
 
 use crate::arch::Isa;
 use crate::element::Element;
+use crate::elementary;
 use crate::fixed::Accumulator;
 use core::ops::{Div, Mul, Neg, Sub, SubAssign};
 
@@ -22,6 +23,9 @@ pub(crate) trait Real:
     fn from_f64(x: f64) -> Self;
     fn sqrt(self) -> Self;
     fn exp(self) -> Self;
+    /// `1 / (1 + exp(-x))`.
+    fn sigmoid(self) -> Self;
+    fn tanh(self) -> Self;
     fn abs(self) -> Self;
 
     /// `1/√self`, and 0 for 0: what is constant has no direction.
@@ -36,7 +40,7 @@ pub(crate) trait Real:
 }
 
 macro_rules! impl_real {
-    ($($t:ident: $sqrt:ident $exp:ident $abs:ident;)*) => {$(
+    ($($t:ident: $sqrt:ident $abs:ident, $functions:ident;)*) => {$(
         impl Real for $t {
             const ONE: Self = 1.0;
 
@@ -57,7 +61,17 @@ macro_rules! impl_real {
 
             #[inline(always)]
             fn exp(self) -> Self {
-                libm::$exp(self)
+                $functions::exp(self)
+            }
+
+            #[inline(always)]
+            fn sigmoid(self) -> Self {
+                $functions::sigmoid(self)
+            }
+
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                $functions::tanh(self)
             }
 
             #[inline(always)]
@@ -69,8 +83,23 @@ macro_rules! impl_real {
 }
 
 impl_real! {
-    f32: sqrtf expf fabsf;
-    f64: sqrt exp fabs;
+    f32: sqrtf fabsf, elementary;
+    f64: sqrt fabs, double;
+}
+
+/// Elementary functions of `f64`.
+mod double {
+    pub(super) use libm::{exp, tanh};
+
+    #[inline(always)]
+    pub(super) fn sigmoid(x: f64) -> f64 {
+        let e = exp(-x.abs()); // of a negative number it does not overflow
+        if x < 0.0 {
+            e / (1.0 + e)
+        } else {
+            1.0 / (1.0 + e)
+        }
+    }
 }
 
 /// A float element, computed in `R`.

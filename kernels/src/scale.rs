@@ -40,6 +40,15 @@ pub trait Scale: Copy + Send + Sync + 'static {
         run: impl FnMut(Store) -> Result<u32>,
     ) -> Result<i32>;
 
+    /// Begins a step of a *window*: the state of a tensor that is made in pieces during a step, as the
+    /// errors of a recurrent layer are. Returns the exponent of all its pieces; an unset state starts at
+    /// `first`. 0 for floats.
+    fn begin(&mut self, first: i32) -> i32;
+
+    /// Ends a window's step: `top` is the largest exponent plus bit length of a piece, nothing where all
+    /// were zero; `bits` are the magnitude bits that pieces are stored in.
+    fn end(&mut self, top: Option<i32>, bits: u32);
+
     /// The exponent, once it is set.
     fn exponent(self) -> Option<i32>;
 }
@@ -62,6 +71,12 @@ impl Scale for Unscaled {
         run(Store::Shift { shift: 0, rounding })?;
         Ok(acc_exponent)
     }
+
+    fn begin(&mut self, _: i32) -> i32 {
+        0
+    }
+
+    fn end(&mut self, _: Option<i32>, _: u32) {}
 
     fn exponent(self) -> Option<i32> {
         None
@@ -164,6 +179,19 @@ impl Scale for Exponent {
                 self.adapt(want(range));
             }
             return Ok(exponent);
+        }
+    }
+
+    fn begin(&mut self, first: i32) -> i32 {
+        if !self.is_set {
+            self.set(first);
+        }
+        i32::from(self.exponent)
+    }
+
+    fn end(&mut self, top: Option<i32>, bits: u32) {
+        if let Some(top) = top {
+            self.adapt(top - bits as i32);
         }
     }
 

@@ -27,6 +27,26 @@ pub(crate) fn rows_of_mut<T>(mut slice: &mut [T], len: usize) -> impl Iterator<I
     })
 }
 
+/// Takes the first `len` elements off, or as many as there are.
+#[inline(always)]
+pub(crate) fn take<'a, T>(slice: &mut &'a [T], len: usize) -> &'a [T] {
+    let (first, rest) = slice
+        .split_at_checked(len.min(slice.len()))
+        .unwrap_or_default();
+    *slice = rest;
+    first
+}
+
+/// The same, to be changed.
+#[inline(always)]
+pub(crate) fn take_mut<'a, T>(slice: &mut &'a mut [T], len: usize) -> &'a mut [T] {
+    let all = core::mem::take(slice);
+    let len = len.min(all.len());
+    let (first, rest) = all.split_at_mut_checked(len).unwrap_or_default();
+    *slice = rest;
+    first
+}
+
 #[cfg(test)]
 mod tests {
     use super::{rows_of, rows_of_mut};

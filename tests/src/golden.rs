@@ -118,10 +118,33 @@ pub enum Layer {
         kv_heads: Option<usize>,
         size: Option<usize>,
     },
+    Rnn(Recurrent),
+    Lstm(Recurrent),
+    Gru(Recurrent),
     Parallel {
         branches: Vec<Vec<Layer>>,
         combine: Combine,
     },
+}
+
+/// A recurrent layer.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[allow(missing_docs)] // the reference's arguments
+pub struct Recurrent {
+    pub n_in: usize,
+    pub n_hid: usize,
+    #[serde(default)]
+    pub out: Given,
+}
+
+/// Which outputs of a recurrent layer are given.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)] // the reference's names
+pub enum Given {
+    #[default]
+    Last,
+    All,
 }
 
 /// How branches come together.

@@ -82,7 +82,7 @@ fn in_offset_binary(mut run: Run) -> Run {
     };
     for state in run.snapshots.values_mut() {
         for layer in state["layers"].as_array_mut().unwrap() {
-            for name in ["W", "gamma"] {
+            for name in ["W", "U", "gamma"] {
                 if let Some(weight) = layer["params"].get_mut(name) {
                     flip(&mut weight["q"], bits);
                 }

@@ -2,12 +2,14 @@
 
 use super::forward::{Queries, copy};
 use super::numbers::{Core, HEIGHT, WIDTH};
-use super::{Errors, Inputs, Mask, ROWS, Scratch, Shape, Stores};
+use super::{Errors, Inputs, Mask, ROWS, Ranges, Scratch, Shape, Stores, backward_parts};
 use crate::arch::block::{Factors, Rows};
 use crate::arch::{self, Isa, Kernel};
 use crate::element::Element;
+use crate::exec::Split;
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Store;
+use crate::split::take_mut;
 use core::ops::Range;
 
 /// A checked call of [`backward`](super::backward), for some samples.
@@ -23,6 +25,29 @@ pub struct Backward<'a, T: Element> {
     pub(super) scratch: Scratch<'a, T>,
 }
 
+impl<T: Element> Split for Backward<'_, T> {
+    fn split_off(&mut self, samples: usize) -> Self {
+        let Shape { queries, keys, .. } = self.shape;
+        let [width, kv_width] = self.shape.widths();
+        let [scores, sums] = backward_parts(self.shape);
+        let first = self.first;
+        self.first += samples;
+        Self {
+            first,
+            errors: Errors {
+                dq: take_mut(&mut self.errors.dq, samples * queries * width),
+                dk: take_mut(&mut self.errors.dk, samples * keys * kv_width),
+                dv: take_mut(&mut self.errors.dv, samples * keys * kv_width),
+            },
+            scratch: Scratch {
+                scores: take_mut(&mut self.scratch.scores, scores),
+                sums: take_mut(&mut self.scratch.sums, sums),
+            },
+            ..*self
+        }
+    }
+}
+
 /// What has been seen so far.
 struct Seen<M> {
     scores: M,
@@ -33,10 +58,10 @@ struct Seen<M> {
 
 impl<T: Core> Kernel for Backward<'_, T> {
     const HAS_VECTORS: bool = arch::has_vectors::<T>();
-    type Output = [u32; 4];
+    type Output = Ranges;
 
     #[inline(always)]
-    fn run<I: Isa>(mut self, isa: I) -> [u32; 4] {
+    fn run<I: Isa>(mut self, isa: I) -> Ranges {
         let shape = self.shape;
         let [width, kv_width] = shape.widths();
         let none = <T::AttentionSum as Accumulator>::Magnitude::default();
@@ -82,7 +107,12 @@ impl<T: Core> Kernel for Backward<'_, T> {
                 put_rows(dv_store, shape, dv, element, &mut seen.dv, to);
             }
         }
-        [seen.scores, seen.dq, seen.dk, seen.dv].map(Magnitude::bits)
+        Ranges {
+            scores: seen.scores.bits(),
+            dq: seen.dq.bits(),
+            dk: seen.dk.bits(),
+            dv: seen.dv.bits(),
+        }
     }
 }
 

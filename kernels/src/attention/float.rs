@@ -1,7 +1,7 @@
 //! Attention in floats: sums in a fixed order, in the accumulator's type.
 
 use super::numbers::{Core, WIDTH};
-use super::{Backward, Exponents, Forward, Kernels, Shape};
+use super::{Backward, Exponents, Forward, Kernels, Ranges, Shape};
 use crate::arch::block::{Factors, Rows};
 use crate::arch::tile::{COLUMNS, Operand, Segments, Tile};
 use crate::arch::{self, Isa};
@@ -202,7 +202,7 @@ macro_rules! impl_kernels {
             }
 
             #[inline(never)]
-            fn attention_backward(call: Backward<'_, Self>) -> [u32; 4] {
+            fn attention_backward(call: Backward<'_, Self>) -> Ranges {
                 arch::dispatch(call)
             }
         }

@@ -1,7 +1,7 @@
 //! Attention in integers: operands of at most 15 bits, logits in Q10, probabilities in Q15, one division a row.
 
 use super::numbers::{Core, WIDTH};
-use super::{Backward, Exponents, Forward, Kernels, Shape, Stores};
+use super::{Backward, Exponents, Forward, Kernels, Ranges, Shape, Stores};
 use crate::arch::block::{Factors, Rows};
 use crate::arch::tile::{COLUMNS, Operand, Segments, Tile};
 use crate::arch::{self, Isa};
@@ -274,7 +274,7 @@ macro_rules! impl_kernels {
             }
 
             #[inline(never)]
-            fn attention_backward(call: Backward<'_, Self>) -> [u32; 4] {
+            fn attention_backward(call: Backward<'_, Self>) -> Ranges {
                 arch::dispatch(call)
             }
         }

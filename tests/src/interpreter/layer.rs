@@ -5,6 +5,7 @@ use super::average::Average;
 use super::branches::Parallel;
 use super::norm::Norm;
 use super::parameter::{self, Parameter};
+use super::recurrent::Recurrent;
 use super::{Integer, Tensor};
 use crate::golden::{Act, Layer as Config};
 use selvedge_kernels::activation::Activation;
@@ -15,6 +16,7 @@ use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::init::Gain;
 use selvedge_kernels::norm::Kind;
 use selvedge_kernels::optim::{Role, Sgd};
+use selvedge_kernels::recurrent::Cell;
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::{Exponent, Mode, Scale};
@@ -53,6 +55,7 @@ pub(super) enum Layer<T: Element> {
     Activation(Box<Alone<T>>),
     Norm(Box<Norm<T>>),
     Attention(Box<Attention<T>>),
+    Recurrent(Box<Recurrent<T>>),
     Parallel(Box<Parallel<T>>),
 }
 
@@ -127,10 +130,24 @@ impl<T: Element> Layer<T> {
                 let extents = [*d, *heads, kv_heads, size];
                 Self::Attention(Box::new(Attention::new(extents, *causal, place)?))
             }
+            Config::Rnn(layer) => Self::recurrent(Cell::Rnn, *layer, extents, place)?,
+            Config::Lstm(layer) => Self::recurrent(Cell::Lstm, *layer, extents, place)?,
+            Config::Gru(layer) => Self::recurrent(Cell::Gru, *layer, extents, place)?,
             Config::Parallel { branches, combine } => {
                 Self::Parallel(Box::new(Parallel::new(*combine, branches, extents, place)?))
             }
         })
+    }
+
+    fn recurrent(
+        cell: Cell,
+        config: crate::golden::Recurrent,
+        extents: &[usize],
+        place: Place,
+    ) -> Result<Self> {
+        Ok(Self::Recurrent(Box::new(Recurrent::new(
+            cell, config, extents, place,
+        )?)))
     }
 
     /// Extents of an output sample.
@@ -154,6 +171,7 @@ impl<T: Element> Layer<T> {
             Self::Average(layer) => layer.outputs()?,
             Self::Flatten(_) => vec![extents.iter().product()],
             Self::Activation(_) | Self::Norm(_) | Self::Attention(_) => extents.to_vec(),
+            Self::Recurrent(layer) => layer.outputs(),
             Self::Parallel(layer) => layer.outputs(extents)?,
         })
     }
@@ -168,6 +186,7 @@ impl<T: Element> Layer<T> {
             Self::Norm(layer) => layer.number(),
             Self::Average(layer) => layer.number(),
             Self::Attention(layer) => layer.number(),
+            Self::Recurrent(layer) => layer.number(),
             Self::Parallel(layer) => layer.number(),
         }
     }
@@ -184,7 +203,7 @@ impl<T: Element> Layer<T> {
     /// Whether it has parameters.
     pub(super) fn is_trained(&self) -> bool {
         match self {
-            Self::Weighted(_) | Self::Norm(_) | Self::Attention(_) => true,
+            Self::Weighted(_) | Self::Norm(_) | Self::Attention(_) | Self::Recurrent(_) => true,
             Self::Parallel(layer) => layer.is_trained(),
             _ => false,
         }
@@ -226,6 +245,7 @@ impl<T: Element> Layer<T> {
             Self::Activation(layer) => layer.forward(x, mode)?,
             Self::Norm(layer) => layer.forward(exec, x, mode)?,
             Self::Attention(layer) => layer.forward(exec, x, mode)?,
+            Self::Recurrent(layer) => layer.forward(exec, x, extents, mode)?,
             Self::Parallel(layer) => layer.forward(exec, x, extents, mode)?,
         })
     }
@@ -259,6 +279,7 @@ impl<T: Element> Layer<T> {
             }
             Self::Norm(layer) => layer.backward(exec, x, &dy, sgd, step)?,
             Self::Attention(layer) => layer.backward(exec, x, dy, sgd, step)?,
+            Self::Recurrent(layer) => layer.backward(exec, x, &dy, sgd, step)?,
             Self::Parallel(layer) => layer.backward(exec, x, dy, sgd, step)?,
         })
     }
@@ -288,6 +309,7 @@ impl<T: Integer> Layer<T> {
                 json!({ "params": {}, "exponents": [scale_state(layer.scale)] })
             }
             Self::Norm(layer) => layer.state(),
+            Self::Recurrent(layer) => layer.state(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod branches;
 mod layer;
 mod norm;
 mod parameter;
+mod recurrent;
 
 use crate::golden::{Config, Layer as LayerConfig, Run};
 use layer::{Layer, Place};

@@ -1,0 +1,264 @@
+//! The matrix products of recurrent layers, as raw accumulators: of rows with the weights, and of errors
+//! with the hidden weights transposed.
+
+use crate::arch::Isa;
+use crate::arch::block::{self, Block, Factors, HEIGHT, WIDTH};
+use crate::arch::panel::{self, LANES, Panel};
+use crate::arch::scalar::{TILE, add_row};
+use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments};
+use crate::element::Element;
+use crate::split::{rows_of, rows_of_mut};
+
+/// Rows at equal distances.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a, T> {
+    /// From the first element of the first row on.
+    pub(super) values: &'a [T],
+    /// Elements from the start of a row to that of the next.
+    pub(super) step: usize,
+    pub(super) count: usize,
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// From row `first` on, at most `most` rows.
+    #[inline(always)]
+    fn from(self, first: usize, most: usize) -> Operand<'a, T> {
+        Operand {
+            values: self.values.get(first * self.step..).unwrap_or_default(),
+            step: self.step,
+            rows: most.min(self.count - first),
+        }
+    }
+}
+
+/// `out[r, o] = Σ_i x[r, i] · weight[o, i]`, with rows of `inputs` elements, of `outputs` accumulators; floats in
+/// the order of [`Element::dot`].
+#[inline(always)]
+pub(super) fn forward<T: Element, I: Isa>(
+    isa: I,
+    x: Rows<'_, T>,
+    weight: &[T],
+    [inputs, outputs]: [usize; 2],
+    out: &mut [T::Acc],
+) {
+    if inputs == 0 || outputs == 0 {
+        return;
+    }
+    if T::has_panels::<I>() && x.count >= panel::worth(inputs) {
+        paneled(isa, x, weight, [inputs, outputs], out);
+    } else if I::TILED {
+        tiled(isa, x, weight, [inputs, outputs], out);
+    } else {
+        for (r, out) in rows_of_mut(out, outputs).enumerate().take(x.count) {
+            let x = x.values.get(r * x.step..).unwrap_or_default();
+            let x = x.get(..inputs).unwrap_or_default();
+            for (out, weight) in out.iter_mut().zip(rows_of(weight, inputs)) {
+                *out = T::dot(isa, x, weight);
+            }
+        }
+    }
+}
+
+/// The same by panels of the weights.
+#[inline(always)]
+fn paneled<T: Element, I: Isa>(
+    isa: I,
+    x: Rows<'_, T>,
+    weight: &[T],
+    [inputs, outputs]: [usize; 2],
+    out: &mut [T::Acc],
+) {
+    let segments = Segments::one(inputs);
+    let mut panel = Panel::new();
+    let mut sums = [[[T::Acc::default(); LANES]; ROWS]; 2];
+    let mut column = 0;
+    while column < outputs {
+        let weight = Operand {
+            values: weight.get(column * inputs..).unwrap_or_default(),
+            step: inputs,
+            rows: panel::take(inputs, outputs - column),
+        };
+        T::pack(isa, weight, inputs, &mut panel);
+        for row in (0..x.count).step_by(ROWS) {
+            T::by_panel(isa, x.from(row, ROWS), &panel, &segments, &mut sums);
+            let (mut start, mut left) = (row * outputs + column, weight.rows);
+            for sums in &sums {
+                let count = left.min(LANES);
+                store(sums, count, outputs, out.get_mut(start..));
+                (start, left) = (start + count, left - count);
+            }
+        }
+        column += weight.rows;
+    }
+}
+
+/// The same in register tiles.
+#[inline(always)]
+fn tiled<T: Element, I: Isa>(
+    isa: I,
+    x: Rows<'_, T>,
+    weight: &[T],
+    [inputs, outputs]: [usize; 2],
+    out: &mut [T::Acc],
+) {
+    let segments = Segments::one(inputs);
+    let mut tile = [[T::Acc::default(); COLUMNS]; ROWS];
+    for column in (0..outputs).step_by(COLUMNS) {
+        let weight = Operand {
+            values: weight.get(column * inputs..).unwrap_or_default(),
+            step: inputs,
+            rows: COLUMNS.min(outputs - column),
+        };
+        for row in (0..x.count).step_by(ROWS) {
+            T::tile(isa, x.from(row, ROWS), weight, &segments, &mut tile);
+            let start = row * outputs + column;
+            store(&tile, weight.rows, outputs, out.get_mut(start..));
+        }
+    }
+}
+
+/// Stores `columns` sums of each row, as far as `out` goes.
+#[inline(always)]
+fn store<A: Copy, const W: usize>(
+    sums: &[[A; W]],
+    columns: usize,
+    step: usize,
+    out: Option<&mut [A]>,
+) {
+    let rows = out.unwrap_or_default().chunks_mut(step.max(1));
+    for (sums, out) in sums.iter().zip(rows) {
+        if let (Some(out), true) = (out.first_chunk_mut::<W>(), columns == W) {
+            *out = *sums;
+        } else {
+            let sums = sums.iter().take(columns);
+            out.iter_mut().zip(sums).for_each(|(out, &sum)| *out = sum);
+        }
+    }
+}
+
+/// `out[r, i] = Σ_o d[r, o] · weight[o, i]`, with rows of `inputs` accumulators; floats in the order of `o`.
+#[inline(always)]
+pub(super) fn transposed<T: Element, I: Isa>(
+    isa: I,
+    d: Rows<'_, T>,
+    weight: &[T],
+    [inputs, outputs]: [usize; 2],
+    out: &mut [T::Acc],
+) {
+    let mut row = 0;
+    while row < d.count {
+        let count = HEIGHT.min(d.count - row);
+        let from = Rows {
+            values: d.values.get(row * d.step..).unwrap_or_default(),
+            step: d.step,
+            count,
+        };
+        let out = out.get_mut(row * inputs..).unwrap_or_default();
+        if T::has_blocks::<I>() {
+            by_blocks(isa, from, weight, [inputs, outputs], out);
+        } else if count == HEIGHT {
+            columns::<T, I, HEIGHT>(isa, from, weight, inputs, out);
+        } else {
+            for r in 0..count {
+                let from = Rows {
+                    values: from.values.get(r * d.step..).unwrap_or_default(),
+                    step: d.step,
+                    count: 1,
+                };
+                let out = out.get_mut(r * inputs..).unwrap_or_default();
+                columns::<T, I, 1>(isa, from, weight, inputs, out);
+            }
+        }
+        row += count;
+    }
+}
+
+/// At most [`HEIGHT`] rows, by blocks of the instruction set.
+#[inline(always)]
+fn by_blocks<T: Element, I: Isa>(
+    isa: I,
+    d: Rows<'_, T>,
+    weight: &[T],
+    [inputs, outputs]: [usize; 2],
+    out: &mut [T::Acc],
+) {
+    for column in (0..inputs).step_by(WIDTH) {
+        let rows = block::Rows {
+            values: weight.get(column..).unwrap_or_default(),
+            step: inputs,
+            count: outputs,
+            width: WIDTH.min(inputs - column),
+        };
+        let factors = Factors {
+            values: d.values,
+            sum_step: d.step,
+            row_step: 1,
+        };
+        let mut sums: Block<T::Acc> = [[T::Acc::default(); WIDTH]; HEIGHT];
+        let sums = sums.get_mut(..d.count).unwrap_or_default();
+        T::add_block(isa, factors, rows, sums);
+        store(sums, rows.width, inputs, out.get_mut(column..));
+    }
+}
+
+/// `R` rows, in columns as wide as fit.
+#[inline(always)]
+fn columns<T: Element, I: Isa, const R: usize>(
+    isa: I,
+    d: Rows<'_, T>,
+    weight: &[T],
+    inputs: usize,
+    out: &mut [T::Acc],
+) {
+    let mut column = 0;
+    while column < inputs {
+        let (weight, left) = (weight.get(column..).unwrap_or_default(), inputs - column);
+        let out = out.get_mut(column..);
+        column += if left >= WIDTH {
+            store(&wide::<T, I, R>(isa, d, weight, inputs), WIDTH, inputs, out);
+            WIDTH
+        } else {
+            let mut sums = [[T::Acc::default(); TILE]; R];
+            for (o, row) in weight.chunks(inputs.max(1)).enumerate() {
+                let row = row.get(..left.min(TILE)).unwrap_or(row);
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    if let Some(&d) = d.values.get(r * d.step + o) {
+                        add_row::<T, I>(isa, sums, d.widen(), row);
+                    }
+                }
+            }
+            store(&sums, left.min(TILE), inputs, out);
+            TILE
+        };
+    }
+}
+
+/// The sums of `R` rows with the first [`WIDTH`] columns of the weights, in registers.
+#[inline(always)]
+fn wide<T: Element, I: Isa, const R: usize>(
+    isa: I,
+    d: Rows<'_, T>,
+    weight: &[T],
+    inputs: usize,
+) -> [[T::Acc; WIDTH]; R] {
+    let mut sums = [[T::Acc::default(); WIDTH]; R];
+    for (o, row) in weight.chunks(inputs.max(1)).enumerate() {
+        let Some(row) = row.first_chunk::<WIDTH>() else {
+            break;
+        };
+        let mut factors = [T::Wide::default(); R];
+        for (r, factor) in factors.iter_mut().enumerate() {
+            *factor = d.values.get(r * d.step + o).map_or(*factor, |d| d.widen());
+        }
+        for (x, tile) in row.as_chunks::<TILE>().0.iter().zip(0..) {
+            let x = T::widen8(isa, x);
+            for (sums, &factor) in sums.iter_mut().zip(&factors) {
+                let sums = sums.as_chunks_mut::<TILE>().0.get_mut(tile);
+                for (sum, &x) in sums.into_iter().flatten().zip(&x) {
+                    *sum += T::mul(factor, x);
+                }
+            }
+        }
+    }
+    sums
+}
