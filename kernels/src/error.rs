@@ -303,6 +303,10 @@ pub enum Arg {
     Value,
     /// Lengths of samples.
     Lengths,
+    /// Base of frequencies.
+    Base,
+    /// Frequencies of pairs.
+    Frequencies,
     /// Weights of a recurrent layer's own output.
     HiddenWeight,
     /// Bias beside them.
@@ -404,6 +408,8 @@ impl fmt::Display for Arg {
             Self::Key => "k",
             Self::Value => "v",
             Self::Lengths => "lengths",
+            Self::Base => "base",
+            Self::Frequencies => "frequencies",
             Self::HiddenWeight => "hidden weight",
             Self::HiddenBias => "hidden bias",
             Self::State => "state",

@@ -9,7 +9,7 @@ use crate::element::Element;
 use crate::exec::Split;
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Store;
-use crate::split::take_mut;
+use crate::split::{rows_of, take_mut};
 use core::ops::Range;
 
 /// A checked call of [`backward`](super::backward), for some samples.
@@ -127,17 +127,15 @@ fn put_rows<T: Core>(
     out: &mut [T],
 ) {
     let [_, kv_width] = shape.widths();
-    for (key, sums) in sums
-        .chunks_exact(shape.size.max(1))
-        .enumerate()
-        .take(shape.keys)
-    {
-        for (block, sums) in sums.chunks(WIDTH).enumerate() {
+    let rows = rows_of(sums, shape.size).enumerate().take(shape.keys);
+    for (key, sums) in rows {
+        for column in (0..shape.size).step_by(WIDTH) {
+            let width = WIDTH.min(shape.size - column);
             let mut acc = [T::AttentionSum::default(); WIDTH];
+            let sums = sums.get(column..column + width).unwrap_or_default();
             copy(sums, &mut acc);
-            let start = key * kv_width + block * WIDTH;
-            let out = out.get_mut(start..).unwrap_or_default();
-            let out = out.get_mut(..sums.len()).unwrap_or_default();
+            let start = key * kv_width + column;
+            let out = out.get_mut(start..start + width).unwrap_or_default();
             T::put(store, &mut acc, (element + start) as u32, range, out);
         }
     }

@@ -9,7 +9,7 @@ use crate::element::Element;
 use crate::exec::Split;
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Store;
-use crate::split::take_mut;
+use crate::split::{rows_of_mut, take_mut};
 use core::ops::Range;
 
 /// A checked call of [`forward`](super::forward), for some queries.
@@ -120,7 +120,7 @@ impl Queries {
             copy(&logits, to);
         });
         let mut rest = [T::AttentionScore::default(); ROWS];
-        let rows = scores.chunks_mut(shape.keys.max(1)).zip(seen);
+        let rows = rows_of_mut(scores, shape.keys).zip(seen);
         for ((row, keys), rest) in rows.zip(&mut rest).take(self.count) {
             *rest = T::softmax(row.get_mut(keys.clone()).unwrap_or_default());
         }

@@ -135,9 +135,8 @@ fn weigh<T: Parts, const H: usize>(
                         }
                     }
                 }
-                for (r, local) in local.iter_mut().enumerate() {
-                    let place = r * factors.sum_step + k * factors.row_step;
-                    let factor = factors.values.get(place).copied().unwrap_or_default();
+                let factors = factors.of_row::<H>(k);
+                for (local, factor) in local.iter_mut().zip(factors) {
                     for (sum, &x) in local.iter_mut().zip(&x) {
                         *sum += T::part(factor, x);
                     }

@@ -32,7 +32,7 @@
 //!
 //! Source: Vaswani et al. 2017, "Attention Is All You Need"; shared keys: Shazeer 2019, "Fast Transformer
 //! Decoding", and Ainslie et al. 2023, "GQA"; windows: Beltagy et al. 2020, "Longformer"; integers:
-//! `docs/numerics.md` §23.
+//! `docs/numerics.md` §25.
 
 mod backward;
 mod float;
@@ -233,7 +233,7 @@ fn check_scratch(got: usize, part: usize) -> Result<()> {
 /// [`Error::Capacity`], [`Error::SampleLength`], [`Error::Overflow`]; [`Error::Accumulator`] for integers
 /// with heads of more than 256 features or more than 32,768 keys. `out` and `scratch` are then untouched.
 ///
-/// Source: the definition; integers: `docs/numerics.md` §23.
+/// Source: the definition; integers: `docs/numerics.md` §25.
 pub fn forward<T: Element>(
     exec: &impl Executor,
     shape: Shape,
@@ -377,7 +377,7 @@ fn backward_parts(shape: Shape) -> [usize; 2] {
 /// # Errors
 /// As [`forward`]; nothing is then written.
 ///
-/// Source: the derivative of [`forward`]; integers: `docs/numerics.md` §23.
+/// Source: the derivative of [`forward`]; integers: `docs/numerics.md` §25.
 #[allow(clippy::too_many_arguments)] // executor, shape, mask, two inputs, rounding, outputs, memory
 pub fn backward<T: Element>(
     exec: &impl Executor,
