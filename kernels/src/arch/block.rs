@@ -104,7 +104,7 @@ impl<'a, T> Rows<'a, T> {
 /// Whether `sums` sums can be computed: all factors and rows lie in their slices.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(super) fn fit<T>(sums: usize, factors: Factors<'_, T>, rows: Rows<'_, T>) -> bool {
+pub(super) fn fit<F, T>(sums: usize, factors: Factors<'_, F>, rows: Rows<'_, T>) -> bool {
     let end = || {
         let last_row = rows.count.checked_sub(1)?;
         let last_sum = sums.checked_sub(1)?.checked_mul(factors.sum_step)?;

@@ -115,7 +115,7 @@ fn weigh<T: FloatElement, I: Isa, const H: usize>(
 }
 
 macro_rules! impl_kernels {
-    ($($t:ident: $real:ident;)*) => {$(
+    ($($t:ident: $real:ident, |$isa:ident, $factors:ident, $rows:ident, $sums:ident| $weigh:expr;)*) => {$(
         impl Core for $t {
             type Dot = $real;
             type Scaling = $real;
@@ -176,12 +176,14 @@ macro_rules! impl_kernels {
 
             #[inline(always)]
             fn weigh<I: Isa, const H: usize>(
-                isa: I,
-                factors: Factors<'_, $real>,
-                rows: Rows<'_, Self>,
-                sums: &mut [[$real; WIDTH]; H],
+                $isa: I,
+                $factors: Factors<'_, $real>,
+                $rows: Rows<'_, Self>,
+                $sums: &mut [[$real; WIDTH]; H],
             ) {
-                weigh(isa, factors, rows, sums);
+                if !$weigh {
+                    weigh($isa, $factors, $rows, $sums);
+                }
             }
 
             #[inline(always)]
@@ -215,4 +217,9 @@ macro_rules! impl_kernels {
     )*};
 }
 
-impl_kernels! { f16: f32; bf16: f32; f32: f32; f64: f64; }
+impl_kernels! {
+    f16: f32, |isa, factors, rows, sums| false;
+    bf16: f32, |isa, factors, rows, sums| false;
+    f32: f32, |isa, factors, rows, sums| isa.weigh_f32(factors, rows, sums);
+    f64: f64, |isa, factors, rows, sums| false;
+}

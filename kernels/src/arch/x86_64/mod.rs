@@ -13,6 +13,7 @@ mod patch;
 mod single;
 #[cfg(test)]
 mod tests;
+mod weigh;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
