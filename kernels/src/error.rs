@@ -371,6 +371,18 @@ pub enum Arg {
     Stride,
     /// Distance of a window's cells.
     Dilation,
+    /// Queries of an attention.
+    Query,
+    /// Its keys.
+    Key,
+    /// Its values.
+    Value,
+    /// Lengths of samples.
+    Lengths,
+    /// Base of frequencies.
+    Base,
+    /// Frequencies of pairs.
+    Frequencies,
     /// Weights of a recurrent layer's own output.
     HiddenWeight,
     /// Bias beside them.
@@ -385,14 +397,6 @@ pub enum Arg {
     Dz,
     /// The same, as the hidden weights see it.
     Dzu,
-    /// Queries of an attention.
-    Query,
-    /// Its keys.
-    Key,
-    /// Its values.
-    Value,
-    /// Lengths of samples.
-    Lengths,
 }
 
 impl Arg {
@@ -485,6 +489,12 @@ impl fmt::Display for Arg {
             Self::Kernel => "kernel",
             Self::Stride => "stride",
             Self::Dilation => "dilation",
+            Self::Query => "q",
+            Self::Key => "k",
+            Self::Value => "v",
+            Self::Lengths => "lengths",
+            Self::Base => "base",
+            Self::Frequencies => "frequencies",
             Self::HiddenWeight => "hidden weight",
             Self::HiddenBias => "hidden bias",
             Self::State => "state",
@@ -492,10 +502,6 @@ impl fmt::Display for Arg {
             Self::Gates => "gates",
             Self::Dz => "dz",
             Self::Dzu => "dzu",
-            Self::Query => "q",
-            Self::Key => "k",
-            Self::Value => "v",
-            Self::Lengths => "lengths",
         })
     }
 }
