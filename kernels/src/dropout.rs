@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude, bit_len, div_rem};
-use crate::requantize::{BLOCK, Store, block_at};
+use crate::requantize::{BLOCK, Lines, Store, block_at};
 use crate::rng::Words;
 use half::{bf16, f16};
 
@@ -186,7 +186,7 @@ impl<T: Element> Kernel for Apply<'_, T> {
         let mut room = [T::ZERO; BLOCK];
         for (x, out) in self.x.chunks(BLOCK).zip(self.out.chunks_mut(BLOCK)) {
             let x = block_at(x, &mut room);
-            let mut acc = [[T::Acc::default(); BLOCK]];
+            let mut acc = Lines([[T::Acc::default(); BLOCK]]);
             for ((acc, x), at) in acc.as_flattened_mut().iter_mut().zip(x).zip(0u32..) {
                 let word = self.words.word(element.wrapping_add(at));
                 if self.dropout.keeps(word) {

@@ -7,7 +7,7 @@ use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::Executor;
 use crate::fixed::{Accumulator, Magnitude};
-use crate::requantize::{BLOCK, Store};
+use crate::requantize::{BLOCK, Lines, Store};
 
 /// `out = -x`. The exponent stays; it is its own gradient.
 ///
@@ -157,7 +157,7 @@ impl<T: Element> Kernel for SquareBackward<'_, T> {
         let mut element = 0u32;
         let blocks = self.x.chunks(BLOCK).zip(self.dy.chunks(BLOCK));
         for ((x, dy), dx) in blocks.zip(self.dx.chunks_mut(BLOCK)) {
-            let mut acc = [[T::Acc::default(); BLOCK]];
+            let mut acc = Lines([[T::Acc::default(); BLOCK]]);
             for ((acc, x), dy) in acc.as_flattened_mut().iter_mut().zip(x).zip(dy) {
                 let product = T::mul(x.widen(), dy.widen());
                 *acc = product + product;
