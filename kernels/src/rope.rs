@@ -74,6 +74,7 @@ impl Scaling {
         Err(Error::Value {
             arg: Arg::Scale,
             expected,
+            got: None,
         })
     }
 
