@@ -29,17 +29,19 @@ fn softmax<R: Real>(row: &mut [R]) -> R {
         *most = larger(*most, z);
     }
     let most = most.into_iter().fold(first, larger);
+    // A loop of its own: it is computed side by side.
+    for z in row.iter_mut() {
+        *z = (*z - most).exp();
+    }
     let mut sums = [R::default(); 8];
-    let (eights, rest) = row.as_chunks_mut::<8>();
+    let (eights, rest) = row.as_chunks::<8>();
     for z in eights {
-        for (sum, z) in sums.iter_mut().zip(z) {
-            *z = (*z - most).exp();
-            *sum += *z;
+        for (sum, &z) in sums.iter_mut().zip(z) {
+            *sum += z;
         }
     }
-    for (sum, z) in sums.iter_mut().zip(rest) {
-        *z = (*z - most).exp();
-        *sum += *z;
+    for (sum, &z) in sums.iter_mut().zip(rest) {
+        *sum += z;
     }
     R::ONE / combine(sums)
 }
