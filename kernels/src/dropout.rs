@@ -177,7 +177,7 @@ pub struct Apply<'a, T> {
 }
 
 impl<T: Element> Kernel for Apply<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

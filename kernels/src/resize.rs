@@ -507,7 +507,7 @@ impl<T: Element> Rows<'_, T> {
 struct Bilinear<'a, T: Element>(Rows<'a, T>);
 
 impl<T: Element> Kernel for Bilinear<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -520,7 +520,7 @@ impl<T: Element> Kernel for Bilinear<'_, T> {
 struct Backward<'a, T: Element>(Rows<'a, T>, bool);
 
 impl<T: Element> Kernel for Backward<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

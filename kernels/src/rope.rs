@@ -353,7 +353,7 @@ pub struct Rotate<'a, T> {
 const PAIRS: usize = BLOCK / 2;
 
 impl<T: Turns> Kernel for Rotate<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

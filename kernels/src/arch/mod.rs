@@ -362,6 +362,12 @@ pub(crate) const fn has_vectors<T: Element>() -> bool {
     !matches!(T::DTYPE, DType::I64 | DType::U64)
 }
 
+/// Whether an instruction set is worth its copy of a kernel that is neither a product nor an activation: for the types
+/// of at most 16 bits and `f32`. The wider ones gain little, and a third of all code would be theirs.
+pub(crate) const fn has_narrow_vectors<T: Element>() -> bool {
+    T::DTYPE.bytes() <= 2 || matches!(T::DTYPE, DType::F32)
+}
+
 /// Runs `kernel` on the best instruction set of this processor.
 #[inline(always)]
 pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {

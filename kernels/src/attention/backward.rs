@@ -57,7 +57,7 @@ struct Seen<M> {
 }
 
 impl<T: Core> Kernel for Backward<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = Ranges;
 
     #[inline(always)]

@@ -197,7 +197,7 @@ pub(super) fn copy<T: Copy>(from: &[T], to: &mut [T]) {
 }
 
 impl<T: Core> Kernel for Forward<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

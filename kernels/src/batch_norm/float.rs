@@ -86,6 +86,7 @@ impl<T> Kernel for Float<Statistics<'_, T>>
 where
     T: FloatElement + Kernels<Channel = Moments<T::Real>> + Element<Epsilon = T::Real>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -141,6 +142,7 @@ impl<T> Kernel for Float<Forward<'_, T>>
 where
     T: FloatElement + Kernels<Channel = Moments<T::Real>>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -175,6 +177,7 @@ where
     T: FloatElement
         + Kernels<Channel = Moments<<T as FloatElement>::Real>, Statistic = <T as FloatElement>::Real>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -226,6 +229,7 @@ where
     T: FloatElement
         + Kernels<Channel = Moments<<T as FloatElement>::Real>, Statistic = <T as FloatElement>::Real>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -258,6 +262,7 @@ impl<T> Kernel for Float<Infer<'_, T>>
 where
     T: FloatElement + Kernels<Transform = Scaling<T::Real>>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

@@ -64,6 +64,7 @@ fn variance(rows: usize, channel: &Channel) -> i128 {
 struct Integer<C>(C);
 
 impl<T: Short + Kernels<Channel = Channel>> Kernel for Integer<Statistics<'_, T>> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -102,6 +103,7 @@ impl<T: Short + Kernels<Channel = Channel>> Kernel for Integer<Statistics<'_, T>
 }
 
 impl<T: Normal + Kernels<Channel = Channel>> Kernel for Integer<Forward<'_, T>> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -186,6 +188,7 @@ impl<T> Kernel for Integer<SumErrors<'_, T>>
 where
     T: Short + Kernels<Channel = Channel, Statistic = i64>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -227,6 +230,7 @@ impl<T> Kernel for Integer<BackwardInput<'_, T>>
 where
     T: Short + Kernels<Channel = Channel, Statistic = i64>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -389,6 +393,7 @@ fn block_of<W: Word>(values: impl Iterator<Item = i64>) -> Lines<[W; BLOCK]> {
 }
 
 impl<T: Short + Kernels<Transform = Transform>> Kernel for Integer<Infer<'_, T>> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

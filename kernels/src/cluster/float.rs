@@ -86,6 +86,7 @@ where
     T: FloatElement
         + Kernels<Member = Member<<T as FloatElement>::Real, <T as FloatElement>::Real>>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -131,6 +132,7 @@ where
     T: FloatElement
         + Kernels<Member = Member<<T as FloatElement>::Real, <T as FloatElement>::Real>>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -180,6 +182,7 @@ where
             Score = <T as FloatElement>::Real,
         >,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -226,6 +229,7 @@ where
             Score = <T as FloatElement>::Real,
         >,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -277,6 +281,7 @@ where
             Score = <T as FloatElement>::Real,
         >,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]

@@ -110,6 +110,7 @@ fn squared(metric: Metric, distance: i64) -> u64 {
 struct Integer<C>(C);
 
 impl<T: Short + Kernels<Member = IntegerMember>> Kernel for Integer<Members<'_, T>> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -166,6 +167,7 @@ impl<T: Short + Kernels<Member = IntegerMember>> Kernel for Integer<Members<'_, 
 }
 
 impl<T: Short + Kernels<Member = IntegerMember>> Kernel for Integer<Forward<'_, T>> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -218,6 +220,7 @@ impl<T> Kernel for Integer<Scores<'_, T>>
 where
     T: Short + Kernels<Member = IntegerMember, Score = i16>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -324,6 +327,7 @@ impl<T> Kernel for Integer<BackwardInput<'_, T>>
 where
     T: Short + Kernels<Member = IntegerMember, Score = i16>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -380,6 +384,7 @@ impl<T> Kernel for Integer<BackwardCentres<'_, '_, T>>
 where
     T: Short<Update: From<i64>> + Kernels<Member = IntegerMember, Score = i16>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]

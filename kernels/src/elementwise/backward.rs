@@ -141,7 +141,7 @@ pub struct Backward<'a, T: Element> {
 struct Sums<'a, T: Element, F>(Backward<'a, T>, F);
 
 impl<T: Element, F: Fn(T, T, T, T) -> T::Acc> Kernel for Sums<'_, T, F> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

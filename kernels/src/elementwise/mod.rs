@@ -197,7 +197,7 @@ trait Compute<T: Element> {
 struct With<B, C>(B, C);
 
 impl<T: Element, C: Compute<T>> Kernel for With<Block<'_, T>, C> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

@@ -140,7 +140,7 @@ pub struct AverageBackward<'a, T> {
 }
 
 impl<T: Element> Kernel for AverageBackward<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -237,7 +237,7 @@ impl<T: Element> Terms<'_, T> {
 pub(super) struct Sum<'a, T: Element>(pub(super) Terms<'a, T>);
 
 impl<T: Element> Kernel for Sum<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -258,7 +258,7 @@ impl<T: Element> Kernel for Sum<'_, T> {
 pub(super) struct Average<'a, T: Element>(pub(super) Terms<'a, T>);
 
 impl<T: Element> Kernel for Average<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

@@ -36,7 +36,7 @@ pub struct Negate<'a, T> {
 }
 
 impl<T: Element> Kernel for Negate<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -83,7 +83,7 @@ pub struct AbsBackward<'a, T> {
 }
 
 impl<T: Element> Kernel for AbsBackward<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -149,7 +149,7 @@ pub struct SquareBackward<'a, T> {
 }
 
 impl<T: Element> Kernel for SquareBackward<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

@@ -32,6 +32,7 @@ impl<T> Kernel for Float<Statistics<'_, T>>
 where
     T: FloatElement + Kernels<Row = Moments<T::Real>, Epsilon = T::Real>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -62,6 +63,7 @@ impl<T> Kernel for Float<Forward<'_, T>>
 where
     T: FloatElement + Kernels<Row = Moments<T::Real>>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -93,6 +95,7 @@ impl<T> Kernel for Float<BackwardInput<'_, T>>
 where
     T: FloatElement + Kernels<Row = Moments<T::Real>>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -142,6 +145,7 @@ impl<T> Kernel for Float<BackwardGamma<'_, '_, T>>
 where
     T: FloatElement<Update = <T as FloatElement>::Real> + Kernels<Row = Moments<T::Real>>,
 {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]

@@ -104,6 +104,7 @@ impl_normal! {
 struct Integer<C>(C);
 
 impl<T: Normal<Row = Row>> Kernel for Integer<Statistics<'_, T>> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -136,6 +137,7 @@ impl<T: Normal<Row = Row>> Kernel for Integer<Statistics<'_, T>> {
 }
 
 impl<T: Normal<Row = Row>> Kernel for Integer<Forward<'_, T>> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -221,6 +223,7 @@ fn weighted<T: Normal>(dy: &[T], gamma: &[T]) -> Lines<[i64; BLOCK]> {
 }
 
 impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -278,6 +281,7 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
 }
 
 impl<T: Normal<Row = Row>> Kernel for Integer<BackwardGamma<'_, '_, T>> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]

@@ -251,7 +251,7 @@ fn row<T: Element, A: Sum<T>>(
 }
 
 impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, Rows<'_, T, C>> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]
@@ -346,7 +346,7 @@ impl<T: Element, C: Cover> RowsBack<'_, T, C> {
 }
 
 impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, RowsBack<'_, T, C>> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

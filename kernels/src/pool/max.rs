@@ -135,7 +135,7 @@ pub struct Rows<'a, T, C> {
 }
 
 impl<T: Element, C: Cover> Kernel for Rows<'_, T, C> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
@@ -278,7 +278,7 @@ fn tile<T: Element>(x: &[T], start: usize, channels: &Range<usize>) -> [T; TILE]
 }
 
 impl<T: Element, C: Cover> Kernel for RowsBack<'_, T, C> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
 
     #[inline(always)]

@@ -1,9 +1,9 @@
 //! Cells in floats: gates in the accumulator's type, some units side by side.
 
 use super::lanes::{Lanes, WIDTH, each, load, save};
-use super::pass::{Row, RowBack, Seen, Units};
+use super::pass::{self, Row, RowBack, Seen, Units};
 use super::{Backward, Cell, Forward, Kernels};
-use crate::arch::{self, Isa};
+use crate::arch::Isa;
 use crate::element::{Element, Output};
 use crate::real::{FloatElement, Real};
 use half::{bf16, f16};
@@ -296,12 +296,12 @@ macro_rules! impl_kernels {
 
             #[inline(never)]
             fn recurrent_forward(call: Forward<'_, Self>) {
-                arch::dispatch(call);
+                pass::forward(call);
             }
 
             #[inline(never)]
             fn recurrent_backward(call: Backward<'_, Self>) -> Seen {
-                arch::dispatch(call)
+                pass::backward(call)
             }
         }
     )*};

@@ -1,9 +1,9 @@
 //! Cells in integers: sums of gates in Q11, gates in Q15 by tables, errors in 16 bits and a window's exponent.
 
 use super::lanes::{Lanes, WIDTH, each, load, over, save};
-use super::pass::{Row, RowBack, Seen, Units};
+use super::pass::{self, Row, RowBack, Seen, Units};
 use super::{Backward, Cell, Forward, Kernels, Windows};
-use crate::arch::{self, Isa};
+use crate::arch::Isa;
 use crate::element::{Element, Output};
 use crate::fixed::{self, Accumulator, Rounding, sat_i32, sat_i64, shift_rne_i32, shift_rne_i64};
 use crate::lut::{sigmoid, tanh};
@@ -445,12 +445,12 @@ macro_rules! impl_kernels {
 
             #[inline(never)]
             fn recurrent_forward(call: Forward<'_, Self>) {
-                arch::dispatch(call);
+                pass::forward(call);
             }
 
             #[inline(never)]
             fn recurrent_backward(call: Backward<'_, Self>) -> Seen {
-                arch::dispatch(call)
+                pass::backward(call)
             }
         }
     )*};

@@ -194,9 +194,7 @@ fn copy<E: Copy>(to: &mut [E], from: &[E]) {
 }
 
 /// The products of `count` steps from `first` on with the input's weights: `[B, count, G, H]`.
-#[inline(always)]
-fn input_products<T: Element, I: Isa>(
-    isa: I,
+fn input_products<T: Element>(
     shape: Shape,
     [first, count]: [usize; 2],
     x: &Input<'_, T>,
@@ -226,135 +224,159 @@ fn input_products<T: Element, I: Isa>(
             count,
         };
         let out = out.get_mut(call * count * rows..).unwrap_or_default();
-        products::forward(isa, x, weights.input, [inputs, rows], out);
+        products::forward(x, weights.input, [inputs, rows], out);
     }
 }
 
-impl<T: Units> Kernel for Forward<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+/// The units of a sequence at a step, forward: a kernel of its own.
+struct Advance<'a, T: Element> {
+    cell: Cell,
+    row: Row<'a, T>,
+}
+
+impl<T: Units> Kernel for Advance<'_, T> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
 
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
-        let shape = self.shape;
-        let Shape {
-            cell,
-            batch,
-            steps,
-            units,
-            ..
-        } = shape;
-        let rows = shape.rows();
-        let (of_x, of_h) = self
-            .scratch
-            .split_at_mut_checked(batch * self.at_a_time * rows)
-            .unwrap_or_default();
-        let mut done = 0;
-        while done < steps {
-            let count = self.at_a_time.min(steps - done);
-            let first = shape.at(done).min(shape.at(done + count - 1));
-            input_products(isa, shape, [first, count], &self.x, &self.weights, of_x);
-            for step in done..done + count {
-                let t = shape.at(step);
-                let h = Rows {
-                    values: &*self.state.h,
-                    step: units,
-                    count: batch,
-                };
-                products::forward(isa, h, self.weights.hidden, [units, rows], of_h);
-                for b in 0..batch {
-                    let at = b * steps + t;
-                    let h = part_mut(self.state.h, b, units);
-                    copy(part_mut(self.keep.before, at, units), h);
-                    let row = Row {
-                        products: [part(of_x, b * count + t - first, rows), part(of_h, b, rows)],
-                        biases: [self.weights.bias, self.weights.hidden_bias],
-                        x: self.x.exponent,
-                        exponents: self.weights.exponents,
-                        h,
-                        inner: part_mut(self.state.inner, b, shape.inner()),
-                        kept: part_mut(self.keep.gates, at, cell.kept() * units),
-                    };
-                    T::advance(isa, cell, row);
-                    if shape.output == Output::All {
-                        let h = part(self.state.h, b, units);
-                        copy(part_mut(self.out, at, units), h);
-                    }
-                }
-            }
-            done += count;
-        }
-        if shape.output == Output::Last {
-            copy(self.out, self.state.h);
-        }
+        T::advance(isa, self.cell, self.row);
     }
 }
 
-impl<T: Units> Kernel for Backward<'_, T> {
-    const HAS_VECTORS: bool = arch::has_vectors::<T>();
-    type Output = Seen;
+/// The same backward.
+struct Retreat<'a, T: Element> {
+    cell: Cell,
+    row: RowBack<'a, T>,
+    seen: &'a mut Seen,
+}
+
+impl<T: Units> Kernel for Retreat<'_, T> {
+    const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
+    type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self, isa: I) -> Seen {
-        let shape = self.shape;
-        let Shape {
-            cell,
-            batch,
-            steps,
-            units,
-            ..
-        } = shape;
-        let rows = shape.rows();
-        let (recurrent, inner) = self
-            .scratch
-            .split_at_mut_checked(batch * units)
-            .unwrap_or_default();
-        recurrent.fill(T::Acc::default());
-        inner.fill(T::Acc::default());
-        let mut seen = Seen::default();
-        let mut range = <T::Acc as Accumulator>::Magnitude::default();
-        let product = (self.errors.windows.gates).saturating_add(self.weights.exponents.hidden);
-        for step in (0..steps).rev() {
+    fn run<I: Isa>(self, isa: I) {
+        T::retreat(isa, self.cell, self.row, self.seen);
+    }
+}
+
+/// Runs over all steps, forward.
+pub(super) fn forward<T: Units>(call: Forward<'_, T>) {
+    let shape = call.shape;
+    let Shape {
+        cell,
+        batch,
+        steps,
+        units,
+        ..
+    } = shape;
+    let rows = shape.rows();
+    let (of_x, of_h) = call
+        .scratch
+        .split_at_mut_checked(batch * call.at_a_time * rows)
+        .unwrap_or_default();
+    let mut done = 0;
+    while done < steps {
+        let count = call.at_a_time.min(steps - done);
+        let first = shape.at(done).min(shape.at(done + count - 1));
+        input_products(shape, [first, count], &call.x, &call.weights, of_x);
+        for step in done..done + count {
             let t = shape.at(step);
-            for b in 0..batch {
-                let at = b * steps + t;
-                let dy = match shape.output {
-                    Output::All => part(self.errors.dy, at, units),
-                    Output::Last if step == steps - 1 => part(self.errors.dy, b, units),
-                    Output::Last => &[],
-                };
-                let row = RowBack {
-                    recurrent: part(recurrent, b, units),
-                    dy,
-                    exponents: [self.errors.exponent, product],
-                    windows: self.errors.windows,
-                    kept: part(self.gates, at, cell.kept() * units),
-                    inner: part_mut(inner, b, shape.inner()),
-                    dz: part_mut(self.dz, at, rows),
-                    dzu: part_mut(self.dzu, at, rows),
-                };
-                T::retreat(isa, cell, row, &mut seen);
-            }
-            // The window of integers also sees what would go on before the first step.
-            if step == 0 && !T::DTYPE.is_integer() {
-                break;
-            }
-            let d = if cell == Cell::Gru {
-                &*self.dzu
-            } else {
-                &*self.dz
-            };
-            let d = Rows {
-                values: d.get(t * rows..).unwrap_or_default(),
-                step: steps * rows,
+            let h = Rows {
+                values: &*call.state.h,
+                step: units,
                 count: batch,
             };
-            products::transposed(isa, d, self.weights.hidden, [units, rows], recurrent);
-            for acc in recurrent.iter().take(batch * units) {
-                range = range.or(acc.magnitude());
+            products::forward(h, call.weights.hidden, [units, rows], of_h);
+            for b in 0..batch {
+                let at = b * steps + t;
+                let h = part_mut(call.state.h, b, units);
+                copy(part_mut(call.keep.before, at, units), h);
+                let row = Row {
+                    products: [part(of_x, b * count + t - first, rows), part(of_h, b, rows)],
+                    biases: [call.weights.bias, call.weights.hidden_bias],
+                    x: call.x.exponent,
+                    exponents: call.weights.exponents,
+                    h,
+                    inner: part_mut(call.state.inner, b, shape.inner()),
+                    kept: part_mut(call.keep.gates, at, cell.kept() * units),
+                };
+                arch::dispatch(Advance { cell, row });
+                if shape.output == Output::All {
+                    let h = part(call.state.h, b, units);
+                    copy(part_mut(call.out, at, units), h);
+                }
             }
         }
-        seen.recurrent = range.bits();
-        seen
+        done += count;
     }
+    if shape.output == Output::Last {
+        copy(call.out, call.state.h);
+    }
+}
+
+/// The same backward.
+pub(super) fn backward<T: Units>(call: Backward<'_, T>) -> Seen {
+    let shape = call.shape;
+    let Shape {
+        cell,
+        batch,
+        steps,
+        units,
+        ..
+    } = shape;
+    let rows = shape.rows();
+    let (recurrent, inner) = call
+        .scratch
+        .split_at_mut_checked(batch * units)
+        .unwrap_or_default();
+    recurrent.fill(T::Acc::default());
+    inner.fill(T::Acc::default());
+    let mut seen = Seen::default();
+    let mut range = <T::Acc as Accumulator>::Magnitude::default();
+    let product = (call.errors.windows.gates).saturating_add(call.weights.exponents.hidden);
+    for step in (0..steps).rev() {
+        let t = shape.at(step);
+        for b in 0..batch {
+            let at = b * steps + t;
+            let dy = match shape.output {
+                Output::All => part(call.errors.dy, at, units),
+                Output::Last if step == steps - 1 => part(call.errors.dy, b, units),
+                Output::Last => &[],
+            };
+            let row = RowBack {
+                recurrent: part(recurrent, b, units),
+                dy,
+                exponents: [call.errors.exponent, product],
+                windows: call.errors.windows,
+                kept: part(call.gates, at, cell.kept() * units),
+                inner: part_mut(inner, b, shape.inner()),
+                dz: part_mut(call.dz, at, rows),
+                dzu: part_mut(call.dzu, at, rows),
+            };
+            let seen = &mut seen;
+            arch::dispatch(Retreat { cell, row, seen });
+        }
+        // The window of integers also sees what would go on before the first step.
+        if step == 0 && !T::DTYPE.is_integer() {
+            break;
+        }
+        let d = if cell == Cell::Gru {
+            &*call.dzu
+        } else {
+            &*call.dz
+        };
+        let d = Rows {
+            values: d.get(t * rows..).unwrap_or_default(),
+            step: steps * rows,
+            count: batch,
+        };
+        products::transposed(d, call.weights.hidden, [units, rows], recurrent);
+        for acc in recurrent.iter().take(batch * units) {
+            range = range.or(acc.magnitude());
+        }
+    }
+    seen.recurrent = range.bits();
+    seen
 }

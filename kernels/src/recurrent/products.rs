@@ -1,11 +1,11 @@
 //! The matrix products of recurrent layers, as raw accumulators: of rows with the weights, and of errors
 //! with the hidden weights transposed.
 
-use crate::arch::Isa;
 use crate::arch::block::{self, Block, Factors, HEIGHT, WIDTH};
 use crate::arch::panel::{self, LANES, Panel};
 use crate::arch::scalar::{TILE, add_row};
 use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments};
+use crate::arch::{self, Isa, Kernel};
 use crate::element::Element;
 use crate::split::{rows_of, rows_of_mut};
 
@@ -31,10 +31,71 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
+/// A product of rows with weights: a kernel of its own, so that both products of a layer share one copy.
+struct Product<'a, T: Element> {
+    rows: Rows<'a, T>,
+    weight: &'a [T],
+    extents: [usize; 2],
+    is_transposed: bool,
+    out: &'a mut [T::Acc],
+}
+
+impl<T: Element> Kernel for Product<'_, T> {
+    const HAS_VECTORS: bool = arch::has_vectors::<T>();
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self, isa: I) {
+        let Self {
+            rows,
+            weight,
+            extents,
+            out,
+            ..
+        } = self;
+        if self.is_transposed {
+            back(isa, rows, weight, extents, out);
+        } else {
+            ahead(isa, rows, weight, extents, out);
+        }
+    }
+}
+
 /// `out[r, o] = Σ_i x[r, i] · weight[o, i]`, with rows of `inputs` elements, of `outputs` accumulators; floats in
 /// the order of [`Element::dot`].
+pub(super) fn forward<T: Element>(
+    rows: Rows<'_, T>,
+    weight: &[T],
+    extents: [usize; 2],
+    out: &mut [T::Acc],
+) {
+    arch::dispatch(Product {
+        rows,
+        weight,
+        extents,
+        is_transposed: false,
+        out,
+    });
+}
+
+/// `out[r, i] = Σ_o d[r, o] · weight[o, i]`, with rows of `inputs` accumulators; floats in the order of `o`.
+pub(super) fn transposed<T: Element>(
+    rows: Rows<'_, T>,
+    weight: &[T],
+    extents: [usize; 2],
+    out: &mut [T::Acc],
+) {
+    arch::dispatch(Product {
+        rows,
+        weight,
+        extents,
+        is_transposed: true,
+        out,
+    });
+}
+
 #[inline(always)]
-pub(super) fn forward<T: Element, I: Isa>(
+fn ahead<T: Element, I: Isa>(
     isa: I,
     x: Rows<'_, T>,
     weight: &[T],
@@ -136,9 +197,8 @@ fn store<A: Copy, const W: usize>(
     }
 }
 
-/// `out[r, i] = Σ_o d[r, o] · weight[o, i]`, with rows of `inputs` accumulators; floats in the order of `o`.
 #[inline(always)]
-pub(super) fn transposed<T: Element, I: Isa>(
+fn back<T: Element, I: Isa>(
     isa: I,
     d: Rows<'_, T>,
     weight: &[T],

@@ -128,7 +128,7 @@ where
     trainer.init(4).unwrap();
     let sgd = Sgd::new(Rate {
         mantissa: 1,
-        exponent: -6,
+        exponent: -8,
     });
     for step in 0..20 {
         let (x, labels) = sequences::<W::Elem>(step);
