@@ -10,8 +10,8 @@ use crate::arch::tile::{Operand, Segments, Tile};
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
 use crate::{
-    activation, batch_norm, cluster, conv, dense, dropout, elementwise, fixed, init, layout, long,
-    loss, norm, pool, recurrent, reduce, resize, sample, scale, select, softmax,
+    activation, batch_norm, cluster, conv, dense, dropout, elementwise, experts, fixed, init,
+    layout, long, loss, norm, pool, recurrent, reduce, resize, sample, scale, select, softmax,
 };
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
@@ -156,6 +156,7 @@ pub trait Element:
     + init::Uniform
     + long::Long
     + elementwise::Kernels
+    + experts::Kernels
     + reduce::Kernels
     + select::Kernels
     + layout::Kernels

@@ -286,6 +286,8 @@ pub enum Arg {
     Dz,
     /// The same, as the hidden weights see it.
     Dzu,
+    /// The weight of a balancing loss.
+    Balance,
 }
 
 impl Arg {
@@ -376,6 +378,7 @@ impl fmt::Display for Arg {
             Self::Gates => "gates",
             Self::Dz => "dz",
             Self::Dzu => "dzu",
+            Self::Balance => "balance",
         })
     }
 }

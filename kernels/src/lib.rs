@@ -28,6 +28,7 @@
 //! | [`norm`], [`batch_norm`] | LayerNorm and RMSNorm; BatchNorm, also folded |
 //! | [`recurrent`] | RNN, LSTM and GRU over sequences, whole or in pieces |
 //! | [`softmax`], [`loss`] | ten maps to probabilities; what a network is held against |
+//! | [`experts`] | mixtures by the weights of a gate; the loss that keeps all experts in use |
 //! | [`cluster`], [`dropout`] | soft k-means; random masks |
 //! | [`elementwise`], [`reduce`] | arithmetic with broadcasting, sums of branches; sums, means and extremes over axes |
 //! | [`select`], [`layout`] | the largest and where they are; moving elements |
@@ -74,6 +75,7 @@ pub mod elementwise;
 pub mod embedding;
 mod error;
 pub mod exec;
+pub mod experts;
 pub mod fixed;
 pub mod init;
 pub mod layout;
