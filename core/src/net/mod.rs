@@ -28,6 +28,7 @@ mod macros;
 mod mixed;
 mod norm;
 mod options;
+pub mod parallel;
 mod param;
 pub mod pool;
 mod recurrent;
@@ -69,6 +70,9 @@ pub use join::{
 pub use layout::{Gather, Pad, Permute, Reshape, Slice, TopK};
 pub use mixed::{MixedConv, MixedDense};
 pub use norm::{Deviation, LayerNorm, MeanSquare, Norm, NormTape, Normal, RmsNorm};
+pub use parallel::{
+    Balance, Branches, Combine, Grid, Line, Mean, Mixture, Parallel, Scatter, Total,
+};
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
 pub use pool::{
     AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool,
@@ -82,7 +86,7 @@ pub use resize::{ResizeBilinear, ResizeNearest};
 pub use scratch::Scratch;
 pub use softmax::{
     AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
-    MixtureSoftmax, Softmax, Sparsemax, TreeSoftmax,
+    MixtureSoftmax, Softmax, Sparsemax, TopKSoftmax, TreeSoftmax,
 };
 pub use tape::{ActivatedTape, OutputTape, SampleTape, Slopes, Tape};
 pub use unary::{Abs, Negate, Square};
