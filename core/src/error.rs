@@ -55,6 +55,13 @@ pub enum Error {
         /// Samples of the set.
         samples: usize,
     },
+    /// No sample has arrived at the end of a pipeline: that takes `expected` ticks.
+    Ticks {
+        /// Ticks from input to output.
+        expected: usize,
+        /// Ticks that there have been.
+        got: usize,
+    },
 }
 
 impl fmt::Display for Error {
@@ -87,6 +94,9 @@ impl fmt::Display for Error {
                     f,
                     "sample {index} of {samples} is missing or not as long as the input"
                 )
+            }
+            Self::Ticks { expected, got } => {
+                write!(f, "pipeline: expected {expected} ticks, found {got}")
             }
         }
     }

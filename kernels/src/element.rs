@@ -10,7 +10,7 @@ use crate::arch::tile::{Operand, Segments, Tile};
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
 use crate::{
-    activation, batch_norm, cluster, conv, dense, dropout, elementwise, experts, fixed, init,
+    activation, attention, batch_norm, cluster, conv, dense, dropout, elementwise, experts, fixed, init,
     layout, long, loss, norm, pool, recurrent, reduce, resize, sample, scale, select, softmax,
 };
 use core::fmt::{self, Debug};
@@ -149,6 +149,7 @@ pub trait Element:
     + loss::Kernels
     + softmax::Kernels
     + norm::Kernels
+    + attention::Kernels
     + batch_norm::Kernels
     + cluster::Kernels
     + recurrent::Kernels

@@ -178,6 +178,29 @@ pub enum Error {
         /// Which one.
         channel: usize,
     },
+    /// Heads of queries cannot share those of keys and values evenly.
+    Heads {
+        /// Heads of the queries.
+        heads: usize,
+        /// Heads of keys and values, which must divide them.
+        kv_heads: usize,
+    },
+    /// More keys than the memory of a sample holds.
+    Capacity {
+        /// Keys.
+        keys: usize,
+        /// Rows of a sample.
+        capacity: usize,
+    },
+    /// Sample `sample` is longer than the sequence.
+    SampleLength {
+        /// Number of the sample.
+        sample: usize,
+        /// Its length.
+        length: usize,
+        /// The longest that fits.
+        most: usize,
+    },
 }
 
 /// The argument that an [`Error`] speaks of.
@@ -288,6 +311,14 @@ pub enum Arg {
     Dzu,
     /// The weight of a balancing loss.
     Balance,
+    /// Queries of an attention.
+    Query,
+    /// Its keys.
+    Key,
+    /// Its values.
+    Value,
+    /// Lengths of samples.
+    Lengths,
 }
 
 impl Arg {
@@ -379,6 +410,10 @@ impl fmt::Display for Arg {
             Self::Dz => "dz",
             Self::Dzu => "dzu",
             Self::Balance => "balance",
+            Self::Query => "q",
+            Self::Key => "k",
+            Self::Value => "v",
+            Self::Lengths => "lengths",
         })
     }
 }
@@ -473,6 +508,24 @@ impl fmt::Display for Error {
             Self::Multiplier { channel } => write!(
                 f,
                 "multiplier {channel} is negative, or its shift out of range"
+            ),
+            Self::Heads { heads, kv_heads } => write!(
+                f,
+                "{kv_heads} heads of keys and values do not divide {heads} heads of queries"
+            ),
+            Self::Capacity { keys, capacity } => {
+                write!(
+                    f,
+                    "{keys} keys in a cache of {capacity} rows for each sample"
+                )
+            }
+            Self::SampleLength {
+                sample,
+                length,
+                most,
+            } => write!(
+                f,
+                "lengths: sample {sample} has {length} steps, expected 0 to {most}"
             ),
         }
     }

@@ -29,6 +29,7 @@
 //! | [`recurrent`] | RNN, LSTM and GRU over sequences, whole or in pieces |
 //! | [`softmax`], [`loss`] | ten maps to probabilities; what a network is held against |
 //! | [`experts`] | mixtures by the weights of a gate; the loss that keeps all experts in use |
+//! | [`attention`] | scaled dot-product attention over several heads |
 //! | [`cluster`], [`dropout`] | soft k-means; random masks |
 //! | [`elementwise`], [`reduce`] | arithmetic with broadcasting, sums of branches; sums, means and extremes over axes |
 //! | [`select`], [`layout`] | the largest and where they are; moving elements |
@@ -62,6 +63,7 @@ extern crate std;
 pub mod activation;
 pub mod affine;
 pub mod arch;
+pub mod attention;
 pub mod axes;
 pub mod batch_norm;
 pub mod cluster;

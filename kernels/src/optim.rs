@@ -63,6 +63,12 @@ pub struct Sgd {
 }
 
 impl Sgd {
+    /// A rate of 0: what inference is given.
+    pub const STILL: Self = Self::new(Rate {
+        mantissa: 0,
+        exponent: 0,
+    });
+
     /// Plain descent.
     #[must_use]
     pub const fn new(rate: Rate) -> Self {

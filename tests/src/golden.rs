@@ -113,6 +113,14 @@ pub enum Layer {
     Rnn(Recurrent),
     Lstm(Recurrent),
     Gru(Recurrent),
+    Attention {
+        d: usize,
+        heads: usize,
+        #[serde(default)]
+        causal: bool,
+        kv_heads: Option<usize>,
+        size: Option<usize>,
+    },
     Parallel {
         branches: Vec<Vec<Layer>>,
         combine: Combine,

@@ -170,6 +170,21 @@ pub const TORCH_F64: f64 = 1e-11;
 /// The same in `f32`, of PyTorch's `f64` results: 2^29 times as coarse.
 pub const TORCH_F32: f64 = 1e-4;
 
+/// An output of a recurrent layer in `f32` against the definition, for each step: sums of up to 75 terms within 1,
+/// to which the cell adds a handful of roundings of numbers up to 4; a step hands on no more than it got, as weights
+/// are within 2 over the root of their number and gates below 1.
+pub const RECURRENT_F32: f64 = 80.0 * 4.0 / 16_777_216.0;
+
+/// The same in `f64`: 2^29 times as fine.
+pub const RECURRENT_F64: f64 = RECURRENT_F32 / 536_870_912.0;
+
+/// Gradients of a recurrent layer of few steps in types of 16 bits, in units of half their last place and relative
+/// to the largest of a tensor: outputs and errors of some six steps are rounded, and add up. Measured: 6.
+pub const RECURRENT_GRADIENT: f64 = 12.0;
+
+/// The same in `f32`, of sums of up to 126 terms.
+pub const RECURRENT_GRADIENT_F32: f64 = 1e-5;
+
 /// `fixed::rsqrt`, relative: the floor of the division makes it less by up to 2^-15, the floors of the
 /// root and of the shifted argument make it more by up to 2^-14 + 2^-28.
 pub const INVERSE_ROOT: (f64, f64) = (-1.0 / 32_768.0, 1.0 / 16_384.0 + 1.0 / 268_435_456.0);
@@ -277,3 +292,18 @@ pub const TORCH_LAYOUT_EPSILONS: f64 = 24.0 * 16.0;
 /// [`COSINE_8_BITS`] of a dense network whose ReLU is masked by its accumulator: measured 0.99993
 /// where the test of the stored output has 0.9975; that program: 0.9996 and 0.9981.
 pub const COSINE_8_BITS_MASKED: f64 = 0.9996;
+
+/// Outputs and errors of an attention over heads of `size` features of operands within 1, of which those of keys
+/// and values are sums over `rows` queries, in an arithmetic of `epsilon`.
+///
+/// A score is a sum of `size` products in `size/8 + 4` roundings one after another, over √size: off by
+/// `(size/8 + 5)·√size·ε/2`. So a probability is off by twice that and a handful of roundings of itself, `δ`. An
+/// error of a score is `p·(dp - Σ p·dp)/√size` of products up to `size`, with the same roundings: off by
+/// `p·√size·(3 δ + 2 (size/8 + 5) ε)`; probabilities sum to 1.
+#[must_use]
+pub fn attention(epsilon: f64, size: usize, rows: usize) -> f64 {
+    let (size, rows) = (size as f64, rows as f64);
+    let product = size / 8.0 + 5.0;
+    let probability = product * size.sqrt() + 8.0;
+    epsilon * size.sqrt() * (3.0 * probability + 2.0 * product) * rows
+}

@@ -1,5 +1,6 @@
 //! Multi-head attention with its projections.
 
+use super::join::copy;
 use super::weighted::Weighted;
 use super::{
     ActivatedTape, Backward, BatchSum, Context, Errors, Identity, Info, Layer, Optimizer,
@@ -16,7 +17,7 @@ use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::{Mode, Scale};
-use selvedge_kernels::{Element, Result as KernelResult, dense};
+use selvedge_kernels::{Element, Error, Result as KernelResult, dense};
 
 /// Which positions a position sees, as a type: [`Everything`], [`Causal`], [`Recent`].
 pub trait Sight: 'static {
@@ -51,6 +52,41 @@ impl Sight for Causal {
 impl<const N: usize> Sight for Recent<N> {
     const IS_CAUSAL: bool = true;
     const WINDOW: Option<usize> = Some(N);
+}
+
+/// What attention remembers of earlier passes, as a type: [`Fresh`], [`Cache`].
+pub trait Recall: 'static {
+    /// Positions, those of a pass among them, that keys and values are kept of; 0 if none are.
+    const CAPACITY: usize;
+    /// `[CAPACITY, HEADS, SIZE]`.
+    type Rows<const HEADS: usize, const SIZE: usize>: Shape;
+    /// The same of all positions that a pass of `L` sees.
+    type Keys<const L: usize, const HEADS: usize, const SIZE: usize>: Shape;
+}
+
+/// Nothing: each pass is a sequence of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fresh;
+
+/// Keys and values of up to `CAPACITY` positions, those of the pass among them, until [`Tape::reset`]: a KV cache. A
+/// pass adds its own, at inference and in training, where no error goes to those of earlier ones. Where an exponent has
+/// changed since, what is kept is rounded to it, to nearest even. All passes of a sequence have the same batch.
+///
+/// A full cache is an [error](selvedge_kernels::Error::Capacity), unless attention sees [`Recent`] positions only:
+/// then the oldest go, which none sees.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cache<const CAPACITY: usize>;
+
+impl Recall for Fresh {
+    const CAPACITY: usize = 0;
+    type Rows<const HEADS: usize, const SIZE: usize> = D1<0>;
+    type Keys<const L: usize, const HEADS: usize, const SIZE: usize> = D3<L, HEADS, SIZE>;
+}
+
+impl<const CAPACITY: usize> Recall for Cache<CAPACITY> {
+    const CAPACITY: usize = CAPACITY;
+    type Rows<const HEADS: usize, const SIZE: usize> = D3<CAPACITY, HEADS, SIZE>;
+    type Keys<const L: usize, const HEADS: usize, const SIZE: usize> = D3<CAPACITY, HEADS, SIZE>;
 }
 
 /// Weights of queries, `[HEADS, SIZE, F]`, with their bias.
@@ -95,6 +131,7 @@ pub struct Attention<
     const SIZE: usize,
     S: Sight = Everything,
     R: Optimizer = Plain,
+    C: Recall = Fresh,
 > {
     query: Projection<T, F, HEADS, SIZE, R>,
     key: Projection<T, F, KV_HEADS, SIZE, R>,
@@ -104,7 +141,7 @@ pub struct Attention<
     scores_scale: T::Scale,
     error_scale: T::Scale,
     part_scales: [T::Scale; 3],
-    sight: PhantomData<S>,
+    sight: PhantomData<(S, C)>,
 }
 
 /// What attention keeps: the outputs of its projections and of its heads, and room for their errors and for scores.
@@ -115,6 +152,7 @@ pub struct AttentionTape<
     const HEADS: usize,
     const KV_HEADS: usize,
     const SIZE: usize,
+    C: Recall,
     const B: usize,
 > {
     query: Projected<T, L, HEADS, SIZE, B>,
@@ -123,13 +161,16 @@ pub struct AttentionTape<
     heads: OutputTape<T, D3<L, HEADS, SIZE>, B>,
     output: ActivatedTape<T, Identity, D2<L, F>, B>,
     query_error: SampleTape<T, D3<L, HEADS, SIZE>, B>,
-    key_error: SampleTape<T, D3<L, KV_HEADS, SIZE>, B>,
-    value_error: SampleTape<T, D3<L, KV_HEADS, SIZE>, B>,
+    /// Keys and values of earlier passes and of this one, how many of each sample, and their exponents.
+    cache: [SampleTape<T, C::Rows<KV_HEADS, SIZE>, B>; 2],
+    cached: usize,
+    exponents: [i32; 2],
+    key_error: SampleTape<T, C::Keys<L, KV_HEADS, SIZE>, B>,
+    value_error: SampleTape<T, C::Keys<L, KV_HEADS, SIZE>, B>,
     /// Errors of the input, by way of keys and of values.
     input_errors: [SampleTape<T, D2<L, F>, B>; 2],
-    scores: Scratch<T::AttentionScore, D2<L, { ROWS }>, 2>,
-    products: Scratch<T::AttentionSum, D2<L, { ROWS }>, 1>,
-    sums: Scratch<T::AttentionSum, D2<L, SIZE>, 2>,
+    scores: Scratch<T::AttentionScore, C::Keys<L, 1, { ROWS }>, 2>,
+    sums: Scratch<T::AttentionSum, C::Keys<L, 1, SIZE>, { 2 + ROWS }>,
 }
 
 impl<
@@ -139,8 +180,9 @@ impl<
     const HEADS: usize,
     const KV_HEADS: usize,
     const SIZE: usize,
+    C: Recall,
     const B: usize,
-> Tape for AttentionTape<T, L, F, HEADS, KV_HEADS, SIZE, B>
+> Tape for AttentionTape<T, L, F, HEADS, KV_HEADS, SIZE, C, B>
 {
     const BLANK: Self = Self {
         query: Tape::BLANK,
@@ -149,13 +191,21 @@ impl<
         heads: Tape::BLANK,
         output: Tape::BLANK,
         query_error: Tape::BLANK,
+        cache: [Tape::BLANK; 2],
+        cached: 0,
+        exponents: [0; 2],
         key_error: Tape::BLANK,
         value_error: Tape::BLANK,
         input_errors: [Tape::BLANK; 2],
         scores: Tape::BLANK,
-        products: Tape::BLANK,
         sums: Tape::BLANK,
     };
+
+    fn reset(&mut self) {
+        self.heads.reset();
+        self.cached = 0;
+        self.output.reset();
+    }
 }
 
 impl<
@@ -167,7 +217,8 @@ impl<
     const SIZE: usize,
     S: Sight,
     R: Optimizer,
-> Attention<T, L, F, HEADS, KV_HEADS, SIZE, S, R>
+    C: Recall,
+> Attention<T, L, F, HEADS, KV_HEADS, SIZE, S, R, C>
 {
     /// The weights of the queries, `[HEADS, SIZE, F]`.
     pub const fn query(&self) -> &Param<T, D3<HEADS, SIZE, F>, R> {
@@ -192,18 +243,21 @@ impl<
     const QUERIES: usize = HEADS * SIZE;
     const KEYS: usize = KV_HEADS * SIZE;
 
-    const MASK: Mask<'static> = Mask {
-        causal: S::IS_CAUSAL,
-        offset: 0,
-        window: S::WINDOW,
-        lengths: &[],
-    };
+    /// What the queries of a pass see, of which `keys` positions are there, their own among them.
+    const fn mask(keys: usize) -> Mask<'static> {
+        Mask {
+            causal: S::IS_CAUSAL,
+            offset: keys - L,
+            window: S::WINDOW,
+            lengths: &[],
+        }
+    }
 
-    const fn extents(batch: usize) -> attention::Shape {
+    const fn extents(batch: usize, keys: usize) -> attention::Shape {
         attention::Shape {
             batch,
             queries: L,
-            keys: L,
+            keys,
             heads: HEADS,
             kv_heads: KV_HEADS,
             size: SIZE,
@@ -219,21 +273,72 @@ impl<
         }
     }
 
+    /// Adds the keys and values of a pass to those that are kept, and returns how many there are of each sample.
+    fn remember<const B: usize>(
+        exec: &impl Executor,
+        tape: &mut AttentionTape<T, L, F, HEADS, KV_HEADS, SIZE, C, B>,
+        batch: usize,
+    ) -> KernelResult<usize> {
+        if C::CAPACITY == 0 {
+            return Ok(L);
+        }
+        let mut kept = tape.cached;
+        let forgotten = (kept + L).saturating_sub(C::CAPACITY);
+        if forgotten > 0 && S::WINDOW.is_none() {
+            return Err(Error::Capacity {
+                keys: kept + L,
+                capacity: C::CAPACITY,
+            });
+        }
+        kept -= forgotten;
+        let new = [&tape.key.output, &tape.value.output].map(|tape| tape.values(batch));
+        let room = tape.key_error.samples_mut(batch);
+        for ((cache, exponent), new) in tape.cache.iter_mut().zip(&mut tape.exponents).zip(new) {
+            let cache = cache.samples_mut(batch);
+            if kept > 0 && *exponent != new.exponent {
+                let term = Term {
+                    values: &*cache,
+                    exponent: *exponent,
+                };
+                let store = Store::Shift {
+                    shift: new.exponent - *exponent,
+                    rounding: Rounding::NearestEven,
+                };
+                elementwise::sum(exec, &[term], store, room)?;
+                copy(room, cache);
+            }
+            *exponent = new.exponent;
+            let samples = cache.chunks_exact_mut((C::CAPACITY * Self::KEYS).max(1));
+            for (cache, new) in samples.zip(new.data.chunks_exact((L * Self::KEYS).max(1))) {
+                let [from, len] = [forgotten, kept].map(|rows| rows * Self::KEYS);
+                if from > 0 && from + len <= cache.len() {
+                    cache.copy_within(from..from + len, 0);
+                }
+                copy(new, cache.get_mut(len..).unwrap_or_default());
+            }
+        }
+        tape.cached = kept + L;
+        Ok(tape.cached)
+    }
+
     /// What the heads read.
     fn inputs<'t, const B: usize>(
         query: &'t Projected<T, L, HEADS, SIZE, B>,
-        key: &'t Projected<T, L, KV_HEADS, SIZE, B>,
-        value: &'t Projected<T, L, KV_HEADS, SIZE, B>,
+        [key, value]: [&'t Projected<T, L, KV_HEADS, SIZE, B>; 2],
+        [keys, values]: &'t [SampleTape<T, C::Rows<KV_HEADS, SIZE>, B>; 2],
         batch: usize,
     ) -> Inputs<'t, T> {
         let q = query.output.values(batch);
-        let k = key.output.values(batch);
-        let v = value.output.values(batch);
+        let (k, v) = (key.output.values(batch), value.output.values(batch));
+        let (keys, values, capacity) = match C::CAPACITY {
+            0 => (k.data, v.data, L),
+            capacity => (keys.samples(batch), values.samples(batch), capacity),
+        };
         Inputs {
             q: q.data,
-            k: k.data,
-            v: v.data,
-            capacity: L,
+            k: keys,
+            v: values,
+            capacity,
             exponents: Exponents {
                 q: q.exponent,
                 k: k.exponent,
@@ -247,7 +352,7 @@ impl<
         &mut self,
         pass: &Pass<'_, E>,
         number: u32,
-        tape: &mut AttentionTape<T, L, F, HEADS, KV_HEADS, SIZE, B>,
+        tape: &mut AttentionTape<T, L, F, HEADS, KV_HEADS, SIZE, C, B>,
         batch: usize,
         dy: &[T],
         exponent: i32,
@@ -257,30 +362,32 @@ impl<
             key,
             value,
             query_error,
+            cache,
+            cached,
             key_error,
             value_error,
             scores,
-            products,
             sums,
             ..
         } = tape;
-        let inputs = Self::inputs(query, key, value, batch);
+        let inputs = Self::inputs(query, [key, value], cache, batch);
+        let keys = if C::CAPACITY == 0 { L } else { *cached };
+        let len = batch * keys * Self::KEYS;
         let run = |stores| {
             let errors = attention::Errors {
                 dq: query_error.samples_mut(batch),
-                dk: key_error.samples_mut(batch),
-                dv: value_error.samples_mut(batch),
+                dk: part(key_error.samples_mut(batch), len),
+                dv: part(value_error.samples_mut(batch), len),
             };
             let scratch = attention::Scratch {
                 scores: scores.all(),
-                products: products.all(),
                 sums: sums.all(),
             };
-            let shape = Self::extents(batch);
+            let shape = Self::extents(batch, keys);
             attention::backward(
                 pass.exec,
                 shape,
-                Self::MASK,
+                Self::mask(keys),
                 inputs,
                 dy,
                 stores,
@@ -293,11 +400,29 @@ impl<
         let scales = (&mut self.scores_scale, &mut self.part_scales);
         let exponents = inputs.exponents;
         let exponents = heads_errors::<T>(scales, exponents, exponent, roundings, run)?;
+        // The errors of earlier passes are left out.
+        for error in [key_error, value_error] {
+            let error = error.samples_mut(batch);
+            for sample in 0..batch {
+                let from = (sample * keys + keys - L) * Self::KEYS;
+                if from + L * Self::KEYS <= error.len() {
+                    error.copy_within(from..from + L * Self::KEYS, sample * L * Self::KEYS);
+                }
+            }
+        }
         Ok(if T::DTYPE.is_integer() {
             exponents
         } else {
             [exponent; 3]
         })
+    }
+}
+
+/// Positions before its own that one sees, where it does not see all.
+const fn window<S: Sight>() -> usize {
+    match S::WINDOW {
+        Some(positions) => positions.saturating_sub(1),
+        None => 0,
     }
 }
 
@@ -392,19 +517,24 @@ impl<
     const SIZE: usize,
     S: Sight,
     R: Optimizer,
-> Layer for Attention<T, L, F, HEADS, KV_HEADS, SIZE, S, R>
+    C: Recall,
+> Layer for Attention<T, L, F, HEADS, KV_HEADS, SIZE, S, R, C>
 {
     type Elem = T;
     type In = T;
     type Out = T;
     type Input = D2<L, F>;
     type Output = D2<L, F>;
-    type Tape<const B: usize> = AttentionTape<T, L, F, HEADS, KV_HEADS, SIZE, B>;
+    type Tape<const B: usize> = AttentionTape<T, L, F, HEADS, KV_HEADS, SIZE, C, B>;
 
     const BLANK: Self = {
         assert!(
             KV_HEADS > 0 && HEADS.is_multiple_of(KV_HEADS),
             "attention: KV_HEADS must divide HEADS"
+        );
+        assert!(
+            C::CAPACITY == 0 || C::CAPACITY >= L + window::<S>(),
+            "attention: the cache must hold a pass and what its first position sees before it"
         );
         Self {
             query: Weighted::BLANK,
@@ -430,7 +560,7 @@ impl<
             kind: "attention",
             numbers: 5,
             parameters: (queries + 2 * keys) * (F + 1) + F * (queries + 1),
-            macs: 2 * L * F * (queries + keys) + 2 * L * L * queries,
+            macs: 2 * L * F * (queries + keys) + 2 * L * <C::Keys<L, 1, 1> as Shape>::LEN * queries,
             flash_bytes: Projection::<T, F, HEADS, SIZE, R>::FLASH_BYTES
                 + 2 * Projection::<T, F, KV_HEADS, SIZE, R>::FLASH_BYTES
                 + Weighted::<T, D3<F, HEADS, SIZE>, D1<F>, R>::FLASH_BYTES
@@ -476,14 +606,16 @@ impl<
         (self.key).forward::<Identity, _, B>(rows, pass, number + 2, x, &mut tape.key)?;
         (self.value).forward::<Identity, _, B>(rows, pass, number + 3, x, &mut tape.value)?;
 
-        let inputs = Self::inputs(&tape.query, &tape.key, &tape.value, batch);
+        let keys = Self::remember(pass.exec, tape, batch).map_err(in_layer(number))?;
+        let inputs = Self::inputs(&tape.query, [&tape.key, &tape.value], &tape.cache, batch);
         let out = tape.heads.samples_mut(batch);
         let scratch = tape.scores.all();
         let context = Context::<T, E>::forward(pass, number, &mut self.heads_scale);
         let exponent = context
             .rescale(inputs.exponents.out::<T>(), |store| {
-                let shape = Self::extents(batch);
-                attention::forward(pass.exec, shape, Self::MASK, inputs, store, out, scratch)
+                let shape = Self::extents(batch, keys);
+                let mask = Self::mask(keys);
+                attention::forward(pass.exec, shape, mask, inputs, store, out, scratch)
             })
             .map_err(in_layer(number))?;
         let heads = tape.heads.keep(pass.mode, batch, exponent);

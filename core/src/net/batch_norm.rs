@@ -55,6 +55,10 @@ impl<T: Element, S: Shape, const B: usize> Tape for BatchNormTape<T, S, B> {
         statistics: Tensor::BLANK,
         transform: Tensor::BLANK,
     };
+
+    fn reset(&mut self) {
+        self.output.reset();
+    }
 }
 
 impl<T: Element, S: Shape, R: Optimizer> BatchNorm<T, S, R> {

@@ -100,6 +100,10 @@ impl<T: Element, Out: Shape, P: Shape, const B: usize> Tape for KMeansTape<T, Ou
         members: Tape::BLANK,
         scores: Tape::BLANK,
     };
+
+    fn reset(&mut self) {
+        self.output.reset();
+    }
 }
 
 impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Optimizer>

@@ -30,6 +30,7 @@ where
     const BLANK: Self = (First::BLANK, Second::BLANK);
 
     const INFO: Info = Info::sequence(&[First::INFO, Second::INFO]);
+    const TICKS: usize = First::TICKS + Second::TICKS;
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
         self.0.init(seed, number)?;
@@ -54,6 +55,36 @@ where
         tape: &'t Self::Tape<B>,
     ) -> Values<'t, Self::Out> {
         self.1.output::<B>(self.0.output::<B>(x, &tape.0), &tape.1)
+    }
+
+    fn tick<E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, Self::In>,
+        tape: &mut Self::Tape<B>,
+    ) -> Result<()> {
+        // The second first: it takes what the first gave at the last tick.
+        let between = self.0.output::<B>(x, &tape.0);
+        let after = number + First::INFO.numbers;
+        self.1.tick::<E, B>(pass, after, between, &mut tape.1)?;
+        self.0.tick::<E, B>(pass, number, x, &mut tape.0)
+    }
+
+    fn tick_one<E: Executor, const B: usize>(
+        &mut self,
+        index: usize,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, Self::In>,
+        tape: &mut Self::Tape<B>,
+    ) -> Result<()> {
+        let Some(behind) = index.checked_sub(First::TICKS) else {
+            return (self.0).tick_one::<E, B>(index, pass, number, x, &mut tape.0);
+        };
+        let between = self.0.output::<B>(x, &tape.0);
+        let after = number + First::INFO.numbers;
+        (self.1).tick_one::<E, B>(behind, pass, after, between, &mut tape.1)
     }
 
     fn backward<'e, E: Executor, const B: usize>(

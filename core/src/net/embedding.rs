@@ -78,6 +78,10 @@ impl<T: Element, const L: usize, const SIZE: usize, const B: usize> Tape
         output: Tape::BLANK,
         order: Tape::BLANK,
     };
+
+    fn reset(&mut self) {
+        self.output.reset();
+    }
 }
 
 impl<T: Element, const L: usize, const V: usize, const SIZE: usize, I, R: Optimizer>

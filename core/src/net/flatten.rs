@@ -14,9 +14,7 @@ pub struct Flatten<T, In, Out, const NUMBERS: u32 = 1> {
     shapes: PhantomData<(T, In, Out)>,
 }
 
-impl<T: Element, In: Shape, Out: Shape, const NUMBERS: u32> Layer
-    for Flatten<T, In, Out, NUMBERS>
-{
+impl<T: Element, In: Shape, Out: Shape, const NUMBERS: u32> Layer for Flatten<T, In, Out, NUMBERS> {
     type Elem = T;
     type In = T;
     type Out = T;
@@ -44,6 +42,8 @@ impl<T: Element, In: Shape, Out: Shape, const NUMBERS: u32> Layer
         },
         ..Info::EMPTY
     };
+
+    const TICKS: usize = 0;
 
     fn init(&mut self, _: u32, _: u32) -> Result<()> {
         Ok(())

@@ -78,6 +78,7 @@ impl<A: Tape, B: Tape, O: Tape> Tape for ForkTape<A, B, O> {
     fn reset(&mut self) {
         self.first.reset();
         self.second.reset();
+        self.output.reset();
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod activate;
 mod activation;
+mod attention;
 mod axes;
 mod batch_norm;
 mod cluster;
@@ -37,6 +38,7 @@ mod refuse;
 pub mod resize;
 mod scratch;
 pub mod softmax;
+mod streamed;
 mod tape;
 pub mod unary;
 mod weighted;
@@ -45,6 +47,9 @@ pub use activate::Activate;
 pub use activation::{
     Activation, Gelu, HardSwish, Identity, LeakyRelu, LiftedRelu, Logits, MaskedRelu, Relu, Relu6,
     ScaledRelu, Sigmoid, Silu, Softplus, Tanh,
+};
+pub use attention::{
+    Attention, AttentionTape, Cache, Causal, Everything, Fresh, Recall, Recent, Sight,
 };
 pub use axes::{Axes, Axes2, Axes3, Axes4, Axes5, Axis};
 pub use batch_norm::{BatchNorm, BatchNormTape};
@@ -88,6 +93,7 @@ pub use softmax::{
     AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
     MixtureSoftmax, Softmax, Sparsemax, TopKSoftmax, TreeSoftmax,
 };
+pub use streamed::{Stream, StreamTape};
 pub use tape::{ActivatedTape, OutputTape, SampleTape, Slopes, Tape};
 pub use unary::{Abs, Negate, Square};
 
@@ -181,6 +187,9 @@ pub trait Layer: Sized {
     const BLANK: Self;
     /// What is known of it before it runs.
     const INFO: Info;
+    /// Ticks from its input to its output ([`Layer::tick`]): 1 for a layer, the sum for layers in a row, 0 for those
+    /// that move nothing ([`Flatten`], [`Skip`]).
+    const TICKS: usize = 1;
 
     /// Fills the parameters in place. The same seed gives the same bytes on every target.
     ///
@@ -206,6 +215,40 @@ pub trait Layer: Sized {
         x: Values<'t, Self::In>,
         tape: &'t Self::Tape<B>,
     ) -> Values<'t, Self::Out>;
+
+    /// One tick of a clocked pipeline: every layer in a row advances once, on what the one before it gave at the last
+    /// tick. [`Layer::output`] is then that of the input [`Layer::TICKS`] - 1 ticks ago. A container that is one layer of
+    /// its row advances as a whole.
+    ///
+    /// # Errors
+    /// As [`Layer::forward`].
+    fn tick<E: Executor, const B: usize>(
+        &mut self,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, Self::In>,
+        tape: &mut Self::Tape<B>,
+    ) -> Result<()> {
+        self.forward::<E, B>(pass, number, x, tape).map(|_| ())
+    }
+
+    /// The same for one layer of a row, counted in ticks from 0; nothing beyond the last.
+    ///
+    /// # Errors
+    /// As [`Layer::forward`].
+    fn tick_one<E: Executor, const B: usize>(
+        &mut self,
+        index: usize,
+        pass: &Pass<'_, E>,
+        number: u32,
+        x: Values<'_, Self::In>,
+        tape: &mut Self::Tape<B>,
+    ) -> Result<()> {
+        match index {
+            0 if Self::TICKS > 0 => self.tick::<E, B>(pass, number, x, tape),
+            _ => Ok(()),
+        }
+    }
 
     /// Takes the error of the output to that of the input `x` (where `is_needed`: something below
     /// has parameters), then updates the parameters. `tape` is that of a forward pass of `x` in

@@ -96,6 +96,10 @@ impl<T: Element, S: Shape, const B: usize> Tape for NormTape<T, S, B> {
         output: Tape::BLANK,
         statistics: Tape::BLANK,
     };
+
+    fn reset(&mut self) {
+        self.output.reset();
+    }
 }
 
 impl<T: Element, S: Shape, N: Normal, R: Optimizer> Norm<T, S, N, R> {

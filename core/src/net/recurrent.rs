@@ -217,6 +217,7 @@ impl<T: Element, C: Gated, const L: usize, const H: usize, S: Steps, const B: us
     };
 
     fn reset(&mut self) {
+        self.output.reset();
         self.is_running = false;
     }
 }

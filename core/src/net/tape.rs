@@ -11,7 +11,7 @@ pub trait Tape {
     /// All zero bytes.
     const BLANK: Self;
 
-    /// Forgets what is [carried](super::Carried) from pass to pass: a new sequence begins.
+    /// Forgets what is [carried](super::Carried) from pass to pass, and makes all outputs zero: a new sequence begins.
     fn reset(&mut self) {}
 }
 
@@ -20,7 +20,7 @@ impl Tape for () {
 }
 
 /// A layer's output for up to `B` samples, with its exponent.
-pub struct OutputTape<T: Blank, S: Shape, const B: usize> {
+pub struct OutputTape<T: Element, S: Shape, const B: usize> {
     data: [S::Array<T>; B],
     exponent: i32,
     /// Samples of the forward pass, if that was one of training and has ended, and no backward pass has followed;
@@ -28,15 +28,20 @@ pub struct OutputTape<T: Blank, S: Shape, const B: usize> {
     trained: usize,
 }
 
-impl<T: Blank, S: Shape, const B: usize> Tape for OutputTape<T, S, B> {
+impl<T: Element, S: Shape, const B: usize> Tape for OutputTape<T, S, B> {
     const BLANK: Self = Self {
         data: [Storage::BLANK; B],
         exponent: 0,
         trained: 0,
     };
+
+    fn reset(&mut self) {
+        Storage::flatten_mut(&mut self.data).fill(T::ZERO);
+        (self.exponent, self.trained) = (0, 0);
+    }
 }
 
-impl<T: Blank, S: Shape, const B: usize> OutputTape<T, S, B> {
+impl<T: Element, S: Shape, const B: usize> OutputTape<T, S, B> {
     /// Room for `batch` samples. A backward pass is refused until they are [kept](Self::keep).
     pub(super) fn samples_mut(&mut self, batch: usize) -> &mut [T] {
         self.trained = 0;
@@ -124,4 +129,8 @@ impl<T: Element, A: Activation, S: Shape, const B: usize> Tape for ActivatedTape
         output: Tape::BLANK,
         slopes: Tape::BLANK,
     };
+
+    fn reset(&mut self) {
+        self.output.reset();
+    }
 }

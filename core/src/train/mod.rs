@@ -2,8 +2,10 @@
 
 mod adaptive;
 mod epoch;
+mod pipeline;
 
 pub use epoch::{Pixels, Samples};
+pub use pipeline::Pipeline;
 
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -245,22 +247,28 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         batch: usize,
         sgd: &Sgd,
         exponent: impl FnOnce(i32) -> i32,
-        mut gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
+        gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
     ) -> Result<L> {
         <N::Layers as Layer>::INFO.check(sgd, batch)?;
-        let pass = Pass {
-            exec,
-            mode: Mode::Train,
-            seed: self.seed,
-            step: self.step,
-            sgd: *sgd,
-        };
+        let pass = self.pass(exec, Mode::Train, *sgd);
         let x = input::<N, B>(&self.input, batch)?;
-        let y = self
-            .network
-            .layers_mut()
-            .forward::<_, B>(&pass, 0, x, &mut self.tape)?;
+        let layers = self.network.layers_mut();
+        layers.forward::<_, B>(&pass, 0, x, &mut self.tape)?;
+        self.ascend(exec, batch, sgd, exponent, gradient)
+    }
 
+    /// The second half of a training step: the loss of the outputs that the tape holds, and the way back.
+    fn ascend<L: Default>(
+        &mut self,
+        exec: &impl Executor,
+        batch: usize,
+        sgd: &Sgd,
+        exponent: impl FnOnce(i32) -> i32,
+        mut gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
+    ) -> Result<L> {
+        let pass = self.pass(exec, Mode::Train, *sgd);
+        let x = input::<N, B>(&self.input, batch)?;
+        let y = self.network.layers().output::<B>(x, &self.tape);
         let [error, spare] = self.errors.pair();
         let words = Words::new(self.seed, stream::LOSS, self.step);
         let mut loss = L::default();
@@ -292,6 +300,17 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         Ok(loss)
     }
 
+    /// What the layers share in a pass.
+    const fn pass<'a, E>(&self, exec: &'a E, mode: Mode, sgd: Sgd) -> Pass<'a, E> {
+        Pass {
+            exec,
+            mode,
+            seed: self.seed,
+            step: self.step,
+            sgd,
+        }
+    }
+
     /// The output for the first `batch` samples of the input, `[batch, OUTPUT_LEN]` with its exponent. Samples
     /// do not influence each other, and nothing is learned.
     ///
@@ -312,17 +331,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     /// # Ok::<(), selvedge_core::Error>(())
     /// ```
     pub fn predict(&mut self, exec: &impl Executor, batch: usize) -> Result<Values<'_, Head<N>>> {
-        let sgd = Sgd::new(selvedge_kernels::optim::Rate {
-            mantissa: 0,
-            exponent: 0,
-        });
-        let pass = Pass {
-            exec,
-            mode: Mode::Infer,
-            seed: self.seed,
-            step: self.step,
-            sgd,
-        };
+        let pass = self.pass(exec, Mode::Infer, Sgd::STILL);
         let x = input::<N, B>(&self.input, batch)?;
         self.network
             .layers_mut()

@@ -8,22 +8,6 @@ use crate::element::{Element, Output};
 use crate::real::{FloatElement, Real};
 use half::{bf16, f16};
 
-/// `1 / (1 + exp(-x))`; the exponential of a negative number does not overflow.
-#[inline(always)]
-fn sigmoid<R: Real>(x: R) -> R {
-    let e = (-x.abs()).exp();
-    let y = R::ONE / (R::ONE + e);
-    if x < R::default() { e * y } else { y }
-}
-
-/// `tanh(x)`.
-#[inline(always)]
-fn tanh<R: Real>(x: R) -> R {
-    let e = (-(x.abs() + x.abs())).exp();
-    let y = (R::ONE - e) / (R::ONE + e);
-    if x < R::default() { -y } else { y }
-}
-
 /// A step of some units: the row and where they begin.
 struct Step<'r, 'a, T: Element> {
     row: &'r mut Row<'a, T>,
@@ -94,21 +78,21 @@ where
 
     #[inline(always)]
     fn rnn(&mut self) {
-        let h = each(self.both(0), tanh);
+        let h = each(self.both(0), Real::tanh);
         self.keep(&[h]);
         self.save_h(&h);
     }
 
     #[inline(always)]
     fn lstm(&mut self) {
-        let i = each(self.both(0), sigmoid);
-        let f = each(self.both(1), sigmoid);
-        let g = each(self.both(2), tanh);
-        let o = each(self.both(3), sigmoid);
+        let i = each(self.both(0), Real::sigmoid);
+        let f = each(self.both(1), Real::sigmoid);
+        let g = each(self.both(2), Real::tanh);
+        let o = each(self.both(3), Real::sigmoid);
         let c = self.inner();
         self.keep(&[i, f, g, o, c]);
         let c = cell(&i, &f, &g, &c);
-        let mut h = each(c, tanh);
+        let mut h = each(c, Real::tanh);
         for (h, o) in h.iter_mut().zip(o) {
             *h = o * *h;
         }
@@ -118,14 +102,14 @@ where
 
     #[inline(always)]
     fn gru(&mut self) {
-        let r = each(self.both(0), sigmoid);
-        let z = each(self.both(1), sigmoid);
+        let r = each(self.both(0), Real::sigmoid);
+        let z = each(self.both(1), Real::sigmoid);
         let a = self.sums(1, 2);
         let mut n = self.sums(0, 2);
         for ((n, a), r) in n.iter_mut().zip(a).zip(r) {
             *n += r * a;
         }
-        let n = each(n, tanh);
+        let n = each(n, Real::tanh);
         let mut s = self.inner();
         self.keep(&[r, z, n, a, s]);
         for ((s, z), n) in s.iter_mut().zip(z).zip(n) {
@@ -213,7 +197,7 @@ where
     fn lstm(&mut self) {
         let one = T::Real::ONE;
         let [i, f, g, o, before] = [0, 1, 2, 3, 4].map(|gate| self.kept(gate));
-        let tanh = each(cell(&i, &f, &g, &before), tanh);
+        let tanh = each(cell(&i, &f, &g, &before), Real::tanh);
         let dh = self.dh();
         let mut dc = self.inner();
         let mut dz = [dc; 4];

@@ -14,7 +14,7 @@ use selvedge_kernels::scale::{Mode, Scale};
 use selvedge_kernels::{Element, Result, layout};
 use serde_json::{Value, json};
 
-fn identity(store: Store) -> Store {
+pub(super) fn identity(store: Store) -> Store {
     store
 }
 
@@ -268,7 +268,7 @@ impl<T: Integer> Parallel<T> {
     }
 }
 
-fn terms<'a, T: Element>(tensors: &[&'a Tensor<T>]) -> Vec<Term<'a, T>> {
+pub(super) fn terms<'a, T: Element>(tensors: &[&'a Tensor<T>]) -> Vec<Term<'a, T>> {
     let term = |tensor: &&'a Tensor<T>| Term {
         values: &tensor.values,
         exponent: tensor.exponent,

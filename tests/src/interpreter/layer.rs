@@ -1,5 +1,6 @@
 //! The layers of the interpreter: each calls its kernels and keeps its parameters and exponents.
 
+use super::attention::Attention;
 use super::average::Average;
 use super::branches::Parallel;
 use super::norm::Norm;
@@ -54,6 +55,7 @@ pub(super) enum Layer<T: Element> {
     Activation(Box<Alone<T>>),
     Norm(Box<Norm<T>>),
     Recurrent(Box<Recurrent<T>>),
+    Attention(Box<Attention<T>>),
     Parallel(Box<Parallel<T>>),
 }
 
@@ -62,12 +64,7 @@ impl<T: Element> Layer<T> {
     pub(super) fn new(config: &Config, extents: &[usize], place: Place) -> Result<Self> {
         Ok(match config {
             Config::Dense { n_in, n_out, act } => {
-                let shape = dense::Shape {
-                    batch: 1,
-                    inputs: *n_in,
-                    outputs: *n_out,
-                };
-                Self::Weighted(Box::new(Weighted::new(Product::Dense(shape), *act, place)?))
+                Self::Weighted(Box::new(Weighted::dense(*n_in, *n_out, *act, place)?))
             }
             Config::Conv2d {
                 c_in,
@@ -124,6 +121,18 @@ impl<T: Element> Layer<T> {
             Config::Rnn(layer) => Self::recurrent(Cell::Rnn, *layer, extents, place)?,
             Config::Lstm(layer) => Self::recurrent(Cell::Lstm, *layer, extents, place)?,
             Config::Gru(layer) => Self::recurrent(Cell::Gru, *layer, extents, place)?,
+            Config::Attention {
+                d,
+                heads,
+                causal,
+                kv_heads,
+                size,
+            } => {
+                let kv_heads = kv_heads.unwrap_or(*heads);
+                let size = size.unwrap_or(d / heads);
+                let extents = [*d, *heads, kv_heads, size];
+                Self::Attention(Box::new(Attention::new(extents, *causal, place)?))
+            }
             Config::Parallel { branches, combine } => {
                 Self::Parallel(Box::new(Parallel::new(*combine, branches, extents, place)?))
             }
@@ -145,7 +154,11 @@ impl<T: Element> Layer<T> {
     pub(super) fn outputs(&self, extents: &[usize]) -> Result<Vec<usize>> {
         Ok(match self {
             Self::Weighted(layer) => match layer.product {
-                Product::Dense(shape) => vec![shape.outputs],
+                // Everything before the last axis is batch.
+                Product::Dense(shape) => {
+                    let (_, leading) = extents.split_last().expect("an axis");
+                    [leading, &[shape.outputs]].concat()
+                }
                 Product::Conv(shape) => {
                     let [rows, columns] = shape.outputs()?;
                     vec![rows, columns, shape.filters]
@@ -157,7 +170,7 @@ impl<T: Element> Layer<T> {
             }
             Self::Average(layer) => layer.outputs()?,
             Self::Flatten(_) => vec![extents.iter().product()],
-            Self::Activation(_) | Self::Norm(_) => extents.to_vec(),
+            Self::Activation(_) | Self::Norm(_) | Self::Attention(_) => extents.to_vec(),
             Self::Recurrent(layer) => layer.outputs(),
             Self::Parallel(layer) => layer.outputs(extents)?,
         })
@@ -173,6 +186,7 @@ impl<T: Element> Layer<T> {
             Self::Norm(layer) => layer.number(),
             Self::Average(layer) => layer.number(),
             Self::Recurrent(layer) => layer.number(),
+            Self::Attention(layer) => layer.number(),
             Self::Parallel(layer) => layer.number(),
         }
     }
@@ -181,6 +195,7 @@ impl<T: Element> Layer<T> {
     pub(super) fn count(&self) -> u32 {
         match self {
             Self::Parallel(layer) => layer.count(),
+            Self::Attention(_) => Attention::<T>::COUNT,
             _ => 1,
         }
     }
@@ -188,7 +203,7 @@ impl<T: Element> Layer<T> {
     /// Whether it has parameters.
     pub(super) fn is_trained(&self) -> bool {
         match self {
-            Self::Weighted(_) | Self::Norm(_) | Self::Recurrent(_) => true,
+            Self::Weighted(_) | Self::Norm(_) | Self::Recurrent(_) | Self::Attention(_) => true,
             Self::Parallel(layer) => layer.is_trained(),
             _ => false,
         }
@@ -198,6 +213,7 @@ impl<T: Element> Layer<T> {
     pub(super) fn take_trace(&mut self) -> Vec<Value> {
         match self {
             Self::Parallel(layer) => layer.take_trace(),
+            Self::Attention(layer) => layer.take_trace(),
             _ => Vec::new(),
         }
     }
@@ -229,6 +245,7 @@ impl<T: Element> Layer<T> {
             Self::Activation(layer) => layer.forward(x, mode)?,
             Self::Norm(layer) => layer.forward(exec, x, mode)?,
             Self::Recurrent(layer) => layer.forward(exec, x, extents, mode)?,
+            Self::Attention(layer) => layer.forward(exec, x, mode)?,
             Self::Parallel(layer) => layer.forward(exec, x, extents, mode)?,
         })
     }
@@ -262,6 +279,7 @@ impl<T: Element> Layer<T> {
             }
             Self::Norm(layer) => layer.backward(exec, x, &dy, sgd, step)?,
             Self::Recurrent(layer) => layer.backward(exec, x, &dy, sgd, step)?,
+            Self::Attention(layer) => layer.backward(exec, x, dy, sgd, step)?,
             Self::Parallel(layer) => layer.backward(exec, x, dy, sgd, step)?,
         })
     }
@@ -272,22 +290,20 @@ impl<T: Integer> Layer<T> {
     pub(super) fn states(&self) -> Vec<Value> {
         match self {
             Self::Parallel(layer) => layer.states(),
+            Self::Attention(layer) => layer.states(),
             layer => vec![layer.state()],
         }
     }
 
     fn state(&self) -> Value {
         match self {
-            Self::Weighted(layer) => json!({
-                "params": parameter::both(&layer.weight, &layer.bias),
-                "exponents": [scale_state(layer.scale), scale_state(layer.error)],
-            }),
+            Self::Weighted(layer) => layer.state(),
             Self::Pool(layer) if layer.shape.window.overlaps() => {
                 json!({ "params": {}, "exponents": [scale_state(layer.error)] })
             }
             Self::Average(layer) => layer.state(),
             Self::Pool(_) | Self::Flatten(_) => json!({ "params": {}, "exponents": [] }),
-            Self::Parallel(_) => unreachable!("listed with its layers"),
+            Self::Parallel(_) | Self::Attention(_) => unreachable!("listed with its layers"),
             // The reference lists a state that a ReLU alone does not use.
             Self::Activation(layer) => {
                 json!({ "params": {}, "exponents": [scale_state(layer.scale)] })
@@ -447,6 +463,33 @@ impl<T: Element> Weighted<T> {
         })
     }
 
+    /// A dense layer over the last axis.
+    pub(super) fn dense(
+        inputs: usize,
+        outputs: usize,
+        act: Option<Act>,
+        place: Place,
+    ) -> Result<Self> {
+        let shape = dense::Shape {
+            batch: 1,
+            inputs,
+            outputs,
+        };
+        Self::new(Product::Dense(shape), act, place)
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.place.number
+    }
+
+    /// Rows that it multiplies.
+    fn batch(&self, x: &Tensor<T>) -> usize {
+        match self.product {
+            Product::Dense(shape) => x.values.len() / shape.inputs,
+            Product::Conv(_) => x.extents[0],
+        }
+    }
+
     pub(super) fn is_head(&self) -> bool {
         self.place.is_head
     }
@@ -458,10 +501,13 @@ impl<T: Element> Weighted<T> {
         x: &Tensor<T>,
         mode: Mode,
     ) -> Result<Tensor<O>> {
-        let batch = x.extents[0];
-        let mut extents = vec![batch];
+        let batch = self.batch(x);
+        let mut extents = vec![x.extents[0]];
         match self.product {
-            Product::Dense(shape) => extents.push(shape.outputs),
+            Product::Dense(shape) => {
+                extents.extend(&x.extents[1..x.extents.len() - 1]);
+                extents.push(shape.outputs);
+            }
             Product::Conv(shape) => {
                 extents.extend(shape.outputs()?);
                 extents.push(shape.filters);
@@ -505,7 +551,7 @@ impl<T: Element> Weighted<T> {
         })
     }
 
-    fn backward(
+    pub(super) fn backward(
         &mut self,
         exec: &impl Executor,
         x: &Tensor<T>,
@@ -514,7 +560,7 @@ impl<T: Element> Weighted<T> {
         sgd: &Sgd,
         step: u32,
     ) -> Result<Option<Tensor<T>>> {
-        let batch = x.extents[0];
+        let batch = self.batch(x);
         if let Some(y) = y {
             activation::backward(self.activation, &y.values, &self.slope, &mut dy.values)?;
         }
@@ -553,7 +599,7 @@ impl<T: Element> Weighted<T> {
         dy: &Tensor<T>,
         step: u32,
     ) -> Result<Tensor<T>> {
-        let batch = x.extents[0];
+        let batch = self.batch(x);
         let weight = &self.weight.values;
         let mut values = vec![T::ZERO; x.values.len()];
         let exponent = self.error.requantize(
@@ -576,6 +622,15 @@ impl<T: Element> Weighted<T> {
             values,
             exponent,
             extents: x.extents.clone(),
+        })
+    }
+}
+
+impl<T: Integer> Weighted<T> {
+    pub(super) fn state(&self) -> Value {
+        json!({
+            "params": parameter::both(&self.weight, &self.bias),
+            "exponents": [scale_state(self.scale), scale_state(self.error)],
         })
     }
 }

@@ -1,6 +1,7 @@
 //! A small interpreter over the kernels' public API: networks as lists of layers in `Vec`s, for
 //! proving kernels against the reference program without any of `selvedge-core`.
 
+mod attention;
 mod average;
 mod branches;
 mod layer;

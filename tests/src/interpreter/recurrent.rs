@@ -245,9 +245,10 @@ impl<T: Element> Recurrent<T> {
                 extents: x.extents.clone(),
             });
         }
-        self.input.update(sgd, gates + x.exponent, step, |gradient| {
-            dense::backward_weight(dense, &x.values, &dz, gradient)
-        })?;
+        self.input
+            .update(sgd, gates + x.exponent, step, |gradient| {
+                dense::backward_weight(dense, &x.values, &dz, gradient)
+            })?;
         let of_h = if cell == Cell::Gru { &dzu } else { &dz };
         let exponent = gates + recurrent::output_exponent::<T>();
         self.hidden.update(sgd, exponent, step, |gradient| {

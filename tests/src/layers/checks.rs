@@ -18,7 +18,7 @@ const ROOMY: usize = 8;
 /// Holds the layer `R` against its definition and against central differences, with a batch of `B`.
 pub fn check_f64<R, const B: usize>(case: &Case<'_>)
 where
-    R: Layer<Elem = f64>,
+    R: Layer<Elem = f64, In = f64>,
 {
     let name = case.name;
     let mut noise = Noise::new(case.seed);
@@ -99,8 +99,8 @@ const STEPS: u32 = 16;
 /// inference one by one against all at once.
 pub fn check_against<L, R, const B: usize>(case: &Case<'_>)
 where
-    L: Layer,
-    R: Layer<Elem = f64>,
+    L: Layer<In = <L as Layer>::Elem>,
+    R: Layer<Elem = f64, In = f64>,
 {
     let dtype = L::Elem::DTYPE;
     let place = dtype.name();
@@ -184,8 +184,8 @@ fn check_inference<L, R, const B: usize>(
     noise: &mut Noise,
     own: f64,
 ) where
-    L: Layer,
-    R: Layer<Elem = f64>,
+    L: Layer<In = <L as Layer>::Elem>,
+    R: Layer<Elem = f64, In = f64>,
 {
     let place = L::Elem::DTYPE.name();
     layer.sgd = case.descent();

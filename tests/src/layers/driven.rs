@@ -10,7 +10,7 @@ use selvedge_kernels::scale::Mode;
 use selvedge_kernels::{Blank, Element};
 
 /// A layer with all that its passes take, for batches of up to `B` samples. Its number is 0.
-pub struct Driven<L: Layer, const B: usize> {
+pub struct Driven<L: Layer<In = <L as Layer>::Elem>, const B: usize> {
     /// The layer.
     pub layer: Box<L>,
     /// Whether exponent states adapt, and random layers are random.
@@ -35,7 +35,7 @@ pub struct Inferred {
     pub exponent: i32,
 }
 
-impl<L: Layer, const B: usize> Driven<L, B> {
+impl<L: Layer<In = <L as Layer>::Elem>, const B: usize> Driven<L, B> {
     /// A layer that is initialised with `seed` and has seen nothing.
     #[must_use]
     pub fn new(seed: u32) -> Self {

@@ -80,7 +80,10 @@ impl Visitor for Masters {
         let q = value.iter().map(|q| q.to_f64() as i64);
         let masters = match residual {
             [] => q.collect(),
-            low => q.zip(low).map(|(q, &low)| 256 * q + i64::from(low)).collect(),
+            low => q
+                .zip(low)
+                .map(|(q, &low)| 256 * q + i64::from(low))
+                .collect(),
         };
         self.0.push((masters, i64::from(exponent)));
     }
@@ -95,7 +98,9 @@ fn numbers(value: &Value) -> Vec<i64> {
 
 /// The state of all tensors in a snapshot, in layer order.
 fn snapshot(run: &Value, step: u32) -> Option<Vec<(Vec<i64>, i64)>> {
-    let layers = run["snapshots"].get(step.to_string())?["layers"].as_array().unwrap();
+    let layers = run["snapshots"].get(step.to_string())?["layers"]
+        .as_array()
+        .unwrap();
     let tensors = layers.iter().flat_map(|layer| {
         let params = &layer["params"];
         let names = ["W", "U", "gamma", "b", "c", "beta"];
@@ -136,7 +141,11 @@ fn replay<N: Network>(name: &str, input: impl Fn(u8) -> N::In) {
         selvedge_core::net::Layer::visit(trainer.network().layers(), &mut masters);
         masters.0
     };
-    assert_eq!(Some(state(&trainer)), snapshot(&run, 0), "{name}: before training");
+    assert_eq!(
+        Some(state(&trainer)),
+        snapshot(&run, 0),
+        "{name}: before training"
+    );
     for step in 0..whole("steps") as usize {
         let samples = (0..BATCH).map(|i| (step * BATCH + i) % xs.len());
         let x: Vec<_> = (samples.clone().flat_map(|i| &xs[i]))
@@ -153,14 +162,29 @@ fn replay<N: Network>(name: &str, input: impl Fn(u8) -> N::In) {
             assert_eq!(got.len(), expected.len());
         }
     }
-    let x: Vec<_> = xs[..BATCH].iter().flatten().map(|&x| input(x as u8)).collect();
+    let x: Vec<_> = xs[..BATCH]
+        .iter()
+        .flatten()
+        .map(|&x| input(x as u8))
+        .collect();
     trainer.input_mut().copy_from_slice(&x);
     let logits = trainer.predict(&Serial, BATCH).unwrap();
     let got: Vec<_> = logits.data.iter().map(|q| q.to_f64() as i64).collect();
-    let offset = if config["type"].as_str().unwrap().starts_with('u') { 1 << 15 } else { 0 };
+    let offset = if config["type"].as_str().unwrap().starts_with('u') {
+        1 << 15
+    } else {
+        0
+    };
     let expected = numbers(&run["logits"]["q"]);
-    assert_eq!(got, expected.iter().map(|q| q - offset).collect::<Vec<_>>(), "{name}: logits");
-    assert_eq!(i64::from(logits.exponent), run["logits"]["exp"].as_i64().unwrap());
+    assert_eq!(
+        got,
+        expected.iter().map(|q| q - offset).collect::<Vec<_>>(),
+        "{name}: logits"
+    );
+    assert_eq!(
+        i64::from(logits.exponent),
+        run["logits"]["exp"].as_i64().unwrap()
+    );
 }
 
 #[test]
@@ -183,10 +207,10 @@ fn attention_gives_the_reference_bytes() {
 
 #[test]
 fn transformers_give_the_reference_bytes() {
-    replay::<Transformer<i8>>("transformer-i8", |token| token);
-    replay::<Transformer<u8>>("transformer-u8", |token| token);
-    replay::<Transformer<i16>>("transformer-i16", |token| token);
-    replay::<Transformer<i32>>("transformer-i32", |token| token);
-    replay::<Transformer<i8, Momentum>>("transformer-i8-decay-nesterov", |token| token);
-    replay::<Transformer<i16, Momentum>>("transformer-i16-decay-nesterov", |token| token);
+    replay::<Transformer<i8>>("sequences/transformer-i8", |token| token);
+    replay::<Transformer<u8>>("sequences/transformer-u8", |token| token);
+    replay::<Transformer<i16>>("sequences/transformer-i16", |token| token);
+    replay::<Transformer<i32>>("sequences/transformer-i32", |token| token);
+    replay::<Transformer<i8, Momentum>>("sequences/transformer-i8-decay-nesterov", |token| token);
+    replay::<Transformer<i16, Momentum>>("sequences/transformer-i16-decay-nesterov", |token| token);
 }
