@@ -10,8 +10,9 @@ use crate::arch::tile::{Operand, Segments, Tile};
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
 use crate::{
-    activation, attention, batch_norm, cluster, conv, dense, dropout, elementwise, experts, fixed, init,
-    layout, long, loss, norm, pool, recurrent, reduce, resize, sample, scale, select, softmax,
+    activation, attention, batch_norm, cluster, conv, dense, dropout, elementwise, experts, fixed,
+    init, layout, long, loss, norm, pool, recurrent, reduce, resize, sample, scale, select,
+    softmax,
 };
 use core::fmt::{self, Debug};
 use half::{bf16, f16};

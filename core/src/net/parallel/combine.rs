@@ -212,7 +212,7 @@ fn join<Bs: Branches>(
     outputs: &[Values<'_, Bs::Elem>],
     out: &mut [Bs::Elem],
 ) -> Result<i32> {
-    let nothing = Extents::new(&[0, 0])?;
+    let nothing = Extents::new(&[1, 1])?;
     let parts = Bs::each(|place| {
         let branch = at(place);
         let (values, exponent) = outputs

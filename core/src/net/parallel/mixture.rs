@@ -71,6 +71,7 @@ impl<G: Tape, Bs: Tape, O: Tape> Tape for MixtureTape<G, Bs, O> {
     fn reset(&mut self) {
         self.gate.reset();
         self.experts.reset();
+        self.output.reset();
     }
 }
 
@@ -155,6 +156,7 @@ where
 
     /// Takes the error `dy` of the output to that of the gate's output, `dw`, and to those of the experts' outputs,
     /// each at the beginning of its slot of `rest`; returns their exponents.
+    #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, in parts
     fn part<E: Executor, const B: usize>(
         &mut self,
         pass: &Pass<'_, E>,

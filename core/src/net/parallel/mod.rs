@@ -69,6 +69,7 @@ impl<Bs: Tape, O: Tape> Tape for ParallelTape<Bs, O> {
 
     fn reset(&mut self) {
         self.branches.reset();
+        self.output.reset();
     }
 }
 

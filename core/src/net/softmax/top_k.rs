@@ -54,6 +54,10 @@ impl<T: Element, S: Shape, const B: usize> Tape for TopKTape<T, S, B> {
         output: Tape::BLANK,
         allowed: Tape::BLANK,
     };
+
+    fn reset(&mut self) {
+        self.output.reset();
+    }
 }
 
 impl<T: Element, S: Shape, const K: usize, const THOUSANDTHS: u32>
