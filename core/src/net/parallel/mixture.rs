@@ -37,6 +37,20 @@ use selvedge_kernels::{Element, Result as KernelResult};
 /// static SPARSE: Sparse<f32> = Layer::BLANK;
 /// assert_eq!(<Soft<i8> as Layer>::INFO.kind, "mixture");
 /// ```
+/// In [`net!`](crate::net!), the gate comes first:
+/// ```
+/// use selvedge_core::net::{Network, Softmax};
+/// use selvedge_core::{net, tensor::D1};
+/// net! {
+///     struct Experts: [8] {
+///         experts: mixture { logits: dense(2), gate: layer(Softmax<T, D1<2>> => [2]) }
+///             { narrow: dense(2, activation = relu), stitch: dense(4) }
+///             { wide: dense(9, activation = relu), stitch: dense(4) },
+///         head: dense(3),
+///     }
+/// }
+/// static EXPERTS: Experts<i8> = Network::BLANK;
+/// ```
 /// A gate has a weight for each expert:
 /// ```compile_fail
 /// # use selvedge_core::net::{Dense, Layer, Mixture, Softmax};
