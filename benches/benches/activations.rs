@@ -12,6 +12,14 @@ use std::hint::black_box;
 
 const LEN: usize = 4096;
 
+/// Benchmarks `work` as `kernel/type`.
+fn measure<T: Element>(c: &mut Criterion, kernel: &str, mut work: impl FnMut()) {
+    let mut group = c.benchmark_group(kernel);
+    group.throughput(Throughput::Elements(LEN as u64));
+    group.bench_function(T::DTYPE.name(), |b| b.iter(&mut work));
+    group.finish();
+}
+
 fn activations<T: Element>(c: &mut Criterion) {
     let x = noise::<T>(LEN, 1);
     let dy = noise::<T>(LEN, 2);
@@ -44,30 +52,16 @@ fn activations<T: Element>(c: &mut Criterion) {
         } else {
             Store::EXACT
         };
-        let mut group = c.benchmark_group(format!("activation {name}"));
-        group.throughput(Throughput::Elements(LEN as u64));
-        group.bench_function(format!("forward/{}", T::DTYPE), |b| {
-            b.iter(|| {
-                activation::forward(
-                    activation,
-                    exponent,
-                    black_box(&x),
-                    store,
-                    &mut y,
-                    &mut slope,
-                )
-                .unwrap()
-            });
+        measure::<T>(c, &format!("{name} forward 4096"), || {
+            let x = black_box(&x);
+            activation::forward(activation, exponent, x, store, &mut y, &mut slope).unwrap();
         });
         let mut dx = dy.clone();
-        group.bench_function(format!("backward/{}", T::DTYPE), |b| {
-            b.iter(|| {
-                // In place: the same errors each time, or they die.
-                dx.copy_from_slice(black_box(&dy));
-                activation::backward(activation, &y, &slope, &mut dx).unwrap();
-            });
+        measure::<T>(c, &format!("{name} backward 4096"), || {
+            // In place: the same errors each time, or they die.
+            dx.copy_from_slice(black_box(&dy));
+            activation::backward(activation, &y, &slope, &mut dx).unwrap();
         });
-        group.finish();
     }
 }
 

@@ -11,7 +11,7 @@ use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::init::{Gain, uniform};
 use selvedge_kernels::optim::{Gradient, Parameter, Rate, Role, Sgd};
 use selvedge_kernels::requantize::{Epilogue, Store};
-use selvedge_kernels::rng::{Words, stream};
+use selvedge_kernels::rng::{Words, shuffle, stream};
 use selvedge_kernels::window::Window;
 use selvedge_kernels::{Element, activation, conv, dense, loss, pool};
 use std::hint::black_box;
@@ -220,7 +220,16 @@ fn other_kernels<T: Element>(c: &mut Criterion) {
     });
 }
 
+/// The order of an epoch, whose places are `u16` whatever is trained.
+fn shuffling(c: &mut Criterion) {
+    let mut order = [0; 1437];
+    measure::<u16>(c, "shuffle 1437 samples", order.len(), || {
+        shuffle(1, black_box(0), &mut order).unwrap();
+    });
+}
+
 fn all(c: &mut Criterion) {
+    shuffling(c);
     macro_rules! run {
         ($($t:ty),*) => {$(
             dense_kernels::<$t>(c);

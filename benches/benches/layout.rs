@@ -198,6 +198,9 @@ fn moving<T: Element>(c: &mut Criterion) {
     measure::<T>(c, "permute NHWC to NCHW", N, || {
         layout::permute(&Serial, all, &[0, 3, 1, 2], black_box(&x), &mut dx).unwrap();
     });
+    measure::<T>(c, "permute NCHW to NHWC", N, || {
+        layout::permute(&Serial, all, &[0, 2, 3, 1], black_box(&x), &mut dx).unwrap();
+    });
     for (name, mode) in [
         ("constant", PaddingMode::Constant(T::ZERO)),
         ("reflect", PaddingMode::Reflect),

@@ -193,25 +193,32 @@ fn cluster_kernels<T: Element<Update: Default + Clone>>(c: &mut Criterion) {
         measure::<T>(c, &format!("clusters {name} 64x32 16"), work, || {
             cluster::members(&Serial, shape, layer, black_box(&x), &mut members).unwrap();
         });
-        let mode = Mode::Features;
-        let mut y = vec![T::ZERO; 64 * 32];
-        let errors = cluster::Errors {
+        let mut scores = vec![T::Score::default(); 64 * 16];
+        let of_mode = |mode, outputs| cluster::Errors {
             mode,
-            dy: &dy,
+            dy: &dy[..64 * outputs],
             members: &members,
         };
-        let mut scores = vec![T::Score::default(); 64 * 16];
         if metric == Metric::Euclidean {
-            measure::<T>(c, "clusters features 64x32 16", work, || {
-                let members = black_box(&members);
-                cluster::forward(&Serial, shape, layer, mode, members, FORWARD, &mut y).unwrap();
-            });
-            measure::<T>(c, "clusters scores 64x32 16", work, || {
-                let errors = black_box(errors);
-                let store = FORWARD;
-                cluster::scores(&Serial, shape, layer, errors, store, &mut scores).unwrap();
-            });
+            // Features last: the gradients below are theirs.
+            for (name, mode, outputs) in [
+                ("probabilities", Mode::Probabilities, 16),
+                ("features", Mode::Features, 32),
+            ] {
+                let (errors, mut y) = (of_mode(mode, outputs), vec![T::ZERO; 64 * outputs]);
+                measure::<T>(c, &format!("clusters {name} 64x32 16"), work, || {
+                    let members = black_box(&members);
+                    cluster::forward(&Serial, shape, layer, mode, members, FORWARD, &mut y)
+                        .unwrap();
+                });
+                measure::<T>(c, &format!("clusters {name} scores 64x32 16"), work, || {
+                    let errors = black_box(errors);
+                    let store = FORWARD;
+                    cluster::scores(&Serial, shape, layer, errors, store, &mut scores).unwrap();
+                });
+            }
         }
+        let errors = of_mode(Mode::Features, 32);
         let saved = cluster::Saved {
             x: &x,
             members: &members,
@@ -228,17 +235,22 @@ fn cluster_kernels<T: Element<Update: Default + Clone>>(c: &mut Criterion) {
             },
         );
         let mut dcentres = vec![T::Update::default(); 16 * 32];
-        measure::<T>(
-            c,
-            &format!("clusters {name} centre gradient 64x32 16"),
-            work,
-            || {
-                let mut gradient = Gradient::Store(&mut dcentres);
-                let saved = black_box(saved);
-                cluster::backward_centres(shape, layer, saved, errors, [0; 2], &mut gradient)
-                    .unwrap();
-            },
-        );
+        for (mode, errors) in [
+            ("", errors),
+            (", probabilities,", of_mode(Mode::Probabilities, 16)),
+        ] {
+            measure::<T>(
+                c,
+                &format!("clusters {name}{mode} centre gradient 64x32 16"),
+                work,
+                || {
+                    let mut gradient = Gradient::Store(&mut dcentres);
+                    let saved = black_box(saved);
+                    cluster::backward_centres(shape, layer, saved, errors, [0; 2], &mut gradient)
+                        .unwrap();
+                },
+            );
+        }
     }
 }
 

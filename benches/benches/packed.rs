@@ -53,10 +53,11 @@ const DENSE_MACS: usize = 8 * 256 * 128;
 const CONV_MACS: usize = 4 * 16 * 16 * 32 * 9 * 16;
 const DEPTHWISE_MACS: usize = 4 * 16 * 16 * 16 * 9;
 
-fn measure(c: &mut Criterion, kernel: &str, name: &str, per_call: usize, mut work: impl FnMut()) {
+/// Benchmarks `work` as `kernel/type`.
+fn measure<T: Element>(c: &mut Criterion, kernel: &str, per_call: usize, mut work: impl FnMut()) {
     let mut group = c.benchmark_group(kernel);
     group.throughput(Throughput::Elements(per_call as u64));
-    group.bench_function(name, |b| b.iter(&mut work));
+    group.bench_function(T::DTYPE.name(), |b| b.iter(&mut work));
     group.finish();
 }
 
@@ -82,20 +83,33 @@ fn codecs(c: &mut Criterion) {
     for format in Format::ALL {
         let row = noise::<f32>(4096, 1);
         let (mut codes, mut scales) = (vec![0; format.row_bytes(4096)], vec![0i8; 128]);
-        measure(c, "encode row 4096", format.name(), 4096, || {
+        let name = format.name();
+        measure::<f32>(c, &format!("{name} encode row 4096"), 4096, || {
             packed::encode_row(format, black_box(&row), &mut codes, &mut scales).unwrap();
         });
         let weights = Weights::new(format, 1, 4096, &codes, &scales).unwrap();
         let mut out = vec![0.0; 4096];
-        measure(c, "decode row 4096", format.name(), 4096, || {
+        measure::<f32>(c, &format!("{name} decode row 4096"), 4096, || {
             black_box(&weights).decode(0, 0, &mut out);
         });
+        measure::<f32>(c, &format!("{name} nearest scale 4096"), 4096, || {
+            black_box(packed::nearest_scale::<i8>(format, black_box(&row)));
+        });
+        let scale = packed::nearest_scale::<i8>(format, &row);
+        measure::<f32>(
+            c,
+            &format!("{name} encode row 4096, one scale"),
+            4096,
+            || {
+                packed::encode_row_with(format, black_box(&row), scale, &mut codes).unwrap();
+            },
+        );
     }
 }
 
 fn packed_layers<T: Input<i8> + Output<T, i8>>(c: &mut Criterion) {
     for format in Format::ALL {
-        let name = format!("{}/{}", T::DTYPE, format.name());
+        let kernel = |name: &str| format!("{} {name}", format.name());
         let shape = dense_shape();
         let (codes, scales) = pack(format, 128, 256);
         let weights = Weights::new(format, 128, 256, &codes, &scales).unwrap();
@@ -106,30 +120,23 @@ fn packed_layers<T: Input<i8> + Output<T, i8>>(c: &mut Criterion) {
             shift: 0,
         };
         let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
-        measure(
+        measure::<T>(c, &kernel("dense forward 8x256x128"), DENSE_MACS, || {
+            let x = black_box(&x);
+            packed::dense::forward(
+                &Serial,
+                shape,
+                x,
+                weights,
+                bias,
+                epilogue(),
+                &mut y,
+                &mut [],
+            )
+            .unwrap();
+        });
+        measure::<T>(
             c,
-            "packed dense forward 8x256x128",
-            &name,
-            DENSE_MACS,
-            || {
-                let x = black_box(&x);
-                packed::dense::forward(
-                    &Serial,
-                    shape,
-                    x,
-                    weights,
-                    bias,
-                    epilogue(),
-                    &mut y,
-                    &mut [],
-                )
-                .unwrap();
-            },
-        );
-        measure(
-            c,
-            "packed dense input gradient 8x256x128",
-            &name,
+            &kernel("dense input gradient 8x256x128"),
             DENSE_MACS,
             || {
                 let dy = black_box(&dy);
@@ -148,10 +155,9 @@ fn packed_layers<T: Input<i8> + Output<T, i8>>(c: &mut Criterion) {
             shift: 0,
         };
         let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
-        measure(
+        measure::<T>(
             c,
-            "packed conv2d forward 4x16x16x16 3x3 32",
-            &name,
+            &kernel("conv2d forward 4x16x16x16 3x3 32"),
             CONV_MACS,
             || {
                 let x = black_box(&x);
@@ -168,10 +174,9 @@ fn packed_layers<T: Input<i8> + Output<T, i8>>(c: &mut Criterion) {
                 .unwrap();
             },
         );
-        measure(
+        measure::<T>(
             c,
-            "packed conv2d input gradient 4x16x16x16 3x3 32",
-            &name,
+            &kernel("conv2d input gradient 4x16x16x16 3x3 32"),
             CONV_MACS,
             || {
                 let dy = black_box(&dy);
@@ -187,7 +192,6 @@ where
     W: Element,
     i64: Into<W::Update>,
 {
-    let name = format!("{} with {}", A::DTYPE, W::DTYPE);
     let shape = dense_shape();
     let (x, dy) = (noise::<A>(8 * 256, 1), noise::<A>(8 * 128, 4));
     let weight = noise::<W>(128 * 256, 2);
@@ -198,39 +202,31 @@ where
     };
     let (mut y, mut dx) = (vec![A::ZERO; dy.len()], vec![A::ZERO; x.len()]);
     let mut dw = vec![0i64; weight.len()];
-    measure(
-        c,
-        "mixed dense forward 8x256x128",
-        &name,
-        DENSE_MACS,
-        || {
-            mixed::dense_forward(
-                &Serial,
-                shape,
-                black_box(&x),
-                &weight,
-                bias,
-                epilogue(),
-                &mut y,
-                &mut [],
-            )
-            .unwrap();
-        },
-    );
-    measure(
+    measure::<A>(c, "mixed dense forward 8x256x128", DENSE_MACS, || {
+        mixed::dense_forward(
+            &Serial,
+            shape,
+            black_box(&x),
+            &weight,
+            bias,
+            epilogue(),
+            &mut y,
+            &mut [],
+        )
+        .unwrap();
+    });
+    measure::<A>(
         c,
         "mixed dense input gradient 8x256x128",
-        &name,
         DENSE_MACS,
         || {
             mixed::dense_backward_input(&Serial, shape, black_box(&dy), &weight, STORE, &mut dx)
                 .unwrap();
         },
     );
-    measure(
+    measure::<A>(
         c,
         "mixed dense weight gradient 8x256x128",
-        &name,
         DENSE_MACS,
         || {
             let mut gradient = Gradient::<W, i64>::Store(&mut dw);
@@ -250,7 +246,7 @@ where
     let (mut y, mut dx) = (vec![A::ZERO; dy.len()], vec![A::ZERO; x.len()]);
     let mut dw = vec![0i64; weight.len()];
     let kernel = |verb: &str| format!("mixed conv2d {verb} 4x16x16x16 3x3 32");
-    measure(c, &kernel("forward"), &name, CONV_MACS, || {
+    measure::<A>(c, &kernel("forward"), CONV_MACS, || {
         mixed::conv_forward(
             &Serial,
             shape,
@@ -263,66 +259,101 @@ where
         )
         .unwrap();
     });
-    measure(c, &kernel("input gradient"), &name, CONV_MACS, || {
+    measure::<A>(c, &kernel("input gradient"), CONV_MACS, || {
         mixed::conv_backward_input(&Serial, shape, black_box(&dy), &weight, STORE, &mut dx)
             .unwrap();
     });
-    measure(c, &kernel("weight gradient"), &name, CONV_MACS, || {
+    measure::<A>(c, &kernel("weight gradient"), CONV_MACS, || {
         let mut gradient = Gradient::<W, i64>::Store(&mut dw);
         mixed::conv_backward_weight(shape, black_box(&x), &dy, &mut gradient).unwrap();
     });
+}
+
+/// Groups, name and multiply-accumulates.
+const AFFINE_CONVOLUTIONS: [(usize, &str, usize); 2] = [
+    (1, "affine conv2d forward 4x16x16x16 3x3 32", CONV_MACS),
+    (
+        16,
+        "affine depthwise forward 4x16x16x16 3x3",
+        DEPTHWISE_MACS,
+    ),
+];
+
+/// The same layers with shared exponents, beside the affine ones.
+fn shared_layers(c: &mut Criterion) {
+    let name = |kernel: &str| kernel.replace("affine", "shared exponents:");
+    let shape = dense_shape();
+    let (x, weight) = (noise::<i8>(8 * 256, 1), noise::<i8>(128 * 256, 2));
+    let values = noise::<i16>(128, 3);
+    let bias = Bias {
+        values: &values,
+        shift: 0,
+    };
+    let mut y = vec![0i8; 8 * 128];
+    let kernel = "affine dense forward 8x256x128";
+    measure(c, kernel, name, DENSE_MACS, || {
+        let (x, epilogue) = (black_box(&x), epilogue());
+        dense::forward(&Serial, shape, x, &weight, bias, epilogue, &mut y, &mut []).unwrap();
+    });
+    for (groups, kernel, macs) in AFFINE_CONVOLUTIONS {
+        let shape = conv_shape(groups);
+        let x = noise::<i8>(4 * 16 * 16 * 16, 1);
+        let weight = noise::<i8>(shape.filters * 9 * 16 / groups, 2);
+        let bias = Bias {
+            values: &values[..shape.filters],
+            shift: 0,
+        };
+        let mut y = vec![0i8; 4 * 16 * 16 * shape.filters];
+        measure::<i8>(c, &name(kernel), macs, || {
+            let (x, epilogue) = (black_box(&x), epilogue());
+            conv::forward(&Serial, shape, x, &weight, bias, epilogue, &mut y, &mut []).unwrap();
+        });
+    }
 }
 
 fn affine_layers<T: affine::Activation>(c: &mut Criterion)
 where
     T::AffineBias: Default,
 {
-    let name = T::DTYPE.name();
     let multipliers = vec![Multiplier::from_f64(0.001); 128];
     let bias = vec![T::AffineBias::default(); 128];
-    let quantization = Quantization::new::<T>(&multipliers);
+    let roundings = [
+        ("", affine::Rounding::Double),
+        (", one rounding", affine::Rounding::Single),
+    ];
     let shape = dense_shape();
     let (x, weight) = (noise::<T>(8 * 256, 1), noise::<T::Weights>(128 * 256, 2));
     let mut y = vec![T::ZERO; 8 * 128];
-    measure(
-        c,
-        "affine dense forward 8x256x128",
-        name,
-        DENSE_MACS,
-        || {
-            let x = black_box(&x);
-            affine::dense_forward(
-                &Serial,
-                shape,
-                x,
-                &weight,
-                Some(&bias),
-                &quantization,
-                &mut y,
-            )
-            .unwrap();
-        },
-    );
-    for (groups, kernel, macs) in [
-        (1, "affine conv2d forward 4x16x16x16 3x3 32", CONV_MACS),
-        (
-            16,
-            "affine depthwise forward 4x16x16x16 3x3",
-            DEPTHWISE_MACS,
-        ),
-    ] {
-        let shape = conv_shape(groups);
-        let filter = 9 * 16 / groups;
-        let x = noise::<T>(4 * 16 * 16 * 16, 1);
-        let weight = noise::<T::Weights>(shape.filters * filter, 2);
-        let multipliers = &multipliers[..shape.filters];
-        let quantization = Quantization::new::<T>(multipliers);
-        let bias = Some(&bias[..shape.filters]);
-        let mut y = vec![T::ZERO; 4 * 16 * 16 * shape.filters];
-        measure(c, kernel, name, macs, || {
-            let x = black_box(&x);
-            affine::conv_forward(&Serial, shape, x, &weight, bias, &quantization, &mut y).unwrap();
+    // i16 has one rounding, whatever is asked for.
+    let is_narrow = T::DTYPE.bytes() == 1;
+    for (name, rounding) in roundings.into_iter().take(1 + usize::from(is_narrow)) {
+        let quantization = Quantization {
+            rounding,
+            input_zero: 5,
+            ..Quantization::new::<T>(&multipliers)
+        };
+        let kernel = format!("affine dense forward 8x256x128{name}");
+        measure::<T>(c, &kernel, DENSE_MACS, || {
+            let (x, bias) = (black_box(&x), Some(&bias[..]));
+            affine::dense_forward(&Serial, shape, x, &weight, bias, &quantization, &mut y).unwrap();
         });
+        for (groups, kernel, macs) in AFFINE_CONVOLUTIONS {
+            let shape = conv_shape(groups);
+            let filter = 9 * 16 / groups;
+            let x = noise::<T>(4 * 16 * 16 * 16, 1);
+            let weight = noise::<T::Weights>(shape.filters * filter, 2);
+            let quantization = Quantization {
+                multipliers: &multipliers[..shape.filters],
+                ..quantization
+            };
+            let bias = Some(&bias[..shape.filters]);
+            let mut y = vec![T::ZERO; 4 * 16 * 16 * shape.filters];
+            measure::<T>(c, &format!("{kernel}{name}"), macs, || {
+                let x = black_box(&x);
+                affine::conv_forward(&Serial, shape, x, &weight, bias, &quantization, &mut y)
+                    .unwrap();
+            });
+        }
     }
 }
 
@@ -347,6 +378,7 @@ fn mixed_types(c: &mut Criterion) {
 }
 
 fn affine_types(c: &mut Criterion) {
+    shared_layers(c);
     affine_layers::<i8>(c);
     affine_layers::<u8>(c);
     affine_layers::<i16>(c);

@@ -75,10 +75,17 @@ fn rows<T: Element>(c: &mut Criterion) {
         let logits = logits(black_box(&x));
         masked::backward(shape, logits, &allowed, errors, &mut out, &mut scratch).unwrap();
     });
-    measure::<T>(c, "gumbel softmax forward 32x60", n, || {
-        let logits = logits(black_box(&x));
-        gumbel::forward(shape, logits, words, Form::Hard, &mut out, &mut scratch).unwrap();
-    });
+    for (name, form) in [("soft", Form::Soft), ("hard", Form::Hard)] {
+        measure::<T>(
+            c,
+            &format!("{name} gumbel softmax forward 32x60"),
+            n,
+            || {
+                let logits = logits(black_box(&x));
+                gumbel::forward(shape, logits, words, form, &mut out, &mut scratch).unwrap();
+            },
+        );
+    }
     measure::<T>(c, "gumbel softmax backward 32x60", n, || {
         let logits = logits(black_box(&x));
         gumbel::backward(shape, logits, words, errors, &mut out, &mut scratch).unwrap();
@@ -149,12 +156,26 @@ fn structures<T: Element>(c: &mut Criterion) {
     });
 
     let (n, len) = (3 * CLASSES, mixture::scratch_len(shape).unwrap());
-    measure::<T>(c, "mixture forward 32x3x60", ROWS * n, || {
-        mixture::forward(shape, weights, of(n), &mut out, &mut scratch[..len]).unwrap();
-    });
-    measure::<T>(c, "mixture backward 32x3x60", ROWS * n, || {
-        mixture::backward(shape, weights, of(n), errors, &mut dx, &mut scratch[..len]).unwrap();
-    });
+    let given = [1.0, 2.0, 5.0].map(T::from_f64);
+    for (name, weights) in [("", weights), (", given weights,", Weights::Given(&given))] {
+        measure::<T>(
+            c,
+            &format!("mixture{name} forward 32x3x60"),
+            ROWS * n,
+            || {
+                mixture::forward(shape, weights, of(n), &mut out, &mut scratch[..len]).unwrap();
+            },
+        );
+        measure::<T>(
+            c,
+            &format!("mixture{name} backward 32x3x60"),
+            ROWS * n,
+            || {
+                mixture::backward(shape, weights, of(n), errors, &mut dx, &mut scratch[..len])
+                    .unwrap();
+            },
+        );
+    }
     let len = mixture::weights_scratch_len(shape).unwrap();
     let mut stored = vec![T::Acc::default(); 3];
     let mut sums = stored.clone();

@@ -37,65 +37,112 @@ fn measure<T: Element>(
     group.finish();
 }
 
-/// Pooling of four images of 16 x 16 cells and 16 channels.
-fn pooling<T: Element>(c: &mut Criterion) {
-    let x = noise::<T>(4 * 16 * 16 * 16, 1);
-    for (name, kernel, stride, padding) in [("2x2", 2, 2, 0), ("3x3 stride 2", 3, 2, 1)] {
-        let shape = Shape {
-            batch: 4,
-            input: [16, 16],
-            channels: 16,
-            window: Window::uniform(kernel, stride, padding),
-        };
-        let outputs: usize = shape.outputs().unwrap().iter().product();
-        let dy = noise::<T>(4 * outputs * 16, 2);
-        let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
-        let [store, error] = stores(17);
-        measure::<T>(c, &format!("max pool {name} forward"), x.len(), || {
-            pool::max_forward(&Serial, shape, black_box(&x), &mut y).map(|()| 0)
-        });
-        measure::<T>(c, &format!("max pool {name} backward"), x.len(), || {
-            let exact = Store::EXACT;
-            pool::max_backward(&Serial, shape, black_box(&x), &y, &dy, exact, &mut dx)
-        });
-        for (counts, padding) in [
-            ("", Padding::Counted),
-            (", padding not counted", Padding::NotCounted),
-        ] {
-            let kernel = format!("average pool {name}{counts}");
-            measure::<T>(c, &format!("{kernel} forward"), x.len(), || {
-                pool::average_forward(&Serial, shape, padding, black_box(&x), store, &mut y)
-            });
-            measure::<T>(c, &format!("{kernel} backward"), x.len(), || {
-                pool::average_backward(&Serial, shape, padding, black_box(&dy), error, &mut dx)
-            });
-        }
-    }
-    for (name, output) in [("to 5x5", [5, 5]), ("to 1x1", [1, 1])] {
-        let shape = Adaptive {
-            batch: 4,
-            input: [16, 16],
-            channels: 16,
-            output,
-        };
-        let dy = noise::<T>(4 * output[0] * output[1] * 16, 2);
-        let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
-        let [store, error] = stores(19);
-        measure::<T>(c, &format!("adaptive max {name} forward"), x.len(), || {
-            pool::adaptive_max_forward(&Serial, shape, black_box(&x), &mut y).map(|()| 0)
-        });
-        measure::<T>(c, &format!("adaptive max {name} backward"), x.len(), || {
-            let exact = Store::EXACT;
-            pool::adaptive_max_backward(&Serial, shape, black_box(&x), &y, &dy, exact, &mut dx)
-        });
-        let kernel = format!("adaptive average {name}");
+/// Pooling by windows.
+fn sliding<T: Element, const N: usize>(c: &mut Criterion, name: &str, shape: Shape<N>) {
+    let cells = |extents: [usize; N]| extents.iter().product::<usize>();
+    let x = noise::<T>(shape.batch * cells(shape.input) * shape.channels, 1);
+    let outputs = cells(shape.outputs().unwrap());
+    let dy = noise::<T>(shape.batch * outputs * shape.channels, 2);
+    let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
+    let [store, error] = stores(17);
+    measure::<T>(c, &format!("max pool {name} forward"), x.len(), || {
+        pool::max_forward(&Serial, shape, black_box(&x), &mut y).map(|()| 0)
+    });
+    measure::<T>(c, &format!("max pool {name} backward"), x.len(), || {
+        let exact = Store::EXACT;
+        pool::max_backward(&Serial, shape, black_box(&x), &y, &dy, exact, &mut dx)
+    });
+    for (counts, padding) in [
+        ("", Padding::Counted),
+        (", padding not counted", Padding::NotCounted),
+    ] {
+        let kernel = format!("average pool {name}{counts}");
         measure::<T>(c, &format!("{kernel} forward"), x.len(), || {
-            pool::adaptive_average_forward(&Serial, shape, black_box(&x), store, &mut y)
+            pool::average_forward(&Serial, shape, padding, black_box(&x), store, &mut y)
         });
         measure::<T>(c, &format!("{kernel} backward"), x.len(), || {
-            pool::adaptive_average_backward(&Serial, shape, black_box(&dy), error, &mut dx)
+            pool::average_backward(&Serial, shape, padding, black_box(&dy), error, &mut dx)
         });
     }
+}
+
+/// Pooling to given extents.
+fn adaptive<T: Element, const N: usize>(c: &mut Criterion, name: &str, shape: Adaptive<N>) {
+    let cells = |extents: [usize; N]| extents.iter().product::<usize>();
+    let x = noise::<T>(shape.batch * cells(shape.input) * shape.channels, 1);
+    let dy = noise::<T>(shape.batch * cells(shape.output) * shape.channels, 2);
+    let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
+    let [store, error] = stores(19);
+    measure::<T>(c, &format!("adaptive max {name} forward"), x.len(), || {
+        pool::adaptive_max_forward(&Serial, shape, black_box(&x), &mut y).map(|()| 0)
+    });
+    measure::<T>(c, &format!("adaptive max {name} backward"), x.len(), || {
+        let exact = Store::EXACT;
+        pool::adaptive_max_backward(&Serial, shape, black_box(&x), &y, &dy, exact, &mut dx)
+    });
+    let kernel = format!("adaptive average {name}");
+    measure::<T>(c, &format!("{kernel} forward"), x.len(), || {
+        pool::adaptive_average_forward(&Serial, shape, black_box(&x), store, &mut y)
+    });
+    measure::<T>(c, &format!("{kernel} backward"), x.len(), || {
+        pool::adaptive_average_backward(&Serial, shape, black_box(&dy), error, &mut dx)
+    });
+}
+
+/// Pooling of four images of 16 x 16 cells, and of as many cells as lines and volumes; 16 channels.
+fn pooling<T: Element>(c: &mut Criterion) {
+    let (batch, channels) = (4, 16);
+    for (name, window) in [
+        ("2x2", Window::uniform(2, 2, 0)),
+        ("3x3 stride 2", Window::uniform(3, 2, 1)),
+    ] {
+        let input = [16, 16];
+        let shape = Shape {
+            batch,
+            input,
+            channels,
+            window,
+        };
+        sliding::<T, 2>(c, name, shape);
+    }
+    let line = Shape {
+        batch,
+        input: [256],
+        channels,
+        window: Window::uniform(4, 4, 0),
+    };
+    sliding::<T, 1>(c, "1d 4", line);
+    let volume = Shape {
+        batch,
+        input: [4, 8, 8],
+        channels,
+        window: Window::uniform(2, 2, 0),
+    };
+    sliding::<T, 3>(c, "3d 2x2x2", volume);
+    for (name, output) in [("to 5x5", [5, 5]), ("to 1x1", [1, 1])] {
+        let input = [16, 16];
+        let shape = Adaptive {
+            batch,
+            input,
+            channels,
+            output,
+        };
+        adaptive::<T, 2>(c, name, shape);
+    }
+    let line = Adaptive {
+        batch,
+        input: [256],
+        channels,
+        output: [10],
+    };
+    adaptive::<T, 1>(c, "1d to 10", line);
+    let volume = Adaptive {
+        batch,
+        input: [4, 8, 8],
+        channels,
+        output: [2, 3, 3],
+    };
+    adaptive::<T, 3>(c, "3d to 2x3x3", volume);
 }
 
 /// A convolution and its gradients, or those of its transpose.
@@ -187,15 +234,56 @@ fn convolutions<T: Element>(c: &mut Criterion) {
         window: Window::uniform(3, 1, 1),
     };
     convolution::<T, 2>(c, "depthwise 4x16x16x16 3x3", depthwise, false);
-    let larger = conv::Shape {
-        batch: 4,
-        input: [16, 16],
-        channels: 16,
+    let full = conv::Shape {
         filters: 32,
         groups: 1,
+        ..depthwise
+    };
+    let strided = conv::Shape {
+        window: Window::uniform(3, 2, 1),
+        ..full
+    };
+    convolution::<T, 2>(
+        c,
+        "strided conv2d 4x16x16x16 3x3 stride 2 32",
+        strided,
+        false,
+    );
+    let dilated = conv::Shape {
+        window: Window {
+            dilation: [2, 2],
+            ..Window::uniform(3, 1, 2)
+        },
+        ..full
+    };
+    convolution::<T, 2>(
+        c,
+        "dilated conv2d 4x16x16x16 3x3 dilation 2 32",
+        dilated,
+        false,
+    );
+    let grouped = conv::Shape { groups: 4, ..full };
+    convolution::<T, 2>(
+        c,
+        "grouped conv2d 4x16x16x16 3x3 groups 4 32",
+        grouped,
+        false,
+    );
+    let larger = conv::Shape {
         window: Window::uniform(2, 2, 0),
+        ..full
     };
     convolution::<T, 2>(c, "transposed conv2d 4x8x8x32 2x2 16", larger, true);
+    let longer = conv::Shape {
+        window: Window::uniform(4, 2, 1),
+        ..line
+    };
+    convolution::<T, 1>(c, "transposed conv1d 4x64x32 4 stride 2 16", longer, true);
+    let larger = conv::Shape {
+        window: Window::uniform(2, 2, 0),
+        ..volume
+    };
+    convolution::<T, 3>(c, "transposed conv3d 4x4x4x16 2x2x2 8", larger, true);
 }
 
 fn all(c: &mut Criterion) {

@@ -9,6 +9,7 @@ use crate::arch::{self, Isa, Kernel};
 use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
+use crate::finish::{Shared, TileFinish};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::optim::Gradient;
 use crate::requantize::{Epilogue, Store};
@@ -26,7 +27,8 @@ pub struct Shape {
 }
 
 impl Shape {
-    fn check<T: Element>(self) -> Result<()> {
+    /// For a pass that sums `terms` products.
+    fn check<T: Element>(self, terms: usize) -> Result<()> {
         // Each tensor for itself: the number of products may exceed 32 bits.
         for tensor in [
             [self.batch, self.inputs],
@@ -35,7 +37,7 @@ impl Shape {
         ] {
             Arg::Shape.product(&tensor)?;
         }
-        limit(self.inputs.max(self.outputs), T::MAX_PRODUCTS)
+        limit(terms, T::MAX_PRODUCTS)
     }
 }
 
@@ -57,6 +59,14 @@ pub struct Bias<'a, T: Element> {
     pub shift: i32,
 }
 
+impl<T: Element> Bias<'_, T> {
+    /// That of a layer without one.
+    pub(crate) const NONE: Self = Self {
+        values: &[],
+        shift: 0,
+    };
+}
+
 /// Dense layer, forward: `out[n, o] = epilogue(bias[o] + Σ_i x[n, i] · weight[o, i])`.
 ///
 /// | argument | shape | |
@@ -73,8 +83,8 @@ pub struct Bias<'a, T: Element> {
 ///
 /// # Errors
 /// [`Error::Length`] if a slice does not fit `shape`, [`Error::Zero`] for an empty extent,
-/// [`Error::Overflow`] and [`Error::Accumulator`] for extents beyond the type's limits. `out` is
-/// then untouched.
+/// [`Error::Overflow`] for extents beyond 32 bits, [`Error::Accumulator`] for more inputs than the type
+/// can sum. `out` is then untouched.
 ///
 /// # Example
 /// ```
@@ -104,7 +114,7 @@ pub fn forward<T: Element, O: Output<T>>(
         inputs,
         outputs,
     } = shape;
-    shape.check::<T>()?;
+    shape.check::<T>(inputs)?;
     Arg::X.check_len(x.len(), &[batch, inputs])?;
     Arg::Weight.check_len(weight.len(), &[outputs, inputs])?;
     Arg::Bias.check_len(bias.values.len(), &[outputs])?;
@@ -117,8 +127,7 @@ pub fn forward<T: Element, O: Output<T>>(
             outputs,
             x,
             weight,
-            bias,
-            epilogue,
+            finish: Shared::new(bias, epilogue),
             first: (first * outputs) as u32,
             out,
             slope,
@@ -139,7 +148,7 @@ pub fn forward<T: Element, O: Output<T>>(
 /// plus that of `weight`. Floats are summed in the order of `o`.
 ///
 /// # Errors
-/// As [`forward`]; `dx` is then untouched.
+/// As [`forward`], where what is summed are outputs; `dx` is then untouched.
 ///
 /// Source: the derivative of [`forward`], transposed.
 pub fn backward_input<T: Element>(
@@ -155,7 +164,7 @@ pub fn backward_input<T: Element>(
         inputs,
         outputs,
     } = shape;
-    shape.check::<T>()?;
+    shape.check::<T>(outputs)?;
     Arg::Dy.check_len(dy.len(), &[batch, outputs])?;
     Arg::Weight.check_len(weight.len(), &[outputs, inputs])?;
     Arg::Dx.check_len(dx.len(), &[batch, inputs])?;
@@ -185,7 +194,7 @@ pub fn backward_input<T: Element>(
 /// Its exponent is that of `dy` plus that of `x`. Floats are summed in the order of `n`.
 ///
 /// # Errors
-/// As [`forward`]; the sink is then untouched.
+/// As [`forward`], where what is summed are rows; the sink is then untouched.
 ///
 /// Source: the derivative of [`forward`] with respect to `weight`.
 pub fn backward_weight<T: Element>(
@@ -199,7 +208,7 @@ pub fn backward_weight<T: Element>(
         inputs,
         outputs,
     } = shape;
-    shape.check::<T>()?;
+    shape.check::<T>(0)?;
     limit(batch, T::MAX_GRADIENT_PRODUCTS)?;
     Arg::X.check_len(x.len(), &[batch, inputs])?;
     Arg::Dy.check_len(dy.len(), &[batch, outputs])?;
@@ -251,22 +260,21 @@ pub fn backward_bias<T: Element>(
 }
 
 /// Some rows of a forward pass.
-pub struct Rows<'a, T: Element, O> {
-    inputs: usize,
-    outputs: usize,
+pub struct Rows<'a, T: Element, O, F = Shared<'a, T>> {
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
     /// From the first row on; may go further than `out`.
-    x: &'a [T],
-    weight: &'a [T],
-    bias: Bias<'a, T>,
-    epilogue: Epilogue<T>,
+    pub(crate) x: &'a [T],
+    pub(crate) weight: &'a [T],
+    pub(crate) finish: F,
     /// Index of the first element of `out`.
-    first: u32,
-    out: &'a mut [O],
+    pub(crate) first: u32,
+    pub(crate) out: &'a mut [O],
     /// As long as `out`, or empty.
-    slope: &'a mut [T],
+    pub(crate) slope: &'a mut [T],
 }
 
-impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Kernel for Rows<'_, T, O, F> {
     const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
@@ -286,25 +294,29 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
         let mut element = self.first;
         let mut slopes = rows_of_mut(self.slope, self.outputs);
         for (x, out) in rows_of(self.x, self.inputs).zip(rows_of_mut(self.out, self.outputs)) {
-            let mut rows = rows_of(self.weight, self.inputs).zip(self.bias.values);
+            let mut rows = rows_of(self.weight, self.inputs).zip(self.finish.biases());
+            let mut channel = 0;
             let mut slopes = slopes.next().unwrap_or_default().chunks_mut(TILE);
             for out in out.chunks_mut(TILE) {
                 let mut sums = [T::Acc::default(); TILE];
-                for (sum, (weight, &bias)) in sums.iter_mut().zip(rows.by_ref()).take(out.len()) {
-                    *sum = T::bias(bias, self.bias.shift);
-                    *sum += T::dot(isa, x, weight);
+                for (sum, (weight, bias)) in sums.iter_mut().zip(rows.by_ref()).take(out.len()) {
+                    let mut products = T::Sums::default();
+                    self.finish.add_products(isa, &mut products, x, weight);
+                    *sum = bias;
+                    *sum += T::total(products);
                 }
                 let sums = sums.get_mut(..out.len()).unwrap_or_default();
                 let slope = slopes.next().unwrap_or_default();
-                self.epilogue.block(sums, element, &mut range, out, slope);
+                (self.finish).block(sums, channel, element, &mut range, out, slope);
                 element = element.wrapping_add(out.len() as u32);
+                channel += out.len();
             }
         }
         range.bits()
     }
 }
 
-impl<T: Element, O: Output<T>> Rows<'_, T, O> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Rows<'_, T, O, F> {
     /// The same by panels of the weights.
     #[inline(always)]
     fn paneled<I: Isa>(self, isa: I, batch: usize) -> u32 {
@@ -323,11 +335,9 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                 rows: panel::take(inputs, outputs - column),
             };
             T::pack(isa, weight, inputs, &mut panel);
-            let mut biases = [[T::Acc::default(); LANES]; 2];
-            let values = self.bias.values.get(column..).unwrap_or_default();
-            for (to, &value) in biases.as_flattened_mut().iter_mut().zip(values) {
-                *to = T::bias(value, self.bias.shift);
-            }
+            // Panels are of floats, which have no zero point.
+            let biases: [[_; LANES]; 2] =
+                [column, column + LANES].map(|column| self.finish.biases_from(column));
             for row in (0..batch).step_by(ROWS) {
                 let x = Operand {
                     values: self.x.get(row * inputs..).unwrap_or_default(),
@@ -346,8 +356,9 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                         }
                     }
                     let count = left.min(LANES);
-                    self.epilogue.tile(
+                    self.finish.tile(
                         sums,
+                        start - row * outputs,
                         [x.rows, count, outputs],
                         self.first.wrapping_add(start as u32),
                         &mut range,
@@ -378,11 +389,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                 step: inputs,
                 rows: COLUMNS.min(outputs - column),
             };
-            let mut bias = [T::Acc::default(); COLUMNS];
-            let values = self.bias.values.get(column..).unwrap_or_default();
-            for (to, &value) in bias.iter_mut().zip(values) {
-                *to = T::bias(value, self.bias.shift);
-            }
+            let starts: [_; COLUMNS] = self.finish.starts_of_tile(isa, column, weight, &segments);
             for row in (0..batch).step_by(ROWS) {
                 let x = Operand {
                     values: self.x.get(row * inputs..).unwrap_or_default(),
@@ -391,13 +398,14 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                 };
                 T::tile(isa, x, weight, &segments, &mut tile);
                 for sums in tile.iter_mut().take(x.rows) {
-                    for (sum, &bias) in sums.iter_mut().zip(&bias) {
-                        *sum += bias;
+                    for (sum, &start) in sums.iter_mut().zip(&starts) {
+                        *sum += start;
                     }
                 }
                 let start = row * outputs + column;
-                self.epilogue.tile(
+                self.finish.tile(
                     &mut tile,
+                    column,
                     [x.rows, weight.rows, outputs],
                     self.first.wrapping_add(start as u32),
                     &mut range,
@@ -430,7 +438,7 @@ impl<T: Element> Kernel for RowsBack<'_, T> {
         if self.inputs == 0 || self.outputs == 0 {
             return 0;
         }
-        if T::has_blocks::<I>() {
+        if T::blocks_pay::<I>(self.inputs) {
             return self.blocked(isa);
         }
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
@@ -519,7 +527,7 @@ impl<T: Element> Kernel for WeightGradient<'_, '_, T> {
         if self.inputs == 0 || self.outputs == 0 {
             return;
         }
-        if T::has_blocks::<I>() {
+        if T::blocks_pay::<I>(self.inputs) {
             return self.blocked(isa);
         }
         let mut element = 0;

@@ -7,11 +7,12 @@
 
 use crate::arch::{self, Isa, Kernel};
 use crate::element::Element;
-use crate::error::{Arg, Error, Result};
+use crate::error::{Arg, Error, Found, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude, bit_len, div_rem};
 use crate::requantize::{BLOCK, Store, block_at};
 use crate::rng::Words;
+use crate::split::{blocks_of, blocks_of_mut};
 use half::{bf16, f16};
 
 /// The probability with which an element is left out, in units of 2^-32: never 1.
@@ -49,6 +50,7 @@ impl Dropout {
             Err(Error::Value {
                 arg: Arg::Probability,
                 expected: "0 or more and less than 1",
+                got: Some(Found::real(p)),
             })
         }
     }
@@ -184,7 +186,7 @@ impl<T: Element> Kernel for Apply<'_, T> {
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = self.first;
         let mut room = [T::ZERO; BLOCK];
-        for (x, out) in self.x.chunks(BLOCK).zip(self.out.chunks_mut(BLOCK)) {
+        for (x, out) in blocks_of(self.x, BLOCK).zip(blocks_of_mut(self.out, BLOCK)) {
             let x = block_at(x, &mut room);
             let mut acc = [[T::Acc::default(); BLOCK]];
             for ((acc, x), at) in acc.as_flattened_mut().iter_mut().zip(x).zip(0u32..) {

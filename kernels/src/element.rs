@@ -197,7 +197,7 @@ pub trait Element:
     /// The type of biases: signed, of the master's precision.
     type Bias: Element<Update = Self::Update>;
     /// The type of the network's last output: at least 16 bits.
-    type Head: Element + Output<Self>;
+    type Head: Element<Number = Self::Number> + Output<Self>;
     /// The low byte of a weight's master, or nothing.
     type Residual: Residual;
     /// The exponent of an activation or error as state; nothing for floats.
@@ -249,6 +249,14 @@ pub trait Element:
     fn from_f64(value: f64) -> Self;
     /// Hands the little-endian bytes of the element, as it is stored, to `sink`.
     fn le_bytes(self, sink: impl FnMut(&[u8]));
+    /// The element of these little-endian bytes; `None` unless there are as many as it has.
+    ///
+    /// ```
+    /// use selvedge_kernels::Element;
+    /// assert_eq!(u16::from_le_bytes_of(&[0x34, 0x12]), Some(0x1234));
+    /// assert_eq!(u16::from_le_bytes_of(&[0x34]), None);
+    /// ```
+    fn from_le_bytes_of(bytes: &[u8]) -> Option<Self>;
 }
 
 /// An element in which a kernel of type `T` can store an accumulator: `T` itself, or `T::Head`.
@@ -388,6 +396,11 @@ macro_rules! impl_integer {
             fn le_bytes(self, mut sink: impl FnMut(&[u8])) {
                 sink(&self.to_le_bytes());
             }
+
+            #[inline(always)]
+            fn from_le_bytes_of(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self::from_le_bytes)
+            }
         }
 
         impl private::Sealed for $t {}
@@ -495,6 +508,11 @@ macro_rules! impl_float {
             #[inline(always)]
             fn le_bytes(self, mut sink: impl FnMut(&[u8])) {
                 sink(&self.to_le_bytes());
+            }
+
+            #[inline(always)]
+            fn from_le_bytes_of(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self::from_le_bytes)
             }
         }
 

@@ -25,6 +25,7 @@ use crate::arch::scalar::TILE;
 use crate::dense::limit;
 use crate::element::{Blank, Element};
 use crate::error::{Arg, Error, Result};
+use crate::fixed::{Accumulator, Rounding};
 use crate::optim::Gradient;
 use crate::split::{rows_of, rows_of_mut};
 
@@ -139,41 +140,131 @@ pub fn backward<T: Element, I: Token>(
     gradient: &mut Gradient<'_, T, T::Acc>,
 ) -> Result<()> {
     let size = shape.size;
-    shape.check(tokens)?;
-    limit(shape.tokens, T::MAX_GRADIENT_PRODUCTS)?;
-    Arg::Dy.check_len(dy.len(), &[shape.tokens, size])?;
-    Arg::Scratch.check_len(order.len(), &[shape.tokens])?;
+    check_backward::<T>(shape, tokens, dy, order)?;
     gradient.check_len(&[shape.vocabulary, size])?;
     if let Gradient::Store(buffer) = gradient {
         buffer.fill(T::Acc::default());
     }
+    let mut rest = by_token(tokens, order);
+    while let Some(&first) = rest.first() {
+        let row = token_at(tokens, first);
+        let places = next_of(tokens, &mut rest, row);
+        for start in (0..size).step_by(TILE) {
+            let sums = row_sums(places, dy, size, start);
+            let width = TILE.min(size - start);
+            gradient.take(row * size + start, sums.get(..width).unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+fn check_backward<T: Element>(
+    shape: Shape,
+    tokens: &[impl Token],
+    dy: &[T],
+    order: &[u32],
+) -> Result<()> {
+    shape.check(tokens)?;
+    limit(shape.tokens, T::MAX_GRADIENT_PRODUCTS)?;
+    Arg::Dy.check_len(dy.len(), &[shape.tokens, shape.size])?;
+    Arg::Scratch.check_len(order.len(), &[shape.tokens])
+}
+
+fn token_at(tokens: &[impl Token], place: u32) -> usize {
+    tokens.get(place as usize).map_or(0, |t| t.index())
+}
+
+/// All places, those of a token together, in their order.
+fn by_token<'a>(tokens: &[impl Token], order: &'a mut [u32]) -> &'a [u32] {
     for (place, n) in order.iter_mut().zip(0..) {
         *place = n;
     }
-    let token = |place: u32| tokens.get(place as usize).map_or(0, |t| t.index());
-    sort(order, |place| (token(place), place));
-    let mut rest = &*order;
-    while let Some(&first) = rest.first() {
-        let row = token(first);
-        let count = rest
-            .iter()
-            .take_while(|&&place| token(place) == row)
-            .count();
-        let Some((places, others)) = rest.split_at_checked(count) else {
-            break;
-        };
-        for start in (0..size).step_by(TILE) {
-            let mut sums = [T::Acc::default(); TILE];
-            let width = TILE.min(size - start);
-            for &place in places {
-                let dy = dy.get(place as usize * size + start..).unwrap_or_default();
-                for (sum, d) in sums.iter_mut().zip(dy) {
-                    *sum += d.to_acc();
-                }
-            }
-            gradient.take(row * size + start, sums.get(..width).unwrap_or_default());
+    sort(order, |place| (token_at(tokens, place), place));
+    order
+}
+
+/// Takes those of token `row` off, which come first if it occurs.
+fn next_of<'a>(tokens: &[impl Token], rest: &mut &'a [u32], row: usize) -> &'a [u32] {
+    let count = (rest
+        .iter()
+        .take_while(|&&place| token_at(tokens, place) == row))
+    .count();
+    let (places, others) = rest.split_at_checked(count).unwrap_or_default();
+    *rest = others;
+    places
+}
+
+/// The sums of the features from `start` on over some places.
+#[inline(always)]
+fn row_sums<T: Element>(places: &[u32], dy: &[T], size: usize, start: usize) -> [T::Acc; TILE] {
+    let mut sums = [T::Acc::default(); TILE];
+    for &place in places {
+        let row = place as usize * size;
+        let dy = dy.get(row + start..row + size).unwrap_or_default();
+        for (sum, d) in sums.iter_mut().zip(dy) {
+            *sum += d.to_acc();
         }
-        rest = others;
+    }
+    sums
+}
+
+/// The exponent of the gradient of a table that is also the weight of an output layer: the larger of those of its
+/// two parts.
+#[must_use]
+pub const fn tied_exponent(output: i32, rows: i32) -> i32 {
+    if output > rows { output } else { rows }
+}
+
+/// Gradient with respect to a table that is also the weight of an output layer, `[V, F]`: its gradient there,
+/// `output`, plus that of the rows that were looked up, [`backward`]. Each part is rounded to the exponent of the sum,
+/// [`tied_exponent`], to nearest even.
+///
+/// | argument | shape | |
+/// |---|---|---|
+/// | `tokens` | `[N]` | as in the forward pass |
+/// | `output` | `[V, F]` | [`dense::backward_weight`](crate::dense::backward_weight) of the output layer |
+/// | `dy` | `[N, F]` | error of the rows |
+/// | `exponents` | | of `output` and of `dy`; equal ones for floats |
+/// | `order` | `[N]` | scratch |
+/// | `gradient` | `[V, F]` | |
+///
+/// # Errors
+/// As [`backward`].
+///
+/// Source: Press & Wolf 2017, "Using the Output Embedding to Improve Language Models"; the sum of both derivatives.
+#[allow(clippy::too_many_arguments)] // shape, tokens, both gradients with their exponents, memory, output
+pub fn backward_tied<T: Element, I: Token>(
+    shape: Shape,
+    tokens: &[I],
+    output: &[T::Acc],
+    dy: &[T],
+    exponents: [i32; 2],
+    order: &mut [u32],
+    gradient: &mut Gradient<'_, T, T::Update>,
+) -> Result<()> {
+    let size = shape.size;
+    check_backward::<T>(shape, tokens, dy, order)?;
+    Arg::Dw.check_len(output.len(), &[shape.vocabulary, size])?;
+    gradient.check_len(&[shape.vocabulary, size])?;
+    let [at_output, at_rows] = exponents;
+    let exponent = tied_exponent(at_output, at_rows);
+    let rounded = |sum: T::Acc, at: i32| {
+        let sum: T::Update = sum.into();
+        sum.shift(exponent - at, Rounding::NearestEven, 0)
+    };
+    let mut rest = by_token(tokens, order);
+    for (row, output) in rows_of(output, size).enumerate() {
+        let places = next_of(tokens, &mut rest, row);
+        for (block, output) in output.chunks(TILE).enumerate() {
+            let start = block * TILE;
+            let sums = row_sums(places, dy, size, start);
+            let mut totals = [T::Update::default(); TILE];
+            for ((total, &output), &sum) in totals.iter_mut().zip(output).zip(&sums) {
+                *total = rounded(output, at_output) + rounded(sum, at_rows);
+            }
+            let totals = totals.get(..output.len()).unwrap_or_default();
+            gradient.take(row * size + start, totals);
+        }
     }
     Ok(())
 }

@@ -25,10 +25,12 @@ pub enum Error {
         /// The argument.
         arg: Arg,
     },
-    /// The extents of `arg` multiply to more than `usize` or `u32` holds.
+    /// `arg` has more elements, or a larger extent, than can be counted: most tensors have at most `u32::MAX`.
     Overflow {
         /// The argument.
         arg: Arg,
+        /// How many there are; `None` if `usize` does not hold it.
+        got: Option<usize>,
     },
     /// A sum of `terms` products may leave the accumulator of this type, which holds `limit` of them.
     Accumulator {
@@ -77,6 +79,8 @@ pub enum Error {
         arg: Arg,
         /// What it may be.
         expected: &'static str,
+        /// The number found, where one is to blame.
+        got: Option<Found>,
     },
     /// Nothing of row `row` is allowed by the mask.
     AllMasked {
@@ -201,6 +205,78 @@ pub enum Error {
         /// The longest that fits.
         most: usize,
     },
+}
+
+/// A number that was refused.
+///
+/// # Example
+/// ```
+/// use selvedge_kernels::{Found, softmax::Temperature};
+/// assert_eq!(Found::real(-0.375).to_string(), "-0.375");
+/// assert_eq!(Found::real(f64::NAN).to_string(), "NaN");
+/// assert_eq!(Temperature::new(-2.0).unwrap_err().to_string(), "temperature: expected a finite number of 0 or more, found -2");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// An integer.
+    Integer(i64),
+    /// A real number, as the bits of an `f64`: an error is compared and shown without float arithmetic.
+    Real(u64),
+}
+
+impl Found {
+    /// A real number.
+    #[must_use]
+    pub const fn real(number: f64) -> Self {
+        Self::Real(number.to_bits())
+    }
+}
+
+/// Real numbers to nine decimals; those from 2^32 on, and those too small for them, as a number times a power of two.
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bits = match *self {
+            Self::Integer(number) => return write!(f, "{number}"),
+            Self::Real(bits) => bits,
+        };
+        let (biased, fraction) = ((bits >> 52 & 0x7FF) as i32, bits & ((1 << 52) - 1));
+        if biased == 0x7FF && fraction != 0 {
+            return f.write_str("NaN");
+        }
+        if bits >> 63 == 1 {
+            f.write_str("-")?;
+        }
+        if biased == 0x7FF {
+            return f.write_str("infinity");
+        }
+        if bits << 1 == 0 {
+            return f.write_str("0");
+        }
+        // The number is `mantissa · 2^-places`.
+        let mantissa = if biased == 0 {
+            fraction
+        } else {
+            fraction | 1 << 52
+        };
+        let places = 1075 - biased.max(1);
+        if !(21..82).contains(&places) {
+            return write!(f, "{mantissa} · 2^{}", -places);
+        }
+        // At most 2^32 in units of 10^-9, to nearest: below 2^63.
+        let scaled = (u128::from(mantissa) * 1_000_000_000) >> (places - 1);
+        let billionths = ((scaled + 1) >> 1) as u64;
+        let (whole, mut rest) = (billionths / 1_000_000_000, billionths % 1_000_000_000);
+        write!(f, "{whole}")?;
+        if rest == 0 {
+            return Ok(());
+        }
+        let mut digits = 9;
+        while rest % 10 == 0 {
+            rest /= 10;
+            digits -= 1;
+        }
+        write!(f, ".{rest:0digits$}")
+    }
 }
 
 /// The argument that an [`Error`] speaks of.
@@ -336,6 +412,14 @@ impl Arg {
         }
     }
 
+    /// More of `self` than `usize` holds.
+    pub(crate) const fn overflow(self) -> Error {
+        Error::Overflow {
+            arg: self,
+            got: None,
+        }
+    }
+
     /// The product of `extents`, none of which may be zero. Elements are addressed by 32-bit
     /// random words, so the product must also fit `u32`.
     pub(crate) fn product(self, extents: &[usize]) -> Result<usize> {
@@ -344,13 +428,14 @@ impl Arg {
             if extent == 0 {
                 return Err(Error::Zero { arg: self });
             }
-            product = product
-                .checked_mul(extent)
-                .ok_or(Error::Overflow { arg: self })?;
+            product = product.checked_mul(extent).ok_or(self.overflow())?;
         }
         match u32::try_from(product) {
             Ok(_) => Ok(product),
-            Err(_) => Err(Error::Overflow { arg: self }),
+            Err(_) => Err(Error::Overflow {
+                arg: self,
+                got: Some(product),
+            }),
         }
     }
 }
@@ -425,7 +510,13 @@ impl fmt::Display for Error {
                 write!(f, "{arg}: expected {expected} elements, found {got}")
             }
             Self::Zero { arg } => write!(f, "{arg}: expected 1 at least, found 0"),
-            Self::Overflow { arg } => write!(f, "{arg}: too many elements to count in 32 bits"),
+            Self::Overflow {
+                arg,
+                got: Some(got),
+            } => write!(f, "{arg}: {got} is too large to count"),
+            Self::Overflow { arg, got: None } => {
+                write!(f, "{arg}: too large to count in {} bits", usize::BITS)
+            }
             Self::Accumulator { terms, limit } => write!(
                 f,
                 "sums of {terms} products may overflow the accumulator; at most {limit} are allowed"
@@ -463,7 +554,16 @@ impl fmt::Display for Error {
                 "clusters: item {item} is named twice, or not one of 0 to {}",
                 items.saturating_sub(1)
             ),
-            Self::Value { arg, expected } => write!(f, "{arg}: out of range, expected {expected}"),
+            Self::Value {
+                arg,
+                expected,
+                got: Some(got),
+            } => write!(f, "{arg}: expected {expected}, found {got}"),
+            Self::Value {
+                arg,
+                expected,
+                got: None,
+            } => write!(f, "{arg}: out of range, expected {expected}"),
             Self::Few { arg, got, least } => write!(
                 f,
                 "{arg}: {got} values for each statistic, at least {least} are needed"

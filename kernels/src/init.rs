@@ -47,7 +47,10 @@ pub fn uniform<T: Element>(
         return Err(Error::Zero { arg: Arg::Shape });
     }
     if fan_in > 1 << 20 {
-        return Err(Error::Overflow { arg: Arg::Shape });
+        return Err(Error::Overflow {
+            arg: Arg::Shape,
+            got: Some(fan_in),
+        });
     }
     if !residual.is_empty() && residual.len() != value.len() {
         return Err(Error::Length {

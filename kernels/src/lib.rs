@@ -39,8 +39,8 @@
 //! | [`exec`], [`arch`] | who runs tasks, instruction sets |
 //!
 //! Families have forward and backward passes, but for what is frozen: packed weights have the input's
-//! gradient, affine layers none. Private, for several families: `decoded` (layers over weights that are
-//! decoded as they are read), `long` and `short` (integers wider or narrower than their type),
+//! gradient, affine layers none. Private, for several families: `finish` (where a layer's sums start and what
+//! becomes of them), `decoded` (layers over weights that are decoded as they are read), `long` and `short` (integers wider or narrower than their type),
 //! `real` (floats), `split` (rows).
 //!
 //! # Conventions
@@ -78,6 +78,7 @@ pub mod embedding;
 mod error;
 pub mod exec;
 pub mod experts;
+mod finish;
 pub mod fixed;
 pub mod init;
 pub mod layout;
@@ -104,5 +105,5 @@ mod split;
 pub mod window;
 
 pub use element::{Blank, DType, Element};
-pub use error::{Arg, Error, Result};
+pub use error::{Arg, Error, Found, Result};
 pub use half::{bf16, f16};

@@ -3,11 +3,11 @@
 //!
 //! Source: `docs/numerics.md` §8. Stochastic rounding of updates: Gupta et al. 2015.
 
-use crate::element::{Blank, Element};
+use crate::element::Element;
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{
-    pow2, sat_i64, sat_i128, shift_rne_i32, shift_rne_i64, shift_rne_i128, shift_sr_i32,
-    shift_sr_i64, shift_sr_i128, shl_sat_i64, shl_sat_i128,
+    Accumulator, pow2, sat_i64, sat_i128, shift_rne_i32, shift_rne_i64, shift_rne_i128,
+    shift_sr_i32, shift_sr_i64, shift_sr_i128, shl_sat_i64, shl_sat_i128,
 };
 use crate::rng::{Words, mix32};
 use half::{bf16, f16};
@@ -111,9 +111,9 @@ pub struct Slot<'a, P: Learn> {
 /// How an element type learns.
 pub trait Learn: Sized + Copy {
     /// What a gradient is turned into for the update.
-    type Update: Copy;
+    type Update: Accumulator;
     /// What momentum keeps.
-    type Velocity: Blank + core::fmt::Debug;
+    type Velocity: Element;
 
     /// One element's update; `exponent` is that of the tensor. Returns whether the master has left
     /// its range and was clamped.

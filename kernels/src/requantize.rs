@@ -6,6 +6,7 @@ use crate::arch::narrow::{Extent, Narrowing};
 use crate::arch::scalar::TILE;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude, Rounding};
+use crate::split::{blocks_of, blocks_of_mut};
 
 /// Accumulators that are stored together; few on devices, for their stacks.
 pub(crate) const BLOCK: usize = if cfg!(target_os = "none") { TILE } else { 64 };
@@ -343,7 +344,7 @@ impl<T: Element> Epilogue<T> {
                 *to = O::store(acc);
             }
             let out = out.get_mut(..columns).unwrap_or_default();
-            for (out, stored) in out.chunks_mut(TILE).zip(stored.chunks(TILE)) {
+            for (out, stored) in blocks_of_mut(out, TILE).zip(blocks_of(&stored, TILE)) {
                 match (out.first_chunk_mut::<TILE>(), stored.first_chunk()) {
                     (Some(out), Some(stored)) => *out = *stored,
                     _ => out.iter_mut().zip(stored).for_each(|(out, &x)| *out = x),

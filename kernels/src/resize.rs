@@ -139,8 +139,12 @@ impl Shape {
             outputs: [rows, columns],
             ..
         } = self;
-        if [height, width, rows, columns].iter().any(|&e| e >= 1 << 30) {
-            return Err(Error::Overflow { arg: Arg::Shape });
+        let got = height.max(width).max(rows).max(columns);
+        if got >= 1 << 30 {
+            return Err(Error::Overflow {
+                arg: Arg::Shape,
+                got: Some(got),
+            });
         }
         x.0.check_len(x.1, &[batch, height, width, channels])?;
         y.0.check_len(y.1, &[batch, rows, columns, channels])

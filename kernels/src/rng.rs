@@ -97,7 +97,10 @@ impl Words {
 /// ```
 pub fn shuffle(seed: u32, epoch: u32, order: &mut [u16]) -> Result<()> {
     if order.len() > 1 << 16 {
-        return Err(Error::Overflow { arg: Arg::Order });
+        return Err(Error::Overflow {
+            arg: Arg::Order,
+            got: Some(order.len()),
+        });
     }
     for (place, sample) in order.iter_mut().zip(0u32..) {
         *place = sample as u16; // at most 65,535, by the check above

@@ -51,6 +51,29 @@ pub trait Scale: Copy + Send + Sync + 'static {
 
     /// The exponent, once it is set.
     fn exponent(self) -> Option<i32>;
+
+    /// The state in numbers; `None` while it is unset, and for floats.
+    fn state(self) -> Option<State>;
+
+    /// The state of these numbers; at most 63 steps count as steps with a bit to spare.
+    fn from_state(state: Option<State>) -> Self;
+}
+
+/// An [`Exponent`] in numbers: what a saved model keeps, to go on with the same bytes.
+///
+/// # Example
+/// ```
+/// use selvedge_kernels::scale::{Exponent, Scale, State};
+/// let state = State { exponent: -7, low: 12 };
+/// assert_eq!(Exponent::from_state(Some(state)).state(), Some(state));
+/// assert_eq!(Exponent::UNSET.state(), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The exponent.
+    pub exponent: i16,
+    /// Steps in a row with a bit to spare, 0 to 63.
+    pub low: u8,
 }
 
 /// A float tensor: its elements carry their own exponents.
@@ -80,6 +103,14 @@ impl Scale for Unscaled {
 
     fn exponent(self) -> Option<i32> {
         None
+    }
+
+    fn state(self) -> Option<State> {
+        None
+    }
+
+    fn from_state(_: Option<State>) -> Self {
+        Self
     }
 }
 
@@ -197,5 +228,23 @@ impl Scale for Exponent {
 
     fn exponent(self) -> Option<i32> {
         self.get()
+    }
+
+    fn state(self) -> Option<State> {
+        self.is_set.then_some(State {
+            exponent: self.exponent,
+            low: self.low,
+        })
+    }
+
+    fn from_state(state: Option<State>) -> Self {
+        match state {
+            None => Self::UNSET,
+            Some(State { exponent, low }) => Self {
+                exponent,
+                low: low.min(Self::PATIENCE - 1),
+                is_set: true,
+            },
+        }
     }
 }

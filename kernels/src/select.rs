@@ -5,6 +5,7 @@ use crate::element::Element;
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::reduce::{Extreme, Search};
+use half::{bf16, f16};
 
 /// Only NaN differs from itself.
 #[inline(always)]
@@ -286,13 +287,32 @@ fn put<T>(to: &mut [T], at: usize, value: T) {
 
 /// The kernels of this family for one element type, compiled here with this crate's profile.
 pub trait Kernels: Sized {
+    /// The largest number up to which elements at exponent 0 hold all whole ones.
+    const MOST_INDEX: u32;
+
+    /// `index` as an element at exponent 0; the last bits are lost beyond [`Kernels::MOST_INDEX`].
+    ///
+    /// ```
+    /// use selvedge_kernels::select::Kernels;
+    /// assert_eq!((u8::MOST_INDEX, u8::from_index(3)), (127, 0x83)); // offset binary
+    /// assert_eq!(f32::from_index(3), 3.0);
+    /// ```
+    fn from_index(index: u32) -> Self;
+
     #[doc(hidden)]
     fn top_k(call: TopK<'_, Self>);
 }
 
 macro_rules! impl_kernels {
-    ($($t:ty)*) => {$(
+    ($($t:ident: most $most:expr, |$index:ident| $from:expr;)*) => {$(
         impl Kernels for $t {
+            const MOST_INDEX: u32 = $most;
+
+            #[inline(always)]
+            fn from_index($index: u32) -> Self {
+                $from
+            }
+
             #[inline(never)]
             fn top_k(call: TopK<'_, Self>) {
                 call.run();
@@ -301,4 +321,12 @@ macro_rules! impl_kernels {
     )*};
 }
 
-impl_kernels! { i8 u8 i16 u16 i32 u32 i64 u64 half::f16 half::bf16 f32 f64 }
+impl_kernels! {
+    i8: most 0x7F, |index| index as i8; u8: most 0x7F, |index| index as u8 ^ 0x80;
+    i16: most 0x7FFF, |index| index as i16; u16: most 0x7FFF, |index| index as u16 ^ 0x8000;
+    i32: most 0xFF_FFFF, |index| index as i32; u32: most 0xFF_FFFF, |index| index ^ 0x8000_0000;
+    i64: most u32::MAX, |index| index.into(); u64: most u32::MAX, |index| u64::from(index) ^ (1 << 63);
+    f16: most 1 << 11, |index| f16::from_f32(index as f32);
+    bf16: most 1 << 8, |index| bf16::from_f32(index as f32);
+    f32: most 1 << 24, |index| index as f32; f64: most u32::MAX, |index| index.into();
+}

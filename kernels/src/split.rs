@@ -1,5 +1,5 @@
-//! Slices in rows, without a division and without a panic: what `chunks_exact` links for a length
-//! of zero is more than a small kernel.
+//! Slices in rows and in blocks, without a division and without a panic: what `chunks_exact` links for a length
+//! of zero is more than a small kernel, and zipped `chunks` divide, also by a constant where they are not inlined.
 
 /// The whole rows of `len` elements; none if `len` is 0.
 #[inline(always)]
@@ -47,9 +47,30 @@ pub(crate) fn take_mut<'a, T>(slice: &mut &'a mut [T], len: usize) -> &'a mut [T
     first
 }
 
+/// All elements in blocks of `len`, of which the last may be shorter; none if `len` is 0.
+#[inline(always)]
+pub(crate) fn blocks_of<T>(mut slice: &[T], len: usize) -> impl Iterator<Item = &[T]> {
+    core::iter::from_fn(move || {
+        let (block, rest) = slice.split_at_checked(len.min(slice.len()))?;
+        slice = rest;
+        (!block.is_empty()).then_some(block)
+    })
+}
+
+/// The same, to be changed.
+#[inline(always)]
+pub(crate) fn blocks_of_mut<T>(mut slice: &mut [T], len: usize) -> impl Iterator<Item = &mut [T]> {
+    core::iter::from_fn(move || {
+        let all = core::mem::take(&mut slice);
+        let (block, rest) = all.split_at_mut_checked(len.min(all.len()))?;
+        slice = rest;
+        (!block.is_empty()).then_some(block)
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{rows_of, rows_of_mut};
+    use super::{blocks_of, blocks_of_mut, rows_of, rows_of_mut};
 
     #[test]
     fn rows_are_those_of_chunks_exact() {
@@ -61,5 +82,18 @@ mod tests {
         }
         assert_eq!(rows_of(&copy, 0).count(), 0);
         assert_eq!(rows_of_mut(&mut elements, 0).count(), 0);
+    }
+
+    #[test]
+    fn blocks_are_those_of_chunks() {
+        let mut elements = [0, 1, 2, 3, 4, 5, 6];
+        let copy = elements;
+        for len in 1..9 {
+            assert!(blocks_of(&copy, len).eq(copy.chunks(len)));
+            assert!(blocks_of_mut(&mut elements, len).eq(copy.chunks(len)));
+        }
+        assert_eq!(blocks_of(&copy, 0).count(), 0);
+        assert_eq!(blocks_of_mut(&mut elements, 0).count(), 0);
+        assert_eq!(blocks_of(&[0; 0], 2).count(), 0);
     }
 }

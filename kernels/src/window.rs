@@ -83,10 +83,10 @@ impl<const N: usize> Window<N> {
             };
             let (input, stride) = (inputs[axis], self.stride[axis]);
             let Some(reach) = (input.div_ceil(stride) - 1).checked_mul(stride) else {
-                return Err(Error::Overflow { arg: Arg::Shape });
+                return Err(Arg::Shape.overflow());
             };
             let Some(covered) = reach.checked_add(span) else {
-                return Err(Error::Overflow { arg: Arg::Shape });
+                return Err(Arg::Shape.overflow());
             };
             let total = covered.saturating_sub(input);
             padding[axis] = [total / 2, total - total / 2];
@@ -135,14 +135,14 @@ impl<const N: usize> Window<N> {
                 Err(error) => return Err(error),
             };
             let Some(reach) = (outputs[axis] - 1).checked_mul(self.stride[axis]) else {
-                return Err(Error::Overflow { arg: Arg::Shape });
+                return Err(Arg::Shape.overflow());
             };
             let Some(covered) = reach.checked_add(span) else {
-                return Err(Error::Overflow { arg: Arg::Shape });
+                return Err(Arg::Shape.overflow());
             };
             let [before, after] = self.padding[axis];
             let Some(padding) = before.checked_add(after) else {
-                return Err(Error::Overflow { arg: Arg::Shape });
+                return Err(Arg::Shape.overflow());
             };
             inputs[axis] = match covered.checked_sub(padding) {
                 Some(input) if input > 0 => input,
@@ -172,7 +172,7 @@ impl<const N: usize> Window<N> {
         if let Some(arg) = arg {
             return Err(Error::Zero { arg });
         }
-        let overflow = Err(Error::Overflow { arg: Arg::Shape });
+        let overflow = Err(Arg::Shape.overflow());
         let Some(reach) = dilation.checked_mul(kernel - 1) else {
             return overflow;
         };
@@ -188,7 +188,7 @@ impl<const N: usize> Window<N> {
             Ok(span) => span,
             Err(error) => return Err(error),
         };
-        let overflow = Err(Error::Overflow { arg: Arg::Shape });
+        let overflow = Err(Arg::Shape.overflow());
         let [before, after] = self.padding[axis];
         let Some(padding) = before.checked_add(after) else {
             return overflow;
@@ -269,16 +269,15 @@ impl<const N: usize> Window<N> {
     #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn axes(&self, inputs: [usize; N]) -> [Axis; 3] {
         let mut axes = [Axis::UNIT; 3];
-        for ((to, axis), input) in
-            (axes.iter_mut().rev().zip((0..N).rev())).zip(inputs.into_iter().rev())
+        // Neither an index below `N` nor a zip from its end: each links the panic of what guards it.
+        let (_, own) = axes
+            .split_at_mut_checked(3usize.saturating_sub(N))
+            .unwrap_or_default();
+        let steps = self.stride.into_iter().zip(self.dilation);
+        let of_kernel = self.kernel.into_iter().zip(self.padding).zip(steps);
+        for (to, (((kernel, [before, after]), (stride, dilation)), input)) in
+            own.iter_mut().zip(of_kernel.zip(inputs))
         {
-            let Axis {
-                kernel,
-                stride,
-                before,
-                dilation,
-            } = self.axis(axis);
-            let [_, after] = self.padding.get(axis).copied().unwrap_or_default();
             let end = input.saturating_add(before).saturating_add(after).max(1);
             *to = Axis {
                 kernel,

@@ -13,6 +13,7 @@ pub mod noise;
 pub mod parameters;
 pub mod plain;
 pub mod replay;
+pub mod saved;
 pub mod tensors;
 pub mod threads;
 pub mod tolerance;

@@ -1,15 +1,13 @@
 //! Tensors for tests of kernels, and exact models of what integers do: the rules written down once
 //! more, in `i128`.
 
+pub use crate::compare::{STEP, central, cosine, inner};
 use crate::noise::Noise;
 use selvedge_kernels::axes::Extents;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::{Element, bf16, f16};
-
-/// Half the distance between the two points of a difference.
-pub const STEP: f64 = 1e-4;
 
 /// Extents that are fine.
 #[must_use]
@@ -147,23 +145,6 @@ pub fn assert_stores<T: Element>(
     }
 }
 
-/// The gradient of `loss` at `x` by central differences.
-#[must_use]
-pub fn central(x: &[f64], loss: impl Fn(&[f64]) -> f64) -> Vec<f64> {
-    let mut x = x.to_vec();
-    (0..x.len())
-        .map(|i| {
-            let at = x[i];
-            x[i] = at + STEP;
-            let above = loss(&x);
-            x[i] = at - STEP;
-            let below = loss(&x);
-            x[i] = at;
-            (above - below) / (2.0 * STEP)
-        })
-        .collect()
-}
-
 /// Ends the test where two vectors are further apart than allowed.
 pub fn assert_close(place: &str, want: &[f64], got: &[f64], tolerance: f64) {
     assert_eq!(want.len(), got.len(), "{place}");
@@ -173,18 +154,6 @@ pub fn assert_close(place: &str, want: &[f64], got: &[f64], tolerance: f64) {
             "{place}, element {i}: expected {want}, kernel {got}"
         );
     }
-}
-
-/// `Σ a · b`.
-#[must_use]
-pub fn inner(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// The cosine of the angle between two vectors.
-#[must_use]
-pub fn cosine(a: &[f64], b: &[f64]) -> f64 {
-    inner(a, b) / (inner(a, a) * inner(b, b)).sqrt()
 }
 
 /// Asserts `<f(x), y> = <x, g(y)>` in integers: that `g` is the transpose of the linear `f`.

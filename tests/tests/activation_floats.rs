@@ -1,5 +1,5 @@
 //! Activations in floats: against 50 decimal digits, against f64, against differences, and against
-//! PyTorch. Integers: `activations.rs`.
+//! PyTorch. Integers: `activations/`.
 
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

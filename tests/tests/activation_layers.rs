@@ -1,5 +1,5 @@
 //! Activations in the epilogues of layers: the same as alone, with any number of threads, and what a mask
-//! of accumulators keeps. The activations themselves: `activations.rs`.
+//! of accumulators keeps. The activations themselves: `activations/`.
 
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

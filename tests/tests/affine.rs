@@ -255,6 +255,27 @@ fn layers_are_those_of_the_exact_model() {
     );
 }
 
+/// Random convolutions, and some whose rows, channels and filters fill vectors.
+fn shapes<const N: usize>(noise: &mut Noise) -> Vec<conv::Shape<N>> {
+    let mut shapes: Vec<_> = (0..40).map(|_| random_shape(noise)).collect();
+    for (channels, filters, groups) in [(16, 20, 1), (70, 70, 70), (8, 36, 2)] {
+        for window in [Window::uniform(1, 1, 0), Window::uniform(3, 1, 1)] {
+            // Of either case: weights with a zero point and without.
+            shapes.extend(
+                [conv::Shape {
+                    batch: 2,
+                    input: [7; N],
+                    channels,
+                    filters,
+                    groups,
+                    window,
+                }; 2],
+            );
+        }
+    }
+    shapes
+}
+
 /// Convolutions over `N` axes against their definition; [`Multiplier`] is held against TensorFlow Lite above.
 fn convolutions<T, const N: usize>(apply: impl Fn(i64, Multiplier) -> i32)
 where
@@ -263,8 +284,7 @@ where
     T::AffineBias: TryFrom<i32, Error: Debug>,
 {
     let mut noise = Noise::new(51);
-    for case in 0..40 {
-        let shape = random_shape::<N>(&mut noise);
+    for (case, shape) in shapes::<N>(&mut noise).into_iter().enumerate() {
         let [x_len, y_len] = lens(&shape);
         let mut integers = |n: usize, low: i32, high: i32| -> Vec<i32> {
             (0..n)
@@ -343,6 +363,49 @@ fn convolutions_over_one_to_three_axes() {
     over_axes::<1>();
     over_axes::<2>();
     over_axes::<3>();
+}
+
+/// A sum that 32 bits do not hold, whether for its bias or for its products, saturates.
+#[test]
+fn sums_beyond_32_bits_saturate() {
+    let shape = dense::Shape {
+        batch: 2,
+        inputs: 1 << 15,
+        outputs: 9,
+    };
+    let x = vec![127i8; shape.batch * shape.inputs];
+    let weight = vec![-128i8; shape.outputs * shape.inputs];
+    let sum = i64::from(127 + 128) * -128 * (1 << 15);
+    let biases = [0, 1 << 30, -(1 << 30), -(1 << 30) - 1, i32::MIN];
+    // All small enough for tiles, then some that are not.
+    for biases in [&biases[..3], &biases[..]] {
+        let bias: Vec<i32> = (0..9).map(|o| biases[o % biases.len()]).collect();
+        let multipliers = [Multiplier {
+            mantissa: 1 << 30,
+            shift: -23,
+        }];
+        let quantization = Quantization {
+            input_zero: -128,
+            output_zero: 100,
+            ..Quantization::new::<i8>(&multipliers)
+        };
+        let mut out = [0; 18];
+        affine::dense_forward(
+            &Serial,
+            shape,
+            &x,
+            &weight,
+            Some(&bias),
+            &quantization,
+            &mut out,
+        )
+        .unwrap();
+        for (o, &y) in out.iter().enumerate() {
+            let acc = (sum + i64::from(bias[o % 9])).clamp(i32::MIN.into(), i32::MAX.into());
+            let want = multipliers[0].apply(acc as i32, Rounding::Double) + 100;
+            assert_eq!(i32::from(y), want.clamp(-128, 127), "{o} of {biases:?}");
+        }
+    }
 }
 
 #[derive(Deserialize)]

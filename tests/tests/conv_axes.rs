@@ -470,19 +470,29 @@ fn convolutions_over_one_and_three_axes_refuse_bad_input() {
         input: [1 << 11, 1 << 11, 1 << 11],
         ..three
     };
-    refuses(large, [1, 8, 1], [Error::Overflow { arg: Arg::Shape }; 3]);
+    refuses(
+        large,
+        [1, 8, 1],
+        [Error::Overflow {
+            arg: Arg::Shape,
+            got: Some(1 << 33),
+        }; 3],
+    );
     let cells = conv::Shape {
         input: [41; 3],
         window: Window::uniform(41, 1, 0),
         ..three
     };
+    let terms = 41 * 41 * 41;
+    let refused = Error::Accumulator {
+        terms,
+        limit: 1 << 16,
+    };
+    // A weight's gradient sums over positions, of which there is one.
     refuses(
         cells,
         [1, 1, 1],
-        [Error::Accumulator {
-            terms: 41 * 41 * 41,
-            limit: 1 << 16,
-        }; 3],
+        [refused, refused, length(Arg::X, terms, 1)],
     );
 }
 

@@ -8,7 +8,7 @@ use selvedge_kernels::exec::Serial;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::{Words, stream};
-use selvedge_kernels::{Arg, Element, Error, bf16, f16};
+use selvedge_kernels::{Arg, Element, Error, Found, bf16, f16};
 use selvedge_tests::compare::{
     assert_within, central, inner, integer, noise, sat, shift_rne, shifted,
 };
@@ -196,6 +196,7 @@ fn bad_input_is_refused_and_nothing_written() {
             Err(Error::Value {
                 arg: Arg::Probability,
                 expected: "0 or more and less than 1",
+                got: Some(Found::real(p)),
             }),
             "{p}"
         );

@@ -634,7 +634,10 @@ fn bad_input_is_refused() {
     };
     assert_eq!(
         resize::nearest(&Serial, huge, &x, &mut out),
-        Err(Error::Overflow { arg: Arg::Shape })
+        Err(Error::Overflow {
+            arg: Arg::Shape,
+            got: Some(1 << 30),
+        })
     );
     // 300 times as many rows and columns: more than 2^16 parts in a pixel.
     let wide = Shape {

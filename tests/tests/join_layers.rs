@@ -2,8 +2,8 @@
 
 use selvedge_core::net::layout::{Range, Ranges};
 use selvedge_core::net::{
-    Abs, Addition, Concat, Difference, Fork, Maximum, Minimum, Negate, Product, Quotient, Residual,
-    Sample, Skip, Slice, Square,
+    Abs, Addition, Axis, Concat, Difference, Fork, Maximum, Minimum, Negate, Product, Quotient,
+    ReduceSum, Residual, Sample, Skip, Slice, Split, Square,
 };
 use selvedge_core::tensor::{D2, D3};
 use selvedge_tests::check_layer;
@@ -95,6 +95,59 @@ fn operands_of_one_shape_come_together() {
     check_layer!(
         T => Fork<Skip<T, Rows>, Negate<T, Rows>, Concat<D2<3, 8>>>,
         case("both signs").defined(&both)
+    );
+}
+
+/// Rows, their opposites below them, and their squares below these.
+type Below<T> = Fork<
+    Skip<T, Rows>,
+    Fork<Negate<T, Rows>, Square<T, Rows>, Concat<D2<6, 4>, Axis<0>>>,
+    Concat<D2<9, 4>, Axis<0>>,
+>;
+
+#[test]
+fn branches_come_together_along_any_axis() {
+    let below = |x: &[f64]| -> Vec<f64> {
+        let opposites = x.iter().map(|x| -x);
+        let squares = x.iter().map(|x| x * x);
+        x.iter().copied().chain(opposites).chain(squares).collect()
+    };
+    check_layer!(T => Below<T>, case("rows below each other").defined(&below));
+    let beside = |x: &[f64]| -> Vec<f64> {
+        let columns = x.chunks(4);
+        columns
+            .flat_map(|column| [column.to_vec(), column.iter().map(|x| x.abs()).collect()].concat())
+            .collect()
+    };
+    check_layer!(
+        T => Fork<Skip<T, D3<3, 2, 2>>, Abs<T, D3<3, 2, 2>>, Concat<D3<3, 4, 2>, Axis<1>>>,
+        case("columns beside each other").away_from_zero(0.1).defined(&beside)
+    );
+}
+
+/// The first column squared, the second as it is, the others with the opposite sign.
+type Columns<T> = Split<
+    Rows,
+    Square<T, D2<3, 1>>,
+    Split<D2<3, 3>, Skip<T, D2<3, 1>>, Negate<T, D2<3, 2>>, Concat<D2<3, 3>>>,
+    Concat<Rows>,
+>;
+
+#[test]
+fn parts_go_their_own_ways() {
+    let columns = |x: &[f64]| -> Vec<f64> {
+        let one = |(i, &x): (usize, &f64)| match i % 4 {
+            0 => x * x,
+            1 => x,
+            _ => -x,
+        };
+        x.iter().enumerate().map(one).collect()
+    };
+    check_layer!(T => Columns<T>, case("three parts").defined(&columns));
+    let rows = |x: &[f64]| -> Vec<f64> { (0..4).map(|i| (x[i] + x[4 + i]) * x[8 + i]).collect() };
+    check_layer!(
+        T => Split<Rows, ReduceSum<T, D2<2, 4>, D2<1, 4>, Axis<0>>, Skip<T, D2<1, 4>>, Product, Axis<0>>,
+        case("rows times the last").defined(&rows)
     );
 }
 

@@ -4,22 +4,89 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used)]
 
-use selvedge_core::net::layout::{Beyond, Edges, Entries, Range, Ranges};
+use selvedge_core::net::layout::{Behind, Beyond, Edges, Entries, Range, Ranges};
 use selvedge_core::net::resize::{AlignCorners, Asymmetric, HalfPixel};
 use selvedge_core::net::{
-    Axes2, Axes3, Axis, Gather, Pad, Permute, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Reshape,
-    ResizeBilinear, ResizeNearest, Slice, TopK,
+    Addition, ArgMax, ArgMin, Axes2, Axes3, Axis, Fork, Gather, LastAxis, Pad, Part, Permute,
+    Product, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Reshape, ResizeBilinear, ResizeNearest,
+    Skip, Slice, TopK,
 };
 use selvedge_core::tensor::{D1, D2, D3};
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::resize::{self, Coordinates, Shape};
-use selvedge_tests::layers::Case;
-use selvedge_tests::{check_layer, tolerance};
+use selvedge_tests::layers::{Case, Driven};
+use selvedge_tests::{check_layer, for_each_type, tolerance};
 
 /// The elements of places.
 fn at(places: Vec<usize>) -> impl Fn(&[f64]) -> Vec<f64> {
     move |x| places.iter().map(|&i| x[i]).collect()
+}
+
+#[test]
+fn parts_are_neighbours() {
+    check_layer!(
+        T => Part<T, D2<3, 4>, D2<3, 1>>,
+        Case::new("first channel").defined(&at(vec![0, 4, 8]))
+    );
+    check_layer!(
+        T => Part<T, D2<3, 4>, D2<3, 3>, LastAxis, Behind<D2<3, 1>>>,
+        Case::new("other channels").defined(&at(vec![1, 2, 3, 5, 6, 7, 9, 10, 11]))
+    );
+    check_layer!(
+        T => Part<T, D2<3, 4>, D2<1, 4>, Axis<0>, Behind<D2<2, 4>>>,
+        Case::new("last row").defined(&at(vec![8, 9, 10, 11]))
+    );
+}
+
+/// The place of the first element of `x` that is as `best` says of it and the best one before.
+fn place(x: impl Iterator<Item = f64>, best: fn(f64, f64) -> bool) -> f64 {
+    let mut found = (0, f64::NAN);
+    for (i, x) in x.enumerate() {
+        if i == 0 || best(x, found.1) {
+            found = (i, x);
+        }
+    }
+    found.0 as f64
+}
+
+#[test]
+fn places_of_extremes_are_numbers() {
+    // Stored twice: by the join, and at its exponent.
+    let case = |name| Case::new(name).off_by([1.0 / 64.0, 1.0 / 16_384.0]);
+    let scaled = |x: &[f64]| -> Vec<f64> {
+        let row = |column: usize| place(x[column..].iter().step_by(4).copied(), |a, b| a > b);
+        (0..12).map(|i| x[i] * row(i % 4)).collect()
+    };
+    check_layer!(
+        T => Fork<Skip<T, D2<3, 4>>, ArgMax<T, D2<3, 4>, D2<1, 4>, Axis<0>>, Product>,
+        case("times the row of the largest").defined(&scaled)
+    );
+    let raised = |x: &[f64]| -> Vec<f64> {
+        let column = |row: usize| place(x[row * 4..row * 4 + 4].iter().copied(), |a, b| a < b);
+        (0..12).map(|i| x[i] + column(i / 4)).collect()
+    };
+    check_layer!(
+        T => Fork<Skip<T, D2<3, 4>>, ArgMin<T, D2<3, 4>, D2<3, 1>, Axis<1>>, Addition>,
+        case("with the column of the smallest").defined(&raised)
+    );
+}
+
+#[test]
+fn places_are_exact_and_pass_no_error_down() {
+    macro_rules! check {
+        ($t:ty) => {{
+            let mut layer = Driven::<ArgMax<$t, D1<128>, D1<1>, Axis<0>>, 2>::new(1);
+            for first in 0..127 {
+                let mut x = vec![-0.5; 256];
+                (x[first], x[128 + 127 - first], x[255]) = (1.0, 1.0, 1.0);
+                let want = [first, 127 - first].map(|place| place as f64);
+                assert_eq!(layer.forward(&x), want, "{}", stringify!($t));
+            }
+            assert!(layer.backward(&[1.0, -1.0]).iter().all(|&dx| dx == 0.0));
+        }};
+    }
+    for_each_type!(check);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The lifted ReLU in every kernel with an epilogue: plain sums in 128 bits say which outputs are at
-//! least 1, and the ReLU of the same kernel says the rest. On its own: `activations.rs`.
+//! least 1, and the ReLU of the same kernel says the rest. On its own: `activations/`.
 
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -1,5 +1,5 @@
 //! Squared error against its definition in wide integers, and both losses against floats.
-//! (Cross-entropy against the reference: `primitives.rs`; gradients: `gradients.rs`.)
+//! (Cross-entropy against the reference: `primitives.rs`; gradients: `gradients/`.)
 
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -390,7 +390,10 @@ fn refusals_say_what_and_write_nothing() {
     };
     assert_eq!(
         forward(huge, 10, 15, 3, 6),
-        Err(Error::Overflow { arg: Arg::Shape })
+        Err(Error::Overflow {
+            arg: Arg::Shape,
+            got: None,
+        })
     );
     let long = dense::Shape {
         batch: 1,

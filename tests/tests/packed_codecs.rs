@@ -526,7 +526,10 @@ fn refusals_say_what_and_write_nothing() {
     assert_eq!(weights(2, 0, 0, 1), Err(Error::Zero { arg: Arg::Weight }));
     assert_eq!(
         weights(usize::MAX, 2, 0, 1),
-        Err(Error::Overflow { arg: Arg::Weight })
+        Err(Error::Overflow {
+            arg: Arg::Weight,
+            got: None,
+        })
     );
     // Beyond the row or the tensor nothing is decoded.
     let weights = Weights::new(Format::Binary, 1, 2, &[3], &[0i8]).unwrap();

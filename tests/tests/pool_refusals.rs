@@ -88,9 +88,13 @@ fn averages_refuse_bad_input() {
         },
         ..shape
     };
-    let overflow = Error::Overflow { arg: Arg::Shape };
-    refuses(large, counted, [32, 8], [overflow; 2]);
-    assert_eq!(large.average_exponent::<i8>(counted, 0), Err(overflow));
+    let overflow = |got| Error::Overflow {
+        arg: Arg::Shape,
+        got,
+    };
+    refuses(large, counted, [32, 8], [overflow(Some(1 << 34)); 2]);
+    let exponent = large.average_exponent::<i8>(counted, 0);
+    assert_eq!(exponent, Err(overflow(None)));
 }
 
 #[test]
@@ -165,7 +169,10 @@ fn adaptive_pooling_refuses_bad_input() {
     let y = [Arg::Out, Arg::Y, Arg::Out, Arg::Dy].map(|arg| length(arg, 24, 23));
     refuses(shape, [48, 23], y);
     let zero = Error::Zero { arg: Arg::Shape };
-    let overflow = Error::Overflow { arg: Arg::Shape };
+    let overflow = Error::Overflow {
+        arg: Arg::Shape,
+        got: Some(1 << 34),
+    };
     let [input, output] = [shape.input, shape.output];
     for (bad, want) in [
         (Adaptive { batch: 0, ..shape }, zero),

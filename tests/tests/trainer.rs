@@ -271,6 +271,33 @@ fn an_adaptive_step_of_one_cluster_is_a_step() {
     }
 }
 
+/// Logits of 16 bits, errors of 8: both types of 8 bits learn, and to the same numbers.
+#[test]
+fn adaptive_steps_of_bytes_learn() {
+    macro_rules! losses {
+        ($t:ty) => {{
+            let clusters = Clusters::new(&[1, 0, 2], &[1, 2], &mut [false; 3]).unwrap();
+            let mut trainer = Trainer::<Items<$t>, 2>::BLANK;
+            trainer.init(1).unwrap();
+            let x = [0.5, -1.0, 0.25, 0.75, -0.5, 0.5, 1.0, -0.25];
+            let x = x.map(|x: f64| <$t>::from_f64((x * 128.0).min(127.0)));
+            let mut scratch = [0; 8];
+            let losses: Vec<_> = (0..100)
+                .map(|_| {
+                    trainer.input_mut().copy_from_slice(&x);
+                    trainer
+                        .step_adaptive(&Serial, clusters, &[2, 1], &SGD, &mut scratch)
+                        .unwrap()
+                })
+                .collect();
+            losses
+        }};
+    }
+    let (signed, unsigned) = (losses!(i8), losses!(u8));
+    assert_eq!(signed, unsigned);
+    assert!(signed[99] * 4 < signed[0], "{signed:?}");
+}
+
 #[test]
 fn an_adaptive_step_refuses_what_does_not_fit_and_nothing_changes() {
     let mut trainer = Trainer::<Items<i16>, 2>::BLANK;
@@ -344,6 +371,46 @@ fn a_layer_of_too_many_inputs_is_refused_by_init() {
         limit: 1 << 16,
     };
     assert_eq!(layer.init(1, 3), Err(Error::Layer { layer: 3, source }));
+}
+
+// An error of `hidden` is sums of 17,000 products; of 32 bits 2^14 fit.
+net! {
+    struct Many: [2] {
+        hidden: dense(2),
+        head: dense(17_000),
+    }
+}
+
+net! {
+    struct ManyAtOnce: [2] {
+        head: dense(17_000),
+    }
+}
+
+#[test]
+fn more_outputs_than_an_error_sums_are_refused_in_training_alone() {
+    let mut trainer = Box::new(Trainer::<Many<i32>, 1>::BLANK);
+    trainer.init(1).unwrap();
+    let before = tensors(trainer.network());
+    let (targets, distance) = (vec![1i32; 17_000], Distance::Squared);
+    let refused = trainer.step_towards(&Serial, &targets, -9, distance, &SGD);
+    let source = KernelError::Accumulator {
+        terms: 17_000,
+        limit: 1 << 14,
+    };
+    assert_eq!(refused, Err(Error::Layer { layer: 1, source }));
+    assert_eq!(tensors(trainer.network()), before);
+    assert_eq!(trainer.steps(), 0);
+    trainer.predict(&Serial, 1).unwrap();
+    // Nothing is below: there is no such sum.
+    let mut trainer = Box::new(Trainer::<ManyAtOnce<i32>, 1>::BLANK);
+    trainer.init(1).unwrap();
+    let before = tensors(trainer.network());
+    trainer.input_mut().fill(1 << 22);
+    trainer
+        .step_towards(&Serial, &targets, -9, distance, &SGD)
+        .unwrap();
+    assert_ne!(tensors(trainer.network()), before);
 }
 
 mod starts_over {

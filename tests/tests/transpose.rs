@@ -401,12 +401,24 @@ fn transposed_convolutions_refuse_bad_input() {
         terms,
         limit: 1 << 16,
     };
-    refuses(wide, [24, 12, 20], [accumulator; 3]);
+    // Each pass has a limit of its own: the gradients sum over two channels, and over positions.
+    let others = [
+        length(Arg::Weight, 2 * terms, 12),
+        length(Arg::X, 10 * terms, 24),
+    ];
+    refuses(wide, [24, 12, 20], [accumulator, others[0], others[1]]);
     let huge = conv::Shape {
         input: [1 << 31],
         ..shape
     };
-    refuses(huge, [24, 12, 20], [Error::Overflow { arg: Arg::Shape }; 3]);
+    refuses(
+        huge,
+        [24, 12, 20],
+        [Error::Overflow {
+            arg: Arg::Shape,
+            got: Some(1 << 33),
+        }; 3],
+    );
 
     // A bias or slopes of another length.
     let (x, weight, mut y) = (vec![1i8; 24], vec![1i8; 12], vec![MARK; 20]);

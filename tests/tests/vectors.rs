@@ -287,3 +287,40 @@ fn f32_sums_have_their_order() {
         }
     }
 }
+
+#[test]
+fn f32_gradients_are_summed_in_order() {
+    let mut noise = Noise::new(8);
+    let mut vector = |n| -> Vec<f32> {
+        let numbers = noise.vector(n, 1.0).into_iter();
+        numbers.map(|x| x as f32).collect()
+    };
+    for [n, i, o] in [
+        [16, 37, 21],
+        [9, 64, 16],
+        [5, 16, 9],
+        [1, 100, 3],
+        [6, 7, 5],
+    ] {
+        let (x, w, dy) = (vector(n * i), vector(o * i), vector(n * o));
+        let shape = dense::Shape {
+            batch: n,
+            inputs: i,
+            outputs: o,
+        };
+        let (mut dx, mut dw) = (vec![0.0; n * i], vec![0.0; o * i]);
+        let sum = |terms: &mut dyn Iterator<Item = f32>| terms.fold(0.0, |sum, term| sum + term);
+        dense::backward_input(&Threads(2), shape, &dy, &w, Store::EXACT, &mut dx).unwrap();
+        for (place, dx) in dx.into_iter().enumerate() {
+            let (row, column) = (place / i, place % i);
+            let want = sum(&mut (0..o).map(|k| dy[row * o + k] * w[k * i + column]));
+            assert_eq!(want.to_bits(), dx.to_bits(), "dx of {n} {i} {o}");
+        }
+        dense::backward_weight(shape, &x, &dy, &mut Gradient::<f32, _>::Store(&mut dw)).unwrap();
+        for (place, dw) in dw.into_iter().enumerate() {
+            let (row, column) = (place / i, place % i);
+            let want = sum(&mut (0..n).map(|k| dy[k * o + row] * x[k * i + column]));
+            assert_eq!(want.to_bits(), dw.to_bits(), "dw of {n} {i} {o}");
+        }
+    }
+}

@@ -66,7 +66,10 @@ fn padding_follows_tensorflow() {
 fn windows_refuse_what_they_cannot_count() {
     let window = Window::<2>::uniform(3, 1, 0);
     let zero = Error::Zero { arg: Arg::Shape };
-    let overflow = Error::Overflow { arg: Arg::Shape };
+    let overflow = Error::Overflow {
+        arg: Arg::Shape,
+        got: None,
+    };
     for (bad, want) in [
         (
             Window {

@@ -3,7 +3,7 @@
 use super::activation::requantize;
 use super::{
     ActivatedTape, Activation, Backward, Errors, Info, Layer, Pass, Slopes, Values, Visitor,
-    VisitorMut, part,
+    VisitorMut, hand_scales, part, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
@@ -119,7 +119,11 @@ impl<T: Element, S: Shape, A: Activation> Layer for Activate<T, S, A> {
         Ok(errors)
     }
 
-    fn visit(&self, _: &mut impl Visitor) {}
+    fn visit(&self, visitor: &mut impl Visitor) {
+        show_scales::<T>(visitor, &[self.output_scale]);
+    }
 
-    fn visit_mut(&mut self, _: &mut impl VisitorMut) {}
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        hand_scales::<T, 1>(visitor, [&mut self.output_scale]);
+    }
 }

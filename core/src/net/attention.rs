@@ -3,9 +3,9 @@
 use super::join::copy;
 use super::weighted::Weighted;
 use super::{
-    ActivatedTape, Backward, BatchSum, Context, Errors, Identity, Info, Layer, Optimizer,
+    ActivatedTape, Backward, BatchSum, Context, Errors, Identity, Info, Layer, LongSum, Optimizer,
     OutputTape, Param, Pass, Plain, SampleTape, Scratch, Slopes, Tape, Values, Visitor, VisitorMut,
-    part,
+    hand_scales, part, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{D1, D2, D3, Shape};
@@ -577,16 +577,18 @@ impl<
             },
             without_velocities: Info::without_velocities::<R>(),
             sum: BatchSum::of(L, T::MAX_GRADIENT_PRODUCTS),
+            long_sum: LongSum::of(most / L, T::MAX_PRODUCTS),
+            long_sum_first: LongSum::of(F, T::MAX_PRODUCTS),
         }
         .inside()
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
-        let (queries, keys) = (Self::QUERIES, Self::KEYS);
-        (self.query).init::<Identity>(seed, number + 1, F, F.max(queries))?;
-        (self.key).init::<Identity>(seed, number + 2, F, F.max(keys))?;
-        (self.value).init::<Identity>(seed, number + 3, F, F.max(keys))?;
-        (self.output).init::<Identity>(seed, number + 4, queries, F.max(queries))?;
+        let queries = Self::QUERIES;
+        (self.query).init::<Identity>(seed, number + 1, F, F)?;
+        (self.key).init::<Identity>(seed, number + 2, F, F)?;
+        (self.value).init::<Identity>(seed, number + 3, F, F)?;
+        (self.output).init::<Identity>(seed, number + 4, queries, queries)?;
         (self.heads_scale, self.scores_scale) = (Scale::UNSET, Scale::UNSET);
         (self.error_scale, self.part_scales) = (Scale::UNSET, [Scale::UNSET; 3]);
         Ok(())
@@ -740,6 +742,9 @@ impl<
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {
+        let [q, k, v] = self.part_scales;
+        let [heads, scores, error] = [self.heads_scale, self.scores_scale, self.error_scale];
+        show_scales::<T>(visitor, &[heads, scores, error, q, k, v]);
         self.query.visit(visitor);
         self.key.visit(visitor);
         self.value.visit(visitor);
@@ -747,6 +752,16 @@ impl<
     }
 
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        let [q, k, v] = &mut self.part_scales;
+        let scales = [
+            &mut self.heads_scale,
+            &mut self.scores_scale,
+            &mut self.error_scale,
+            q,
+            k,
+            v,
+        ];
+        hand_scales::<T, 6>(visitor, scales);
         self.query.visit_mut(visitor);
         self.key.visit_mut(visitor);
         self.value.visit_mut(visitor);

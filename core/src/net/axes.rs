@@ -35,6 +35,32 @@ axes! {
     Axes5<A, B, C, D, E>;
 }
 
+/// One axis of a sample, which may be the last whatever its number: [`Axis`] or [`LastAxis`].
+pub trait Along: 'static {
+    /// Its number; `None` for the last.
+    const NUMBER: Option<usize>;
+}
+
+impl<const A: usize> Along for Axis<A> {
+    const NUMBER: Option<usize> = Some(A);
+}
+
+/// The last axis: channels, features.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastAxis;
+
+impl Along for LastAxis {
+    const NUMBER: Option<usize> = None;
+}
+
+/// The number of the axis `A` of `S`.
+pub(super) const fn number<A: Along, S: Shape>() -> usize {
+    match A::NUMBER {
+        Some(number) => number,
+        None => S::RANK - 1,
+    }
+}
+
 /// The axes as kernels count them, behind axis 0, which is the batch.
 pub(super) const fn behind_batch<A: Axes>() -> [usize; MAX_RANK] {
     let mut axes = [0; MAX_RANK];

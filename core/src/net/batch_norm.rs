@@ -3,7 +3,7 @@
 
 use super::{
     Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, Tape,
-    Values, Visitor, VisitorMut,
+    Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{Shape, Tensor};
@@ -36,9 +36,9 @@ use selvedge_kernels::{Element, Result as KernelResult};
 pub struct BatchNorm<T: Element, S: Shape, R: Optimizer = Plain> {
     gamma: Param<T, S::Last, R>,
     beta: Param<T::Bias, S::Last, R>,
-    running: Tensor<Running<T::Statistic>, S::Last>,
+    pub(super) running: Tensor<Running<T::Statistic>, S::Last>,
     sums: Tensor<ErrorSums<T::Statistic>, S::Last>,
-    output_scale: T::Scale,
+    pub(super) output_scale: T::Scale,
     error_scale: T::Scale,
 }
 
@@ -85,7 +85,7 @@ impl<T: Element, S: Shape, R: Optimizer> BatchNorm<T, S, R> {
     }
 
     /// Gain and bias for accumulators that are finer than the gain by `places`, with their exponent.
-    fn affine(&self, places: i32) -> (Affine<'_, T>, i32) {
+    pub(super) fn affine(&self, places: i32) -> (Affine<'_, T>, i32) {
         let exponent = i32::from(self.gamma.exponent()) + places;
         let beta = Bias {
             values: self.beta.elements(),
@@ -280,10 +280,14 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for BatchNorm<T, S, R> {
     fn visit(&self, visitor: &mut impl Visitor) {
         self.gamma.visit(visitor);
         self.beta.visit(visitor);
+        visitor.running(self.running.elements());
+        show_scales::<T>(visitor, &[self.output_scale, self.error_scale]);
     }
 
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
         self.gamma.visit_mut(visitor);
         self.beta.visit_mut(visitor);
+        visitor.running(self.running.elements_mut());
+        hand_scales::<T, 2>(visitor, [&mut self.output_scale, &mut self.error_scale]);
     }
 }

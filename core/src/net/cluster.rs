@@ -2,7 +2,7 @@
 
 use super::{
     Backward, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SampleTape,
-    Slopes, Tape, Values, Visitor, VisitorMut,
+    Slopes, Tape, Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{Shape, Tensor};
@@ -239,6 +239,8 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
         },
         without_velocities: Info::without_velocities::<R>(),
         sum: None, // the forward pass refuses more rows
+        long_sum: None,
+        long_sum_first: None,
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
@@ -311,9 +313,21 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
 
     fn visit(&self, visitor: &mut impl Visitor) {
         self.centres.visit(visitor);
+        show_scales::<T>(
+            visitor,
+            &[self.output_scale, self.score_scale, self.error_scale],
+        );
     }
 
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
         self.centres.visit_mut(visitor);
+        hand_scales::<T, 3>(
+            visitor,
+            [
+                &mut self.output_scale,
+                &mut self.score_scale,
+                &mut self.error_scale,
+            ],
+        );
     }
 }

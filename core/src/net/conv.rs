@@ -3,8 +3,8 @@
 use super::geometry::{Geometry, Slide, by_axes, extents, gives, named, window};
 use super::weighted::{Transposed, Weighted};
 use super::{
-    ActivatedTape, Activation, Backward, BatchSum, Errors, Identity, Info, Layer, Optimizer, Param,
-    Pass, Plain, Values, Visitor, VisitorMut,
+    ActivatedTape, Activation, Backward, BatchSum, Errors, Identity, Info, Layer, LongSum,
+    Optimizer, Param, Pass, Plain, Values, Visitor, VisitorMut,
 };
 use crate::error::Result;
 use crate::tensor::Shape;
@@ -21,7 +21,7 @@ use selvedge_kernels::window::Window;
 ///
 /// # Errors
 /// Of [`Layer::init`] and a pass: [`Error::Layer`](crate::Error::Layer) for more products than the element type
-/// can sum.
+/// can sum; in training, where something below has parameters, also for more in a sum of the error.
 ///
 /// # Example
 /// ```
@@ -44,7 +44,7 @@ use selvedge_kernels::window::Window;
 /// ```
 pub struct Conv<T: Element, In, F: Shape, Out: Shape, G = Slide, A = Identity, R: Optimizer = Plain>
 {
-    inner: Weighted<T, F, Out::Last, R>,
+    pub(super) inner: Weighted<T, F, Out::Last, R>,
     shapes: PhantomData<(In, Out, G, A)>,
 }
 
@@ -77,7 +77,7 @@ pub struct ConvTranspose<
     A = Identity,
     R: Optimizer = Plain,
 > {
-    inner: Weighted<T, F, Out::Last, R>,
+    pub(super) inner: Weighted<T, F, Out::Last, R>,
     shapes: PhantomData<(In, Out, G, A)>,
 }
 
@@ -86,10 +86,14 @@ pub(super) const fn cells<F: Shape>() -> usize {
     F::LEN / (F::EXTENTS[0] * F::CHANNELS)
 }
 
-/// Products of the longest sum of either pass.
-const fn products<Wide: Shape, F: Shape>() -> usize {
-    let groups = Wide::CHANNELS / F::CHANNELS;
-    cells::<F>() * max(F::CHANNELS, F::EXTENTS[0] / groups)
+/// Products of a sum over a filter.
+const fn gathered<F: Shape>() -> usize {
+    cells::<F>() * F::CHANNELS
+}
+
+/// Products of a sum over the filters of a group.
+const fn scattered<Wide: Shape, F: Shape>() -> usize {
+    cells::<F>() * (F::EXTENTS[0] / (Wide::CHANNELS / F::CHANNELS))
 }
 
 /// Cells without their channels.
@@ -145,7 +149,7 @@ pub(super) const fn check<Wide: Shape, F: Shape, Narrow: Shape, G: Geometry>() {
 }
 
 macro_rules! impl_layer {
-    ($name:ident, $kinds:expr, $wide:ident to $narrow:ident, $products:path, $terms:expr, $fan_in:expr) => {
+    ($name:ident, $kinds:expr, $wide:ident to $narrow:ident, $products:path, $forward:expr, $backward:expr, $terms:expr, $fan_in:expr) => {
         impl<T: Element, In: Shape, F: Shape, Out: Shape, G: Geometry, A: Activation, R: Optimizer>
             $name<T, In, F, Out, G, A, R>
         {
@@ -198,11 +202,13 @@ macro_rules! impl_layer {
                 },
                 without_velocities: Info::without_velocities::<R>(),
                 sum: BatchSum::of($terms, T::MAX_GRADIENT_PRODUCTS),
+                long_sum: LongSum::of($backward, T::MAX_PRODUCTS),
+                long_sum_first: None,
             };
 
             fn init(&mut self, seed: u32, number: u32) -> Result<()> {
                 let () = Self::CHECKED;
-                self.inner.init::<A>(seed, number, const { $fan_in }, const { products::<$wide, F>() })
+                self.inner.init::<A>(seed, number, const { $fan_in }, const { $forward })
             }
 
             fn forward<'t, E: Executor, const B: usize>(
@@ -254,10 +260,12 @@ macro_rules! impl_layer {
     };
 }
 
-impl_layer!(Conv, ["conv1d", "conv2d", "conv3d"], In to Out, core::convert::identity, positions::<Out>(), cells::<F>() * F::CHANNELS);
+impl_layer!(Conv, ["conv1d", "conv2d", "conv3d"], In to Out, core::convert::identity, gathered::<F>(), scattered::<In, F>(),
+    positions::<Out>(), gathered::<F>());
 // Windows overlap by the kernel over the stride: so many meet on a cell.
-impl_layer!(ConvTranspose, ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"], Out to In, Transposed, max(positions::<In>(), positions::<Out>()), {
-    let products = cells::<F>() * (F::EXTENTS[0] / (Out::CHANNELS / F::CHANNELS));
+impl_layer!(ConvTranspose, ["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"], Out to In, Transposed, scattered::<Out, F>(), gathered::<F>(),
+    max(positions::<In>(), positions::<Out>()), {
+    let products = scattered::<Out, F>();
     let (mut steps, mut axis) = (1, 3);
     while axis > 4 - In::RANK {
         axis -= 1;

@@ -67,6 +67,48 @@ pub struct Info {
     pub without_velocities: Option<u32>,
     /// The sum over a batch, of those that gradients of parameters are, that allows the smallest one.
     pub sum: Option<BatchSum>,
+    /// The first layer whose error sums more products than the type holds, where something below has parameters:
+    /// training is refused then.
+    pub long_sum: Option<LongSum>,
+    /// The same where nothing below has.
+    pub long_sum_first: Option<LongSum>,
+}
+
+/// A sum of the error that a layer passes down, which its accumulator does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LongSum {
+    /// The layer, counted from the one that is asked.
+    pub layer: u32,
+    /// Products that would be summed.
+    pub terms: usize,
+    /// Products that the accumulator holds.
+    pub limit: usize,
+}
+
+impl LongSum {
+    /// A layer whose error is sums of `terms` products, of which `limit` are held; `None` if they are.
+    #[must_use]
+    pub const fn of(terms: usize, limit: usize) -> Option<Self> {
+        if terms <= limit {
+            return None;
+        }
+        Some(Self {
+            layer: 0,
+            terms,
+            limit,
+        })
+    }
+
+    /// The first of `sum` and of `next`, where `before` numbers come before the latter.
+    pub(super) const fn or(sum: Option<Self>, before: u32, next: Option<Self>) -> Option<Self> {
+        match (sum, next) {
+            (None, Some(next)) => Some(Self {
+                layer: before + next.layer,
+                ..next
+            }),
+            _ => sum,
+        }
+    }
 }
 
 /// A gradient that is summed over the samples of a batch.
@@ -132,6 +174,8 @@ impl Info {
         errors_first: Errors::NONE,
         without_velocities: None,
         sum: None,
+        long_sum: None,
+        long_sum_first: None,
     };
 
     /// What [`Info::without_velocities`] says of a layer whose parameters have the state `R`.
@@ -145,11 +189,23 @@ impl Info {
     ///
     /// # Errors
     /// [`Error::Momentum`] for momentum where parameters keep no velocities, [`Error::Layer`] for more samples
-    /// than a gradient's accumulator can sum.
+    /// than a gradient's accumulator can sum, and for a layer with more outputs than that of an error can.
     pub const fn check(&self, sgd: &Sgd, batch: usize) -> Result<()> {
-        match (self.without_velocities, self.sum) {
-            (Some(layer), _) if sgd.momentum != 0 => Err(Error::Momentum { layer }),
-            (_, Some(sum)) if batch > sum.samples() => Err(Error::Layer {
+        match (self.without_velocities, self.long_sum_first, self.sum) {
+            (Some(layer), ..) if sgd.momentum != 0 => Err(Error::Momentum { layer }),
+            (
+                _,
+                Some(LongSum {
+                    layer,
+                    terms,
+                    limit,
+                }),
+                _,
+            ) => Err(Error::Layer {
+                layer,
+                source: KernelError::Accumulator { terms, limit },
+            }),
+            (.., Some(sum)) if batch > sum.samples() => Err(Error::Layer {
                 layer: sum.layer,
                 source: KernelError::Accumulator {
                     terms: sum.terms.saturating_mul(batch),
@@ -165,6 +221,8 @@ impl Info {
         Self {
             without_velocities: behind(1, self.without_velocities),
             sum: BatchSum::behind(1, self.sum),
+            long_sum: LongSum::or(None, 1, self.long_sum),
+            long_sum_first: LongSum::or(None, 1, self.long_sum_first),
             ..self
         }
     }
@@ -182,6 +240,13 @@ impl Info {
             } else {
                 layer.errors_first
             };
+            let long_sum = if all.parameters > 0 {
+                layer.long_sum
+            } else {
+                layer.long_sum_first
+            };
+            all.long_sum_first = LongSum::or(all.long_sum_first, all.numbers, long_sum);
+            all.long_sum = LongSum::or(all.long_sum, all.numbers, layer.long_sum);
             if all.without_velocities.is_none() {
                 all.without_velocities = behind(all.numbers, layer.without_velocities);
             }

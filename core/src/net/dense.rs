@@ -2,8 +2,8 @@
 
 use super::weighted::Weighted;
 use super::{
-    ActivatedTape, Activation, Backward, BatchSum, Errors, Identity, Info, Layer, Optimizer, Param,
-    Pass, Plain, Values,
+    ActivatedTape, Activation, Backward, BatchSum, Errors, Identity, Info, Layer, LongSum,
+    Optimizer, Param, Pass, Plain, Values,
 };
 use super::{Visitor, VisitorMut};
 use crate::error::Result;
@@ -19,7 +19,7 @@ use selvedge_kernels::exec::Executor;
 ///
 /// # Errors
 /// Of [`Layer::init`] and a pass: [`Error::Layer`](crate::Error::Layer) for more inputs than the element type
-/// can sum.
+/// can sum; in training, where something below has parameters, also for more outputs.
 ///
 /// # Example
 /// ```
@@ -50,7 +50,7 @@ pub type Stitch<T, const IN: usize, const OUT: usize, R = Plain> = Dense<T, IN, 
 /// assert_eq!(<Wide as Layer>::Output::EXTENTS, [12, 24, 1, 1, 1]);
 /// ```
 pub struct DenseOver<T: Element, In: Shape, const OUT: usize, A = Identity, R: Optimizer = Plain> {
-    inner: Weighted<T, In::Rows<OUT>, D1<OUT>, R>,
+    pub(super) inner: Weighted<T, In::Rows<OUT>, D1<OUT>, R>,
     activation: PhantomData<A>,
 }
 
@@ -109,11 +109,13 @@ impl<T: Element, In: Shape, const OUT: usize, A: Activation, R: Optimizer> Layer
         },
         without_velocities: Info::without_velocities::<R>(),
         sum: BatchSum::of(In::Leading::LEN, T::MAX_GRADIENT_PRODUCTS),
+        long_sum: LongSum::of(OUT, T::MAX_PRODUCTS),
+        long_sum_first: None,
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
-        let inputs = In::CHANNELS;
-        self.inner.init::<A>(seed, number, inputs, inputs.max(OUT))
+        self.inner
+            .init::<A>(seed, number, In::CHANNELS, In::CHANNELS)
     }
 
     fn forward<'t, E: Executor, const B: usize>(

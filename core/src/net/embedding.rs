@@ -3,7 +3,7 @@
 use super::join::stretched;
 use super::{
     Add, Backward, BatchSum, Context, Errors, Info, Layer, Operator, Optimizer, OutputTape, Param,
-    Pass, Plain, SampleTape, Slopes, Tape, Values, Visitor, VisitorMut,
+    Pass, Plain, SampleTape, Slopes, Tape, Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{D1, D2, Shape};
@@ -311,9 +311,11 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for Positions<T, S, R> {
 
     fn visit(&self, visitor: &mut impl Visitor) {
         self.table.visit(visitor);
+        show_scales::<T>(visitor, &[self.output_scale]);
     }
 
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
         self.table.visit_mut(visitor);
+        hand_scales::<T, 1>(visitor, [&mut self.output_scale]);
     }
 }

@@ -1,9 +1,10 @@
 //! Two branches on one input: residual connections, gates, concatenation.
 
 use super::join::{add, copy};
+use super::layout::Behind;
 use super::{
-    Asked, Backward, Context, Errors, Info, Join, Layer, OutputTape, Pass, Sum, Tape, Values,
-    Visitor, VisitorMut, part,
+    Asked, Backward, Context, Errors, Info, Join, LastAxis, Layer, LongSum, OutputTape, Part, Pass,
+    Sum, Tape, Values, Visitor, VisitorMut, hand_scales, part, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
@@ -60,6 +61,43 @@ pub struct Fork<First: Layer, Second: Layer, J: Join<First::Output, Second::Outp
 /// ```
 pub type Residual<L, Shortcut = Skip<<L as Layer>::Elem, <L as Layer>::Input>> =
     Fork<L, Shortcut, Sum>;
+
+/// The input `In` split along the axis `A`: its first part through `First`, what is behind it through `Second`, joined
+/// by `J`. Each part is a layer of its own, [`Part`](super::Part), with a number. A branch that splits in turn makes three parts, and
+/// so on.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::{Concat, Conv, Layer, Relu, Same, Skip, Split};
+/// use selvedge_core::tensor::{D3, D4};
+/// // A half of the channels is convolved, the other passes (Wang et al. 2020, "CSPNet").
+/// type Half = D3<8, 8, 4>;
+/// type Convolved = Conv<i8, Half, D4<4, 3, 3, 4>, Half, Same, Relu>;
+/// static STAGE: Split<D3<8, 8, 8>, Convolved, Skip<i8, Half>, Concat<D3<8, 8, 8>>> = Layer::BLANK;
+/// ```
+/// Parts that are not the whole do not compile:
+/// ```compile_fail
+/// # use selvedge_core::net::{Concat, Layer, Skip, Split};
+/// # use selvedge_core::tensor::D1;
+/// static STAGE: Split<D1<8>, Skip<i8, D1<4>>, Skip<i8, D1<3>>, Concat<D1<7>>> = Layer::BLANK;
+/// ```
+pub type Split<In, First, Second, J, A = LastAxis> = Fork<
+    (
+        Part<<First as Layer>::Elem, In, <First as Layer>::Input, A>,
+        First,
+    ),
+    (
+        Part<
+            <First as Layer>::Elem,
+            In,
+            <Second as Layer>::Input,
+            A,
+            Behind<<First as Layer>::Input>,
+        >,
+        Second,
+    ),
+    J,
+>;
 
 /// What a [`Fork`] keeps: the tapes of its branches, and its output.
 pub struct ForkTape<A, B, O> {
@@ -195,6 +233,12 @@ where
             kind: J::KIND,
             numbers: 1 + both.numbers,
             flash_bytes: both.flash_bytes + exponent,
+            // Nothing below the fork is below its second branch either.
+            long_sum_first: LongSum::or(
+                LongSum::or(None, 1, First::INFO.long_sum_first),
+                1 + First::INFO.numbers,
+                Second::INFO.long_sum_first,
+            ),
             errors: Self::PLAN.errors,
             errors_first: Errors {
                 swaps: false, // nothing is passed down
@@ -356,11 +400,16 @@ where
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {
+        show_scales::<Self::Elem>(visitor, &[self.output_scale, self.error_scale]);
+        show_scales::<Self::Elem>(visitor, &self.part_scales);
         self.first.visit(visitor);
         self.second.visit(visitor);
     }
 
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        let [first, second] = &mut self.part_scales;
+        let scales = [&mut self.output_scale, &mut self.error_scale, first, second];
+        hand_scales::<Self::Elem, 4>(visitor, scales);
         self.first.visit_mut(visitor);
         self.second.visit_mut(visitor);
     }

@@ -1,7 +1,8 @@
 //! Layers without parameters: what one computes is a type, [`Function`]; [`Apply`] makes a layer of it.
 
 use super::{
-    Backward, Errors, Info, Layer, OutputTape, Pass, Tape, Values, Visitor, VisitorMut, part,
+    Backward, Errors, Info, Layer, OutputTape, Pass, Tape, Values, Visitor, VisitorMut,
+    hand_scales, part, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
@@ -291,7 +292,11 @@ impl<T: Element, F: Function> Layer for Apply<T, F> {
         })
     }
 
-    fn visit(&self, _: &mut impl Visitor) {}
+    fn visit(&self, visitor: &mut impl Visitor) {
+        show_scales::<T>(visitor, &[self.output_scale, self.error_scale]);
+    }
 
-    fn visit_mut(&mut self, _: &mut impl VisitorMut) {}
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        hand_scales::<T, 2>(visitor, [&mut self.output_scale, &mut self.error_scale]);
+    }
 }

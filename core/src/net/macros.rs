@@ -39,7 +39,8 @@
 /// | `activation(…)`, `relu` | any | the same |
 /// | `residual { layers }`, `residual { layers } shortcut { layers }` | any | that of its layers |
 /// | `sum { layers } { layers }`, `product`, `difference`, `quotient`, `minimum`, `maximum` | any | that of the first |
-/// | `concat { layers } { layers }` | any of up to three extents | with the channels of both |
+/// | `concat { layers } { layers } …` | any of up to three extents | with the channels of all |
+/// | `concat(axis = a) { layers } { layers } …`, `a` being 0 or 1 | any of two or three extents | with that extent of all |
 /// | `total { layers } { layers } ..`, `mean { layers } ..`, of two to six | any | that of the first |
 /// | `line { layers } { layers } ..`, of two to six | any of up to three extents | with the channels of all |
 /// | `mixture { gate } { expert } { expert } ..`, of two to six experts | any | that of the first expert |
@@ -327,6 +328,19 @@ macro_rules! net {
     (@layer $net:tt $shape:tt $done:tt $layer:ident: residual { $($first:tt)* } $(, $($rest:tt)*)?) => {
         $crate::net!(@layer { first sum $net $shape $done $layer {} { $($($rest)*)? } } $shape [] $($first)*);
     };
+    // More than two are joined from behind.
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: concat $((axis = $axis:tt))? { $($first:tt)* } { $($second:tt)* }
+        $({ $($others:tt)* })+ $(, $($rest:tt)*)?) => {
+        $crate::net!(@layer $net $shape $done $layer: concat $((axis = $axis))? { $($first)* } {
+            rest: concat $((axis = $axis))? { $($second)* } $({ $($others)* })+
+        } $(, $($rest)*)?);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: concat(axis = 0) { $($first:tt)* } { $($second:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::net!(@layer { first concat_0 $net $shape $done $layer { $($second)* } { $($($rest)*)? } } $shape [] $($first)*);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: concat(axis = 1) { $($first:tt)* } { $($second:tt)* } $(, $($rest:tt)*)?) => {
+        $crate::net!(@layer { first concat_1 $net $shape $done $layer { $($second)* } { $($($rest)*)? } } $shape [] $($first)*);
+    };
     (@layer $net:tt $shape:tt $done:tt $layer:ident: $join:ident { $($first:tt)* } { $($second:tt)* } $(, $($rest:tt)*)?) => {
         $crate::net!(@layer { first $join $net $shape $done $layer { $($second)* } { $($($rest)*)? } } $shape [] $($first)*);
     };
@@ -334,15 +348,23 @@ macro_rules! net {
         $crate::net!(@layer { second $join $net $input $done $layer $first $out $rest } $input [] $($second)*);
     };
     (@layer { second concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$a:expr] { $($rest:tt)* } } [$b:expr] [$($second:tt)*]) => {
-        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$a + $b] $($rest)*);
+        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$a + $b] [LastAxis] $($rest)*);
     };
     (@layer { second concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$x:expr, $a:expr] { $($rest:tt)* } }
         [$x2:expr, $b:expr] [$($second:tt)*]) => {
-        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$x, $a + $b] $($rest)*);
+        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$x, $a + $b] [LastAxis] $($rest)*);
     };
     (@layer { second concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$y:expr, $x:expr, $a:expr] { $($rest:tt)* } }
         [$y2:expr, $x2:expr, $b:expr] [$($second:tt)*]) => {
-        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$y, $x, $a + $b] $($rest)*);
+        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$y, $x, $a + $b] [LastAxis] $($rest)*);
+    };
+    (@layer { second concat_0 $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$x:expr $(, $others:expr)+] { $($rest:tt)* } }
+        [$x2:expr $(, $others2:expr)+] [$($second:tt)*]) => {
+        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$x + $x2 $(, $others)+] [Axis<0>] $($rest)*);
+    };
+    (@layer { second concat_1 $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$y:expr, $x:expr $(, $others:expr)*] { $($rest:tt)* } }
+        [$y2:expr, $x2:expr $(, $others2:expr)*] [$($second:tt)*]) => {
+        $crate::net!(@concat $net $input $done $layer [$($first)*] [$($second)*] [$y, $x + $x2 $(, $others)*] [Axis<1>] $($rest)*);
     };
     (@layer { second $join:ident $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] $out:tt { $($rest:tt)* } } $other:tt [$($second:tt)*]) => {
         $crate::net!(@then $net $done $layer $out { $crate::net::Fork<
@@ -350,10 +372,10 @@ macro_rules! net {
             $crate::__net_option!(join $join),
         > } $($rest)*);
     };
-    (@concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$($second:tt)*] $out:tt $($rest:tt)*) => {
+    (@concat $net:tt $input:tt $done:tt $layer:ident [$($first:tt)*] [$($second:tt)*] $out:tt [$($axis:tt)+] $($rest:tt)*) => {
         $crate::net!(@then $net $done $layer $out { $crate::net::Fork<
             $crate::__net_option!(chain $input $($first)*), $crate::__net_option!(chain $input $($second)*),
-            $crate::net::Concat<$crate::net!(@shape $out)>,
+            $crate::net::Concat<$crate::net!(@shape $out), $crate::net::$($axis)+>,
         > } $($rest)*);
     };
 

@@ -214,6 +214,8 @@ macro_rules! impl_layer {
                 },
                 without_velocities: Info::without_velocities::<R>(),
                 sum: None, // no batch that fits a memory leaves 64 bits
+                long_sum: None,
+                long_sum_first: None,
             };
 
             fn init(&mut self, seed: u32, number: u32) -> Result<()> {

@@ -7,6 +7,7 @@
 
 mod activate;
 mod activation;
+pub mod argument;
 mod attention;
 mod axes;
 mod batch_norm;
@@ -20,6 +21,7 @@ mod embedding;
 mod errors;
 mod fits;
 mod flatten;
+mod fold;
 mod fork;
 mod function;
 mod geometry;
@@ -40,7 +42,9 @@ mod scratch;
 pub mod softmax;
 mod streamed;
 mod tape;
+mod tied;
 pub mod unary;
+mod visit;
 mod weighted;
 
 pub use activate::Activate;
@@ -48,14 +52,15 @@ pub use activation::{
     Activation, Gelu, HardSwish, Identity, LeakyRelu, LiftedRelu, Logits, MaskedRelu, Relu, Relu6,
     ScaledRelu, Sigmoid, Silu, Softplus, Tanh,
 };
+pub use argument::{ArgMax, ArgMin};
 pub use attention::{
     Attention, AttentionTape, Cache, Causal, Everything, Fresh, Recall, Recent, Sight,
 };
-pub use axes::{Axes, Axes2, Axes3, Axes4, Axes5, Axis};
+pub use axes::{Along, Axes, Axes2, Axes3, Axes4, Axes5, Axis, LastAxis};
 pub use batch_norm::{BatchNorm, BatchNormTape};
 pub use cluster::{Clustering, Euclidean, Gives, KMeans, KMeansTape, Means, Shares};
 pub use conv::{Conv, ConvTranspose};
-pub use cost::{BatchSum, Errors, Info, LayerCost};
+pub use cost::{BatchSum, Errors, Info, LayerCost, LongSum};
 pub use dense::{Dense, DenseOver, Stitch};
 pub use dropout::{Dropout, LeftOut};
 pub use embedding::{Embedding, EmbeddingTape, Positions};
@@ -63,7 +68,8 @@ pub(crate) use errors::part;
 pub use errors::{Backward, ErrorBuffers, Room};
 pub use fits::{Message, over_budget};
 pub use flatten::Flatten;
-pub use fork::{Fork, Residual, Skip};
+pub use fold::Fold;
+pub use fork::{Fork, Residual, Skip, Split};
 pub use function::{Apply, Context, Function};
 pub use geometry::{
     Geometry, PadBy, PadCeil, PadSame, Padding, Pads, Same, Slide, Step, per_group, spread, windows,
@@ -72,7 +78,7 @@ pub use join::{
     Add, Addition, Asked, Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum,
     Multiply, Operator, Product, Quotient, Sample, Smaller, Subtract, Sum,
 };
-pub use layout::{Gather, Pad, Permute, Reshape, Slice, TopK};
+pub use layout::{Gather, Pad, Part, Permute, Reshape, Slice, TopK};
 pub use mixed::{MixedConv, MixedDense};
 pub use norm::{Deviation, LayerNorm, MeanSquare, Norm, NormTape, Normal, RmsNorm};
 pub use parallel::{
@@ -95,7 +101,10 @@ pub use softmax::{
 };
 pub use streamed::{Stream, StreamTape};
 pub use tape::{ActivatedTape, OutputTape, SampleTape, Slopes, Tape};
+pub use tied::{Tied, TiedTape};
 pub use unary::{Abs, Negate, Square};
+pub use visit::{Visitor, VisitorMut};
+pub(crate) use visit::{hand_scales, show_scales};
 
 use crate::error::Result;
 use crate::tensor::Shape;
@@ -149,20 +158,6 @@ impl<E> Pass<'_, E> {
             self.step.wrapping_add(1),
         )
     }
-}
-
-/// What walks over a network's parameters, in layer order.
-pub trait Visitor {
-    /// One parameter tensor: stored elements, row-major; low bytes of their masters, where they
-    /// have any; exponent, of integers.
-    fn parameter<P: Element>(&mut self, value: &[P], residual: &[i8], exponent: i16);
-}
-
-/// What changes a network's parameters, in layer order: loads weights.
-pub trait VisitorMut {
-    /// One parameter tensor: stored elements, row-major; low bytes of their masters, where they
-    /// have any (0 if the element is all there is); exponent, of integers.
-    fn parameter<P: Element>(&mut self, value: &mut [P], residual: &mut [i8], exponent: &mut i16);
 }
 
 /// A layer of fixed shape that can be trained.
@@ -271,10 +266,11 @@ pub trait Layer: Sized {
         is_needed: bool,
     ) -> Result<Backward<'e, Self::Elem>>;
 
-    /// Shows the parameters in order.
+    /// Shows parameters and states in order: of each parameter what the optimizer keeps, of the layer its
+    /// exponent states, then what it contains.
     fn visit(&self, visitor: &mut impl Visitor);
 
-    /// Hands the parameters out in order, to be changed.
+    /// Hands the same out in the same order, to be changed.
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut);
 }
 

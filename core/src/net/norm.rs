@@ -2,7 +2,7 @@
 
 use super::{
     Backward, BatchSum, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain,
-    SampleTape, Slopes, Tape, Values, Visitor, VisitorMut,
+    SampleTape, Slopes, Tape, Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{D1, Shape};
@@ -279,6 +279,7 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
         if N::KIND == Kind::Layer {
             self.beta.visit(visitor);
         }
+        show_scales::<T>(visitor, &[self.output_scale, self.error_scale]);
     }
 
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
@@ -286,5 +287,6 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Layer for Norm<T, S, N, R> {
         if N::KIND == Kind::Layer {
             self.beta.visit_mut(visitor);
         }
+        hand_scales::<T, 2>(visitor, [&mut self.output_scale, &mut self.error_scale]);
     }
 }

@@ -40,11 +40,18 @@ pub trait Velocities<T: Element> {
     const BLANK: Self;
 
     /// The velocities; empty if none are kept.
+    fn velocities(&self) -> &[T::Velocity];
+
+    /// The same, to be changed.
     fn velocities_mut(&mut self) -> &mut [T::Velocity];
 }
 
 impl<T: Element> Velocities<T> for () {
     const BLANK: Self = ();
+
+    fn velocities(&self) -> &[T::Velocity] {
+        &[]
+    }
 
     fn velocities_mut(&mut self) -> &mut [T::Velocity] {
         &mut []
@@ -56,6 +63,10 @@ pub struct Kept<T: Element, S: Shape>(Tensor<T::Velocity, S>);
 
 impl<T: Element, S: Shape> Velocities<T> for Kept<T, S> {
     const BLANK: Self = Self(Tensor::BLANK);
+
+    fn velocities(&self) -> &[T::Velocity] {
+        self.0.elements()
+    }
 
     fn velocities_mut(&mut self) -> &mut [T::Velocity] {
         self.0.elements_mut()
@@ -135,15 +146,28 @@ impl<T: Element, S: Shape, R: Optimizer> Param<T, S, R> {
         self.velocity = Velocities::BLANK;
     }
 
-    /// Shows it to `visitor`.
+    /// Shows it, and its velocities, to `visitor`.
     pub fn visit(&self, visitor: &mut impl Visitor) {
         visitor.parameter(self.elements(), self.residual(), self.exponent);
+        if R::KEEPS_VELOCITIES {
+            visitor.velocities(self.velocity.velocities());
+        }
     }
 
-    /// Hands it to `visitor`, to be changed.
+    /// Hands both to `visitor`, to be changed.
     pub fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
         let residual = T::Residual::bytes_mut(self.residual.elements_mut());
         visitor.parameter(self.value.elements_mut(), residual, &mut self.exponent);
+        if R::KEEPS_VELOCITIES {
+            visitor.velocities(self.velocity.velocities_mut());
+        }
+    }
+
+    /// Takes what the optimizer keeps, and the low bytes of the masters, away: elements and exponent are other ones
+    /// than those that were trained.
+    pub(crate) fn forget(&mut self) {
+        T::Residual::bytes_mut(self.residual.elements_mut()).fill(0);
+        self.velocity = Velocities::BLANK;
     }
 
     /// The tensor with its state, for an update.

@@ -2,7 +2,7 @@
 
 use super::{
     Backward, BatchSum, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain,
-    SampleTape, Slopes, Tape, Values, Visitor, VisitorMut,
+    SampleTape, Slopes, Tape, Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{D1, D2, D3, Shape};
@@ -419,6 +419,7 @@ where
         },
         without_velocities: Info::without_velocities::<R>(),
         sum: BatchSum::of(L, T::MAX_GRADIENT_PRODUCTS),
+        ..Info::EMPTY
     };
 
     fn init(&mut self, seed: u32, number: u32) -> Result<()> {
@@ -521,6 +522,8 @@ where
         if Self::HAS_SECOND {
             self.second_bias.visit(visitor);
         }
+        let [state, gates] = self.windows;
+        show_scales::<T>(visitor, &[state, gates, self.error_scale]);
     }
 
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
@@ -530,5 +533,7 @@ where
         if Self::HAS_SECOND {
             self.second_bias.visit_mut(visitor);
         }
+        let [state, gates] = &mut self.windows;
+        hand_scales::<T, 3>(visitor, [state, gates, &mut self.error_scale]);
     }
 }

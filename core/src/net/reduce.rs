@@ -67,7 +67,7 @@ const fn keeps<In: Shape, Out: Shape, A: Axes>() -> bool {
     In::RANK == Out::RANK
 }
 
-const fn check<In: Shape, Out: Shape, A: Axes>() {
+pub(super) const fn check<In: Shape, Out: Shape, A: Axes>() {
     assert!(
         are_axes::<In, A>(),
         "reduce: an axis is named twice, or not one of the input's"

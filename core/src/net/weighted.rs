@@ -4,11 +4,12 @@
 use super::activation::requantize;
 use super::{
     ActivatedTape, Activation, Backward, Optimizer, Param, Pass, Slopes, Values, Visitor,
-    VisitorMut,
+    VisitorMut, hand_scales, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::Shape;
 use selvedge_kernels as kernels;
+use selvedge_kernels::batch_norm::{Exponents, Folding, fold_transposed};
 use selvedge_kernels::dense::{self, Bias};
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
@@ -129,7 +130,7 @@ where
         + Param::<T::Bias, V, R>::FLASH_BYTES
         + if T::DTYPE.is_integer() { 2 } else { 0 };
 
-    /// Outputs are sums of about `fan_in` products, and no sum of either pass has more than `products`.
+    /// Outputs are sums of about `fan_in` products, and no sum of the forward pass has more than `products`.
     pub(super) fn init<A: Activation>(
         &mut self,
         seed: u32,
@@ -209,11 +210,39 @@ where
     pub(super) fn visit(&self, visitor: &mut impl Visitor) {
         self.weight.visit(visitor);
         self.bias.visit(visitor);
+        show_scales::<T>(visitor, &[self.output_scale, self.error_scale]);
     }
 
     pub(super) fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
         self.weight.visit_mut(visitor);
         self.bias.visit_mut(visitor);
+        hand_scales::<T, 2>(visitor, [&mut self.output_scale, &mut self.error_scale]);
+    }
+}
+
+impl<T: Element, W: Shape, V: Shape, R: Optimizer> Weighted<T, W, V, R> {
+    /// Folds a batch normalisation into weights that have the channels of the output last, in `groups`.
+    pub(super) fn fold(
+        &mut self,
+        groups: usize,
+        folding: Folding<'_, T>,
+        output_scale: T::Scale,
+    ) -> kernels::Result<()> {
+        let (weight, bias) = (
+            self.weight.parameter(Role::Weight),
+            self.bias.parameter(Role::Bias),
+        );
+        let exponents = Exponents {
+            weight: (*weight.exponent).into(),
+            bias: (*bias.exponent).into(),
+        };
+        let folded = fold_transposed(folding, groups, exponents, weight.value, bias.value)?;
+        let narrow = |exponent: i32| exponent.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
+        (*weight.exponent, *bias.exponent) = (narrow(folded.weight), narrow(folded.bias));
+        self.weight.forget();
+        self.bias.forget();
+        (self.output_scale, self.error_scale) = (output_scale, Scale::UNSET);
+        Ok(())
     }
 }
 

@@ -1,29 +1,25 @@
 //! Steps over many items: an adaptive softmax, whose loss looks at the head and one tail.
 
-use super::Trainer;
+use super::{Head, Trainer};
 use crate::error::{Error, Result};
 use crate::net::{Network, Values};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::optim::Sgd;
-use selvedge_kernels::softmax::adaptive::{Clusters, cross_entropy, loss_exponent};
+use selvedge_kernels::softmax::adaptive::{Clusters, cross_entropy_of_head, loss_exponent};
 use selvedge_kernels::softmax::{Kernels, Logits, Number, Temperature};
 use selvedge_kernels::{Arg, Element, Error as KernelError};
 
 /// What the logits of an element type are computed in.
 type NumberOf<N> = <<N as Network>::Elem as Kernels>::Number;
 
-impl<N: Network, const B: usize> Trainer<N, B>
-where
-    N::Elem: Element<Head = N::Elem>,
-{
+impl<N: Network, const B: usize> Trainer<N, B> {
     /// One training step on the first `labels.len()` samples of the input by the cross-entropy of an adaptive
-    /// softmax, without computing all its probabilities. Returns the sum of the losses, before the step. For the
-    /// types whose head is of their own: integers of 8 bits have heads of 16, which this loss does not take.
+    /// softmax, without computing all its probabilities. Returns the sum of the losses, before the step.
     ///
     /// The output of the network is a row of logits, one for each item of `clusters` and then one for each tail; a
     /// label is an item. `scratch` has twice as many elements as such a row. As a layer, which gives
     /// probabilities: [`AdaptiveSoftmax`](crate::net::AdaptiveSoftmax). Numerical behaviour:
-    /// [`selvedge_kernels::softmax::adaptive::cross_entropy`].
+    /// [`selvedge_kernels::softmax::adaptive::cross_entropy`]; integers of 8 bits have logits of 16.
     ///
     /// # Errors
     /// [`Error::Loss`] for a label that is no item, for clusters that do not fit the output and for other
@@ -59,10 +55,10 @@ where
     ) -> Result<<NumberOf<N> as Number>::Sum> {
         check::<N, B>(clusters, labels, scratch.len()).map_err(Error::Loss)?;
         let exponent = |_| loss_exponent::<N::Elem>(Temperature::ONE);
-        let gradient = |y: Values<'_, N::Elem>, store, dy: &mut [N::Elem]| {
+        let gradient = |y: Values<'_, Head<N>>, store, dy: &mut [N::Elem]| {
             dy.fill(N::Elem::ZERO); // what no label reads stays
             let logits = Logits::new(y.data, y.exponent);
-            cross_entropy(clusters, logits, labels, store, dy, scratch)
+            cross_entropy_of_head::<N::Elem>(clusters, logits, labels, store, dy, scratch)
         };
         self.descend(exec, labels.len(), sgd, exponent, gradient)
     }

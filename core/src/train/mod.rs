@@ -9,7 +9,9 @@ pub use pipeline::Pipeline;
 
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
-use crate::net::{Layer, Network, Pass, Room, Tape, Values, part};
+use crate::net::{
+    Layer, Network, Pass, Room, Tape, Values, Visitor, VisitorMut, hand_scales, part, show_scales,
+};
 use crate::tensor::{Shape, Storage};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
@@ -96,6 +98,79 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     /// The network, to be changed: [`Layer::visit_mut`] of its layers loads weights.
     pub const fn network_mut(&mut self) -> &mut N {
         &mut self.network
+    }
+
+    /// Shows all that training goes on from but [`Trainer::seed`] and [`Trainer::steps`]: parameters and states of the
+    /// layers in order, then the exponent state of the loss's gradient. With these, a model is saved; as the bytes of
+    /// integers are the same everywhere, it may go on on another machine. Example: [`Trainer::resume`].
+    pub fn visit(&self, visitor: &mut impl Visitor) {
+        self.network.layers().visit(visitor);
+        show_scales::<N::Elem>(visitor, &[self.loss_scale]);
+    }
+
+    /// Hands the same out in the same order, to be changed: loads a model.
+    pub fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        self.network.layers_mut().visit_mut(visitor);
+        hand_scales::<N::Elem, 1>(visitor, [&mut self.loss_scale]);
+    }
+
+    /// Goes on as a trainer that was initialised with `seed` and has made `steps` steps: what is loaded by
+    /// [`Trainer::visit_mut`] then trains to the same bytes as that one.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::net::{Visitor, VisitorMut};
+    /// use selvedge_core::{Element, Rate, Serial, Sgd, net, train::Trainer};
+    /// use selvedge_kernels::scale::State;
+    ///
+    /// /// All of an i16 network without momentum or batch normalisation, as numbers.
+    /// #[derive(Default)]
+    /// struct Saved(std::collections::VecDeque<i64>);
+    ///
+    /// impl Visitor for Saved {
+    ///     fn parameter<P: Element>(&mut self, value: &[P], _: &[i8], exponent: i16) {
+    ///         self.0.extend(value.iter().map(|q| q.to_f64() as i64));
+    ///         self.0.push_back(exponent.into());
+    ///     }
+    ///     fn exponent_state(&mut self, state: Option<State>) {
+    ///         let State { exponent, low } = state.unwrap_or(State { exponent: 0, low: u8::MAX });
+    ///         self.0.extend([i64::from(exponent), low.into()]);
+    ///     }
+    /// }
+    ///
+    /// impl VisitorMut for Saved {
+    ///     fn parameter<P: Element>(&mut self, value: &mut [P], _: &mut [i8], exponent: &mut i16) {
+    ///         value.fill_with(|| P::from_f64(self.0.pop_front().unwrap() as f64));
+    ///         *exponent = self.0.pop_front().unwrap() as i16;
+    ///     }
+    ///     fn exponent_state(&mut self, state: &mut Option<State>) {
+    ///         let [exponent, low] = [(); 2].map(|()| self.0.pop_front().unwrap());
+    ///         let seen = State { exponent: exponent as i16, low: low as u8 };
+    ///         *state = (seen.low != u8::MAX).then_some(seen);
+    ///     }
+    /// }
+    ///
+    /// net! { struct Net: [2] { hidden: dense(4, activation = relu), head: dense(2) } }
+    /// type Trained = Trainer<Net<i16>, 2>;
+    /// fn train(trainer: &mut Trained) {
+    ///     for _ in 0..10 {
+    ///         trainer.input_mut().copy_from_slice(&[9000, 1000, 2000, 11000]);
+    ///         trainer.step(&Serial, &[1, 0], &Sgd::new(Rate { mantissa: 1, exponent: -4 })).unwrap();
+    ///     }
+    /// }
+    /// let (mut first, mut second, mut saved) = (Trained::BLANK, Trained::BLANK, Saved::default());
+    /// first.init(7)?;
+    /// train(&mut first);
+    /// first.visit(&mut saved);
+    /// second.visit_mut(&mut saved);
+    /// second.resume(first.seed(), first.steps());
+    /// train(&mut first);
+    /// train(&mut second);
+    /// assert_eq!(first.fingerprint(), second.fingerprint());
+    /// # Ok::<(), selvedge_core::Error>(())
+    /// ```
+    pub const fn resume(&mut self, seed: u32, steps: u32) {
+        (self.seed, self.step) = (seed, steps);
     }
 
     /// The seed of [`Trainer::init`].

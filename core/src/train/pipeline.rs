@@ -159,6 +159,11 @@ impl<N: Network, const B: usize, const D: usize> Pipeline<N, B, D> {
         &self.trainer
     }
 
+    /// The same, to be changed: to load weights.
+    pub const fn trainer_mut(&mut self) -> &mut Trainer<N, B> {
+        &mut self.trainer
+    }
+
     /// Where the input of the next tick is put, `[B, INPUT_LEN]`; it stays until it is changed.
     pub fn input_mut(&mut self) -> &mut [N::In] {
         Storage::flatten_mut(&mut self.next)

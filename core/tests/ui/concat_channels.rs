@@ -1,4 +1,4 @@
-//~ concat: the output must have the channels of both branches
+//~ concat: the output must have the extents of both branches together
 use selvedge_core::net::{Concat, Dense, Fork, Layer};
 use selvedge_core::tensor::D1;
 

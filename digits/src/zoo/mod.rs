@@ -4,7 +4,7 @@
 
 mod tensors;
 
-pub use tensors::{Audio, Moves, Shares, Volume};
+pub use tensors::{Audio, Moves, Parts, Shares, Volume};
 
 use crate::{CLASSES, SEED, SIDE, TRAIN};
 use selvedge_core::fingerprint::Fingerprint;
@@ -27,7 +27,7 @@ macro_rules! each {
             perceptron: Perceptron (i8, u16), lenet: LeNet (i8, u16), separable: Separable (i8, u16),
             residual: Residual (i8, u16), mobile: Mobile (i8, u16), hourglass: Hourglass (i8, u16),
             signal: Signal (i8, u16), clusters: Clusters (i8, u16), volume: Volume (i8, u16),
-            moves: Moves (i8, u16), shares: Shares (i8, u16), audio: Audio (i16, u16),
+            moves: Moves (i8, u16), shares: Shares (i8, u16), audio: Audio (i16, u16), parts: Parts (i8, u16),
         }
     };
 }
@@ -160,8 +160,8 @@ pub fn fingerprint<N: Network<In = <N as Network>::Elem>>(
     let mut hash = Sha256::new();
     hash.update(trainer.fingerprint().0);
     let digits = crate::test();
-    let inputs = trainer.input_mut().chunks_exact_mut(SIDE * SIDE);
-    for (index, x) in inputs.enumerate() {
+    let (inputs, _) = trainer.input_mut().as_chunks_mut::<{ SIDE * SIDE }>();
+    for (index, x) in inputs.iter_mut().enumerate() {
         digits.read(index, x);
     }
     let outputs = trainer.predict(exec, BATCH)?;
@@ -191,8 +191,9 @@ pub fn train<N: Network<In = <N as Network>::Elem>>(
     for step in 0..STEPS as usize {
         let mut labels = [0; BATCH];
         let mut targets = [[<Head<N> as Element>::ZERO; SIDE * SIDE]; BATCH];
-        let inputs = trainer.input_mut().chunks_exact_mut(SIDE * SIDE);
-        for (at, ((x, label), target)) in inputs.zip(&mut labels).zip(&mut targets).enumerate() {
+        let (inputs, _) = trainer.input_mut().as_chunks_mut::<{ SIDE * SIDE }>();
+        let places = inputs.iter_mut().zip(&mut labels).zip(&mut targets);
+        for (at, ((x, label), target)) in places.enumerate() {
             let index = (step * BATCH + at) % TRAIN;
             *label = digits.read(index, x).unwrap_or_default();
             digits.read(index, target);

@@ -5,12 +5,13 @@ use selvedge_core::net;
 use selvedge_core::net::layout::{Beyond, Edges, Entries, Range, Ranges};
 use selvedge_core::net::softmax::{Allowed, Clusters, Levels, Weights};
 use selvedge_core::net::{
-    Abs, Activate, AdaptiveAveragePool, AdaptiveMaxPool, AdaptiveSoftmax, Addition, AveragePool,
-    Axes2, Axes3, Axis, Conv, ConvTranspose, Difference, Dropout, Entmax, Fork, Gather,
-    GroupedSoftmax, GumbelSoftmax, LearnedMixture, Logits, MaskedSoftmax, MaxPool, Maximum,
-    Minimum, MixedConv, MixedDense, MixtureSoftmax, Negate, Pad, Permute, Quotient, ReduceMax,
-    ReduceMean, ReduceMin, ReduceSum, Relu, Reshape, ResizeBilinear, ResizeNearest, Sample, Skip,
-    Slice, Slide, Softmax, Softplus, Sparsemax, Square, Tanh, TopK, TreeSoftmax,
+    Abs, Activate, AdaptiveAveragePool, AdaptiveMaxPool, AdaptiveSoftmax, Addition, ArgMax, ArgMin,
+    AveragePool, Axes2, Axes3, Axis, Concat, Conv, ConvTranspose, Difference, Dropout, Entmax,
+    Fork, Gather, GroupedSoftmax, GumbelSoftmax, LearnedMixture, Logits, MaskedSoftmax, MaxPool,
+    Maximum, Minimum, MixedConv, MixedDense, MixtureSoftmax, Negate, Pad, Part, Permute, Quotient,
+    ReduceMax, ReduceMean, ReduceMin, ReduceSum, Relu, Reshape, ResizeBilinear, ResizeNearest,
+    Sample, Skip, Slice, Slide, Softmax, Softplus, Sparsemax, Split, Square, Tanh, TopK,
+    TreeSoftmax,
 };
 use selvedge_core::tensor::{D1, D2, D3, D4, D5};
 use selvedge_kernels::mixed::Activation as Over;
@@ -206,5 +207,27 @@ net! {
         pool: global_average_pool,
         hidden: layer(MixedDense<T, i8, 12, 24, Relu, R> => [24]),
         head: layer(MixedDense<T, i8, 24, CLASSES, Logits, R> => [CLASSES]),
+    }
+}
+
+/// A convolution of the first two of six channels.
+type Convolved<T, R> = Conv<T, D3<4, 4, 2>, D4<2, 3, 3, 2>, D3<4, 4, 2>, Slide<1, 1>, Relu, R>;
+/// What the layers in the middle of [`Parts`] read.
+type Stacked = D3<10, 4, 6>;
+
+net! {
+    /// An image split and put together along channels and rows, with where its elements are largest and smallest.
+    pub struct Parts: [SIDE, SIDE, 1] {
+        entry: conv2d(6, kernel = 3, stride = 2, padding = same, activation = relu),
+        halves: layer(Split<D3<4, 4, 6>, Convolved<T, R>, Skip<T, D3<4, 4, 4>>, Concat<D3<4, 4, 6>>> => [4, 4, 6]),
+        stacked: concat(axis = 0) {} {
+            turned: layer(Negate<T, D3<4, 4, 6>> => [4, 4, 6]),
+        } {
+            top: layer(Part<T, D3<4, 4, 6>, D3<2, 4, 6>, Axis<0>> => [2, 4, 6]),
+        },
+        largest: layer(Fork<Skip<T, Stacked>, ArgMax<T, Stacked, D2<4, 6>, Axis<0>>, Addition> => [10, 4, 6]),
+        smallest: layer(Fork<Skip<T, Stacked>, ArgMin<T, Stacked, D3<10, 4, 1>, Axis<2>>, Difference> => [10, 4, 6]),
+        pool: global_average_pool,
+        head: dense(CLASSES),
     }
 }

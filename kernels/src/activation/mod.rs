@@ -22,6 +22,7 @@ use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::{BLOCK, Epilogue, Store};
+use crate::split::{blocks_of, blocks_of_mut};
 
 /// What a layer applies to its accumulators.
 #[derive(Clone, Copy, Debug, Default)]
@@ -298,7 +299,7 @@ impl<T: Element, O: Output<T>> Kernel for Forward<'_, T, O> {
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = 0u32;
         let mut slopes = self.slope.chunks_mut(BLOCK);
-        for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+        for (x, out) in blocks_of(x, BLOCK).zip(blocks_of_mut(out, BLOCK)) {
             let mut acc = [[T::Acc::default(); BLOCK]];
             for (acc, &x) in acc.as_flattened_mut().iter_mut().zip(x) {
                 *acc = x.to_acc();

@@ -1,8 +1,9 @@
 //! Dense and convolution layers.
 
 use super::multiplier::{Multiplier, Rounding, saturate};
+use super::tiles;
 use crate::conv;
-use crate::decoded::{self, Finish, Integers, Plain};
+use crate::decoded::{self, Finish, Integers, Plain, Times};
 use crate::dense;
 use crate::element::Element;
 use crate::error::{Arg, Error, Result};
@@ -37,6 +38,28 @@ impl<'a> Quantization<'a> {
             rounding: Rounding::Double,
             clamp: (T::LOWEST, T::HIGHEST),
         }
+    }
+
+    /// The smallest and the largest integer that a `T` gets.
+    #[inline(always)]
+    pub(super) fn limits<T: Activation>(&self) -> (i32, i32) {
+        let (low, high) = self.clamp;
+        let limited = |y: i32| y.max(low).min(high).max(T::LOWEST).min(T::HIGHEST);
+        (limited(i32::MIN), limited(i32::MAX))
+    }
+
+    /// The multipliers of `N` channels from `channel` on; zeros beyond the last.
+    #[inline(always)]
+    pub(super) fn multipliers_from<const N: usize>(&self, channel: usize) -> [Multiplier; N] {
+        if let &[multiplier] = self.multipliers {
+            return [multiplier; N];
+        }
+        let mut multipliers = [Multiplier::default(); N];
+        let given = self.multipliers.get(channel..).unwrap_or_default();
+        for (to, &multiplier) in multipliers.iter_mut().zip(given) {
+            *to = multiplier;
+        }
+        multipliers
     }
 
     /// Refuses what is out of range.
@@ -146,7 +169,7 @@ pub fn dense_forward<T: Activation>(
             x: x.get(first * inputs..).unwrap_or_default(),
             weights: weight,
             drop: 0,
-            finish: Affine { bias, quantization },
+            finish: Affine::new(bias, quantization),
             first: 0,
             out,
             slope: &mut [],
@@ -196,7 +219,7 @@ pub fn conv_forward<T: Activation, const N: usize>(
             x,
             weights: weight,
             drop: 0,
-            finish: Affine { bias, quantization },
+            finish: Affine::new(bias, quantization),
             first,
             out,
             slope: &mut [],
@@ -207,8 +230,17 @@ pub fn conv_forward<T: Activation, const N: usize>(
 
 /// The affine epilogue of a layer.
 pub struct Affine<'a, T: Activation> {
-    bias: Option<&'a [T::AffineBias]>,
-    quantization: &'a Quantization<'a>,
+    pub(super) bias: Option<&'a [T::AffineBias]>,
+    pub(super) quantization: &'a Quantization<'a>,
+}
+
+impl<'a, T: Activation> Affine<'a, T> {
+    pub(crate) fn new(
+        bias: Option<&'a [T::AffineBias]>,
+        quantization: &'a Quantization<'a>,
+    ) -> Self {
+        Self { bias, quantization }
+    }
 }
 
 impl<T: Activation> Clone for Affine<'_, T> {
@@ -232,9 +264,7 @@ impl<T: Activation> Finish<T, i64, T> for Affine<'_, T> {
 
     #[inline(always)]
     fn store(&self, acc: i64, channel: usize, _: u32, (): &mut (), out: &mut T, _: &mut [T]) {
-        let multipliers = self.quantization.multipliers;
-        let channel = if multipliers.len() == 1 { 0 } else { channel };
-        let multiplier = multipliers.get(channel).copied().unwrap_or_default();
+        let [multiplier] = self.quantization.multipliers_from(channel);
         *out = T::affine_store(acc, multiplier, self.quantization);
     }
 
@@ -245,10 +275,10 @@ impl<T: Activation> Finish<T, i64, T> for Affine<'_, T> {
 }
 
 /// A dense layer's rows.
-type DenseCall<'a, T> =
+pub(super) type DenseCall<'a, T> =
     decoded::dense::Call<'a, T, &'a [<T as Activation>::Weights], Affine<'a, T>, T>;
 /// A convolution's rows.
-type ConvCall<'a, T> =
+pub(super) type ConvCall<'a, T> =
     decoded::conv::Call<'a, T, &'a [<T as Activation>::Weights], Affine<'a, T>, T>;
 
 /// The weights as rows of `row_len`, with both zero points. `widen` takes the middle of the range off
@@ -270,8 +300,26 @@ fn products<'a, T: Activation>(
     }
 }
 
+/// A dense layer's rows by the loops that decode weights.
+#[inline(always)]
+pub(crate) fn decoded_dense<T: Activation + Times<i16, Sum = i64>>(call: DenseCall<'_, T>) -> u32 {
+    let products = products(call.weights, call.inputs, call.finish.quantization);
+    call.forward(products)
+}
+
+/// The same of a convolution.
+#[inline(always)]
+pub(crate) fn decoded_conv<T: Activation + Times<i16, Sum = i64>>(call: ConvCall<'_, T>) -> u32 {
+    let products = products(
+        call.weights,
+        call.extents.filter_len,
+        call.finish.quantization,
+    );
+    call.forward(products)
+}
+
 macro_rules! impl_activation {
-    ($($t:ident with $w:ident: bias $bias:ident, shift $shift:literal, products $products:expr,
+    ($($t:ident with $w:ident: bias $bias:ident, shift $shift:literal, products $products:expr, tiles $dense:expr, $conv:expr,
        |$acc:ident, $multiplier:ident, $rounding:ident| $apply:expr;)*) => {$(
         impl Activation for $t {
             type Weights = $w;
@@ -287,30 +335,28 @@ macro_rules! impl_activation {
             fn affine_store($acc: i64, $multiplier: Multiplier, quantization: &Quantization<'_>) -> Self {
                 let $rounding = quantization.rounding;
                 let y = $apply.saturating_add(quantization.output_zero);
-                let (low, high) = quantization.clamp;
-                y.max(low).min(high).max(Self::LOWEST).min(Self::HIGHEST) as Self
+                let (low, high) = quantization.limits::<Self>();
+                y.max(low).min(high) as Self
             }
 
             #[inline(never)]
-            fn affine_dense(call: DenseCall<'_, Self>) -> u32 {
-                let products = products(call.weights, call.inputs, call.finish.quantization);
-                call.forward(products)
+            fn affine_dense(mut call: DenseCall<'_, Self>) -> u32 {
+                if $dense(&mut call) { 0 } else { decoded_dense(call) }
             }
 
             #[inline(never)]
-            fn affine_conv(call: ConvCall<'_, Self>) -> u32 {
-                let products = products(call.weights, call.extents.filter_len, call.finish.quantization);
-                call.forward(products)
+            fn affine_conv(mut call: ConvCall<'_, Self>) -> u32 {
+                if $conv(&mut call) { 0 } else { decoded_conv(call) }
             }
         }
     )*};
 }
 
 impl_activation! {
-    i8 with i8: bias i32, shift 30, products 1 << 15,
+    i8 with i8: bias i32, shift 30, products 1 << 15, tiles tiles::dense, tiles::conv,
         |acc, multiplier, rounding| multiplier.apply(saturate(acc), rounding);
-    u8 with u8: bias i32, shift 30, products 1 << 15,
+    u8 with u8: bias i32, shift 30, products 1 << 15, tiles tiles::none, tiles::none,
         |acc, multiplier, rounding| multiplier.apply(saturate(acc), rounding);
-    i16 with i8: bias i64, shift 7, products 1 << 24,
+    i16 with i8: bias i64, shift 7, products 1 << 24, tiles tiles::none, tiles::none,
         |acc, multiplier, _rounding| multiplier.apply_wide(acc);
 }

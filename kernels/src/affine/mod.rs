@@ -25,17 +25,25 @@
 //! differs from the shared-exponent scheme. A depthwise convolution is one with as many groups as channels. These
 //! layers run; they do not train. The arithmetic in short: `docs/numerics.md` §20.
 //!
-//! The loops are those of [`packed`](crate::packed) and [`mixed`](crate::mixed) weights, without the register tiles,
-//! patches and strips of [`dense`](crate::dense) and [`conv`](crate::conv). Those take activations and weights as
-//! they are stored, from memory where padding is left out, and end in an [`Epilogue`](crate::requantize::Epilogue)
-//! that knows no channel. An affine one needs the channel for its multiplier, and zero points turn a sum into
-//! `Σ x·w - z_x Σ w - z_w Σ x + n z_x z_w`, whose second and last term differ for each window that padding cuts off.
+//! Layers of `i8` whose weights have a zero point of 0, as those of TensorFlow Lite do, run in the register tiles,
+//! patches and strips of [`dense`](crate::dense) and [`conv`](crate::conv). Their sums are `Σ x·w - z_x Σ w`, of which
+//! those loops compute the first term; the second is subtracted from the biases, for each run of windows that meet the
+//! same weights. It costs a second look at the weights where few inputs share them: a dense layer that often runs on
+//! single rows can be given `bias[o] - z_x Σ_i weight[o, i]` and an `input_zero` of 0, once, for the same results.
+//!
+//! All else is left to the loops of [`packed`](crate::packed) and [`mixed`](crate::mixed) weights, which are several times
+//! slower: weights with a zero point (of nearly every `u8` layer), which ask for `z_w Σ x` of each window; 16-bit
+//! activations over 8-bit weights, which no tile multiplies; and biases beyond ±2^30, beside which a 32-bit sum may
+//! overflow. So is everything on devices, where one copy of the loops is smaller than two and tiles gain nothing.
 //!
 //! Source: Jacob et al. 2018, "Quantization and training of neural networks for efficient
 //! integer-arithmetic-only inference"; the rounding of `tensorflow/lite/kernels/internal/common.h`.
 
 mod layers;
 mod multiplier;
+mod tiles;
 
 pub use layers::{Activation, Quantization, conv_forward, dense_forward};
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) use layers::{Affine, decoded_conv, decoded_dense};
 pub use multiplier::{Fused, Multiplier, Rounding};

@@ -77,24 +77,23 @@ impl Multiplier {
     /// `RoundingDivideByPOT(SaturatingRoundingDoublingHighMul(acc << left, mantissa), right)`.
     #[inline(always)]
     const fn twice(self, acc: i32) -> i32 {
-        let (left, right) = if self.shift > 0 {
-            (self.shift, 0)
-        } else {
-            (0, self.shift.wrapping_neg())
-        };
-        let acc = saturate((acc as i64) << (left & 31));
-        let product = acc as i64 * self.mantissa as i64;
-        // Half, with the sign of the product; the division that follows cuts off towards zero.
-        let nudge = if product >= 0 { 1 << 30 } else { 1 - (1 << 30) };
-        let sum = product + nudge;
-        let toward_zero = (sum + ((sum >> 63) & 0x7FFF_FFFF)) >> 31;
-        // Cannot overflow: the mantissa is not -2^31.
-        let high = toward_zero as i32;
-        let right = right & 31;
-        let mask = (1i64 << right) - 1;
-        let rest = high as i64 & mask;
-        let threshold = (mask >> 1) + (high < 0) as i64;
-        (high >> right) + (rest > threshold) as i32
+        if self.shift <= 0 {
+            return self.twice_down(acc);
+        }
+        let up = Self { shift: 0, ..self };
+        up.twice_down(saturate((acc as i64) << (self.shift & 31)))
+    }
+
+    /// The same where nothing is shifted left.
+    #[inline(always)]
+    pub(crate) const fn twice_down(self, acc: i32) -> i32 {
+        // Rounding half up is what the C code's nudge, of the product's sign, and its division, which cuts off
+        // towards zero, come to. It fits: the mantissa is not -2^31.
+        let high = ((acc as i64 * self.mantissa as i64 + (1 << 30)) >> 31) as i32;
+        let right = self.shift.wrapping_neg() & 31;
+        let mask = (1i32 << right).wrapping_sub(1);
+        let threshold = (mask >> 1) + (high < 0) as i32;
+        (high >> right) + ((high & mask) > threshold) as i32
     }
 
     /// `(acc · mantissa + half) >> (31 - shift)`.

@@ -58,6 +58,18 @@ pub(super) unsafe fn bytes_mut<T>(values: &mut [T]) -> &mut [u8] {
     unsafe { core::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
 }
 
+impl<T> Factors<'_, T> {
+    /// Those of the sums from `sum` on.
+    #[inline(always)]
+    fn skip(self, sum: usize) -> Self {
+        let first = sum * self.sum_step;
+        Self {
+            values: self.values.get(first..).unwrap_or_default(),
+            ..self
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 impl<'a, T> Factors<'a, T> {
     /// # Safety
@@ -90,7 +102,6 @@ impl<'a, T> Rows<'a, T> {
 }
 
 /// Whether `sums` sums can be computed: all factors and rows lie in their slices.
-#[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(super) fn fit<T>(sums: usize, factors: Factors<'_, T>, rows: Rows<'_, T>) -> bool {
     let end = || {
@@ -105,25 +116,107 @@ pub(super) fn fit<T>(sums: usize, factors: Factors<'_, T>, rows: Rows<'_, T>) ->
     rows.width <= WIDTH && end() == Some(true)
 }
 
+/// Adds weighted rows to `sums`, in the order of the rows: plain code, of which compilers make vectors.
+#[inline(always)]
+pub(super) fn plain<T: Element, I: Isa>(
+    isa: I,
+    factors: Factors<'_, T>,
+    rows: Rows<'_, T>,
+    sums: &mut [[T::Acc; WIDTH]],
+) {
+    if !fit(sums.len(), factors, rows) {
+        return;
+    }
+    let (blocks, rest) = sums.as_chunks_mut::<HEIGHT>();
+    let mut factors = factors;
+    for sums in blocks {
+        add(isa, factors, rows, sums);
+        factors = factors.skip(HEIGHT);
+    }
+    for sum in rest {
+        add(isa, factors, rows, core::array::from_mut(sum));
+        factors = factors.skip(1);
+    }
+}
+
+/// The same for `R` sums, which stay in registers.
+#[inline(always)]
+fn add<T: Element, I: Isa, const R: usize>(
+    isa: I,
+    factors: Factors<'_, T>,
+    rows: Rows<'_, T>,
+    to: &mut [[T::Acc; WIDTH]; R],
+) {
+    let mut sums = *to;
+    // Behind a narrow row are other elements, which make sums that nobody asks for: a load of known length costs
+    // less than one of as many as there are.
+    let last = rows.values.len().checked_sub(WIDTH);
+    let whole = last.map_or(0, |last| last.checked_div(rows.step).map_or(0, |k| k + 1));
+    let whole = whole.min(rows.count);
+    for k in 0..whole {
+        let row = rows.values.get(k * rows.step..).unwrap_or_default();
+        let Some(row) = row.first_chunk() else { break };
+        add_row(isa, factors, k, row, &mut sums);
+    }
+    for k in whole..rows.count {
+        let mut room = [T::ZERO; WIDTH];
+        let row = rows.values.get(k * rows.step..).unwrap_or_default();
+        room.iter_mut().zip(row).for_each(|(to, &x)| *to = x);
+        add_row(isa, factors, k, &room, &mut sums);
+    }
+    *to = sums;
+}
+
+/// Adds row `k`.
+#[inline(always)]
+fn add_row<T: Element, I: Isa, const R: usize>(
+    isa: I,
+    factors: Factors<'_, T>,
+    k: usize,
+    row: &[T; WIDTH],
+    sums: &mut [[T::Acc; WIDTH]; R],
+) {
+    let mut wide = [T::Wide::default(); WIDTH];
+    for (wide, row) in wide.as_chunks_mut().0.iter_mut().zip(row.as_chunks().0) {
+        *wide = T::widen8(isa, row);
+    }
+    for (r, sums) in sums.iter_mut().enumerate() {
+        let factor = factors
+            .values
+            .get(r * factors.sum_step + k * factors.row_step);
+        let factor = factor.map_or_else(T::Wide::default, |factor| factor.widen());
+        for (sum, &x) in sums.iter_mut().zip(&wide) {
+            *sum += T::mul(factor, x);
+        }
+    }
+}
+
 /// Element types of which some instruction set makes blocks.
 pub trait Blocks: Sized {
-    /// Whether `I` does.
+    /// Whether `I` does by instructions of its own, which pays also where blocks are narrow.
     #[inline(always)]
     fn has_blocks<I: Isa>() -> bool {
         false
     }
 
-    /// Adds weighted rows to `sums`; nothing if factors or rows do not fit. Columns from the width on
-    /// are undefined.
+    /// Whether blocks of rows of `width` pay on `I`.
+    #[inline(always)]
+    fn blocks_pay<I: Isa>(width: usize) -> bool {
+        Self::has_blocks::<I>() || I::TILED && width >= WIDTH / 2
+    }
+
+    /// Adds weighted rows to `sums`, in the order of the rows; nothing if factors or rows do not fit. Columns from
+    /// the width on are undefined.
     #[inline(always)]
     fn add_block<I: Isa>(
-        _: I,
-        _factors: Factors<'_, Self>,
-        _rows: Rows<'_, Self>,
-        _sums: &mut [[Self::Acc; WIDTH]],
+        isa: I,
+        factors: Factors<'_, Self>,
+        rows: Rows<'_, Self>,
+        sums: &mut [[Self::Acc; WIDTH]],
     ) where
         Self: Element,
     {
+        plain(isa, factors, rows, sums);
     }
 }
 

@@ -13,6 +13,9 @@ pub const ROOM: usize = 40;
 /// Windows of a strip at most.
 pub const PIXELS: usize = 16;
 
+/// What offset binary adds to a byte.
+const OFFSET: i32 = 128;
+
 /// Four cells of all channels: sixteen channels a register, four cells a lane.
 pub type Quad = [[u8; WIDTH]; 4];
 
@@ -91,7 +94,7 @@ impl CellWeights {
             *place = weight;
         }
         if let Some(offset) = self.offsets.get_mut(channel) {
-            *offset += 128 * i32::from(weight);
+            *offset += OFFSET * i32::from(weight);
         }
     }
 }
@@ -110,9 +113,18 @@ pub trait Cells: Sized {
         0
     }
 
-    /// Interleaves four cells of up to 64 channels; what they lack is zeros.
+    /// Interleaves four cells of up to 64 channels; what they lack is padding.
     #[inline(always)]
-    fn interleave<I: Isa>(_: I, _cells: [&[Self]; 4], _to: &mut Quad) {}
+    fn interleave<I: Isa>(_: I, _cells: [&[Self]; 4], _padding: Self, _to: &mut Quad) {}
+
+    /// The sum of each channel's weights.
+    #[inline(always)]
+    fn cell_sums(_weights: &CellWeights) -> [Self::Acc; WIDTH]
+    where
+        Self: Element,
+    {
+        [Self::Acc::default(); WIDTH]
+    }
 
     /// The sums of the products of each window, and the biases; nothing if the strip has no room for so
     /// many.
@@ -150,8 +162,13 @@ macro_rules! cells {
             }
 
             #[inline(always)]
-            fn interleave<I: Isa>(isa: I, cells: [&[Self]; 4], to: &mut Quad) {
-                isa.$interleave(cells, to);
+            fn interleave<I: Isa>(isa: I, cells: [&[Self]; 4], padding: Self, to: &mut Quad) {
+                isa.$interleave(cells, padding, to);
+            }
+
+            #[inline(always)]
+            fn cell_sums(weights: &CellWeights) -> [i32; WIDTH] {
+                weights.offsets.map(|offset| offset / OFFSET)
             }
 
             #[inline(always)]

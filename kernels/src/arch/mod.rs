@@ -37,7 +37,7 @@ use half::{bf16, f16};
 
 use block::{Factors, Rows, WIDTH};
 use cells::{CellWeights, Quad, Strip};
-use narrow::{Extent, Narrowing};
+use narrow::{Extent, Narrowing, Scaling};
 use panel::{LANES, Panel};
 use patch::{Filters, Patch};
 pub use scalar::Scalar;
@@ -227,6 +227,11 @@ pub trait Isa: Copy {
     ) {
         scalar::tile(self, x, weight, segments, tile);
     }
+    /// The sum of the elements, of which there are at most 2^24.
+    #[inline(always)]
+    fn sum_i8(self, a: &[i8]) -> i32 {
+        a.iter().map(|&x| i32::from(x)).sum()
+    }
     /// See [`panel::Panels::pack`].
     #[inline(always)]
     fn pack_f32(self, _weight: Operand<'_, f32>, _len: usize, _panel: &mut Panel<f32>) {}
@@ -242,14 +247,18 @@ pub trait Isa: Copy {
     }
     /// See [`block::Blocks::add_block`].
     #[inline(always)]
-    fn block_i8(self, _: Factors<'_, i8>, _: Rows<'_, i8>, _: &mut [[i32; WIDTH]]) {}
+    fn block_i8(self, factors: Factors<'_, i8>, rows: Rows<'_, i8>, sums: &mut [[i32; WIDTH]]) {
+        block::plain(self, factors, rows, sums);
+    }
     #[inline(always)]
-    fn block_u8(self, _: Factors<'_, u8>, _: Rows<'_, u8>, _: &mut [[i32; WIDTH]]) {}
+    fn block_u8(self, factors: Factors<'_, u8>, rows: Rows<'_, u8>, sums: &mut [[i32; WIDTH]]) {
+        block::plain(self, factors, rows, sums);
+    }
     /// See [`patch::Patched`].
     #[inline(always)]
-    fn line_i8(self, _from: &[i8], _before: usize, _to: &mut [u8]) {}
+    fn line_i8(self, _from: &[i8], _before: usize, _padding: i8, _to: &mut [u8]) {}
     #[inline(always)]
-    fn line_u8(self, _from: &[u8], _before: usize, _to: &mut [u8]) {}
+    fn line_u8(self, _from: &[u8], _before: usize, _padding: u8, _to: &mut [u8]) {}
     #[inline(always)]
     fn filters_i8(self, _: Operand<'_, i8>, _runs: [usize; 2], _: &mut Filters) -> bool {
         false
@@ -271,9 +280,9 @@ pub trait Isa: Copy {
     }
     /// See [`cells::Cells`].
     #[inline(always)]
-    fn interleave_i8(self, _: [&[i8]; 4], _: &mut Quad) {}
+    fn interleave_i8(self, _: [&[i8]; 4], _padding: i8, _: &mut Quad) {}
     #[inline(always)]
-    fn interleave_u8(self, _: [&[u8]; 4], _: &mut Quad) {}
+    fn interleave_u8(self, _: [&[u8]; 4], _padding: u8, _: &mut Quad) {}
     #[inline(always)]
     fn by_cells(
         self,
@@ -292,6 +301,12 @@ pub trait Isa: Copy {
     #[inline(always)]
     fn narrow_u8(self, _: &[i32], _: Extent, _: Narrowing, _out: &mut [u8]) -> Option<u32> {
         None
+    }
+    /// The accumulators as elements; false, and nothing is done, where the instruction set has no such
+    /// instructions or the rows do not fit.
+    #[inline(always)]
+    fn scale_i8(self, _: &[i32], _: Extent, _: Scaling<'_>, _out: &mut [i8]) -> bool {
+        false
     }
     /// Eight half-precision numbers, exactly.
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Accumulators of 32 bits to bytes: activation, range, shift, rounding and saturation in one pass.
+//! Accumulators of 32 bits to bytes: activation, range, shift or product, rounding and saturation in one pass.
 
 use super::Isa;
 use crate::element::Element;
@@ -15,6 +15,22 @@ pub struct Narrowing {
     pub rounding: Rounding,
     /// Row-major index of the first element.
     pub element: u32,
+}
+
+/// What becomes of the accumulators of affine layers: products with the factors `mantissa / 2^31 · 2^shift`
+/// of their columns, rounded twice as [`Multiplier`](crate::affine::Multiplier) says.
+#[derive(Clone, Copy, Debug)]
+pub struct Scaling<'a> {
+    /// Of the columns, Q31.
+    pub mantissas: &'a [i32],
+    /// Of the columns, none above 0.
+    pub shifts: &'a [i32],
+    /// The smallest product.
+    pub low: i32,
+    /// The largest.
+    pub high: i32,
+    /// Added to it then.
+    pub zero: i32,
 }
 
 /// Rows of accumulators, and where they go.

@@ -19,6 +19,9 @@ const QUADS: usize = 1024;
 /// Panels of filters that it can have.
 pub const PANELS: usize = 16;
 
+/// What offset binary adds to a byte.
+const OFFSET: i32 = 128;
+
 /// Lines of cells in offset binary, `q + 128`, and where in them the first window has its bytes.
 pub struct Patch {
     pub(super) bytes: [u8; ROOM],
@@ -161,9 +164,9 @@ pub trait Patched: Sized {
         false
     }
 
-    /// Fills a line of a patch: `before` zeros, elements, zeros.
+    /// Fills a line of a patch: `before` times `padding`, elements, padding.
     #[inline(always)]
-    fn to_patch<I: Isa>(_: I, _from: &[Self], _before: usize, _to: &mut [u8]) {}
+    fn to_patch<I: Isa>(_: I, _from: &[Self], _before: usize, _padding: Self, _to: &mut [u8]) {}
 
     /// Adds a panel of up to [`LANES`] filters, the rows of `weight`, each of `runs` runs of `len` elements.
     /// False, and none is added, where there is no room for it.
@@ -175,6 +178,15 @@ pub trait Patched: Sized {
         _to: &mut Filters,
     ) -> bool {
         false
+    }
+
+    /// The sum of each filter of panel `panel`; zeros if there is no such one.
+    #[inline(always)]
+    fn filter_sums(_filters: &Filters, _panel: usize) -> [Self::Acc; LANES]
+    where
+        Self: Element,
+    {
+        [Self::Acc::default(); LANES]
     }
 
     /// The sums of products of each window with each filter of panel `panel`, and the biases; nothing if
@@ -209,8 +221,14 @@ macro_rules! patches {
             }
 
             #[inline(always)]
-            fn to_patch<I: Isa>(isa: I, from: &[Self], before: usize, to: &mut [u8]) {
-                isa.$line(from, before, to);
+            fn to_patch<I: Isa>(
+                isa: I,
+                from: &[Self],
+                before: usize,
+                padding: Self,
+                to: &mut [u8],
+            ) {
+                isa.$line(from, before, padding, to);
             }
 
             #[inline(always)]
@@ -221,6 +239,12 @@ macro_rules! patches {
                 to: &mut Filters,
             ) -> bool {
                 isa.$pack(weight, runs, to)
+            }
+
+            #[inline(always)]
+            fn filter_sums(filters: &Filters, panel: usize) -> [i32; LANES] {
+                let offsets = filters.offsets.get(panel).copied().unwrap_or_default();
+                offsets.map(|offset| offset / OFFSET)
             }
 
             #[inline(always)]

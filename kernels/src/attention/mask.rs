@@ -41,7 +41,10 @@ impl Mask<'_> {
             return Err(Error::Zero { arg: Arg::Mask });
         }
         if self.offset.checked_add(shape.queries).is_none() {
-            return Err(Error::Overflow { arg: Arg::Mask });
+            return Err(Error::Overflow {
+                arg: Arg::Mask,
+                got: None,
+            });
         }
         if !self.lengths.is_empty() {
             Arg::Lengths.check_len(self.lengths.len(), &[shape.batch])?;

@@ -196,8 +196,10 @@ fn forward_part(shape: Shape) -> usize {
 }
 
 fn total(part: usize, tasks: usize) -> Result<usize> {
-    part.checked_mul(tasks.max(1))
-        .ok_or(Error::Overflow { arg: Arg::Scratch })
+    part.checked_mul(tasks.max(1)).ok_or(Error::Overflow {
+        arg: Arg::Scratch,
+        got: None,
+    })
 }
 
 fn check_scratch(got: usize, part: usize) -> Result<()> {

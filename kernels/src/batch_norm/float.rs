@@ -2,7 +2,7 @@
 
 use super::{
     BackwardInput, ErrorSums, Exponents, Folding, Forward, Infer, Kernels, Running, Statistics,
-    SumErrors,
+    SumErrors, grouped_mut,
 };
 use crate::arch::scalar::TILE;
 use crate::arch::{self, Isa, Kernel};
@@ -349,15 +349,13 @@ macro_rules! impl_kernels {
 
             fn batch_fold(
                 folding: Folding<'_, Self>,
+                per_group: usize,
                 _: Exponents,
                 weight: &mut [Self],
                 bias: &mut [Self],
             ) -> Exponents {
-                let inputs = weight.len().checked_div(folding.transform.len()).unwrap_or(0);
-                for (row, channel) in rows_of_mut(weight, inputs).zip(folding.transform) {
-                    for w in row {
-                        *w = <$t as Output<$t>>::store(w.widen() * channel.factor);
-                    }
+                for (w, channel) in grouped_mut(weight, folding.transform, per_group) {
+                    *w = <$t as Output<$t>>::store(w.widen() * channel.factor);
                 }
                 for (b, channel) in bias.iter_mut().zip(folding.transform) {
                     let folded = (b.widen() - channel.mean) * channel.factor + channel.offset;

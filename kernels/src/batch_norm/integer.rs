@@ -3,7 +3,7 @@
 
 use super::{
     BackwardInput, ErrorSums, Exponents, Folding, Forward, Infer, Kernels, Running, Statistics,
-    SumErrors,
+    SumErrors, grouped, grouped_mut,
 };
 use crate::arch::scalar::TILE;
 use crate::arch::{self, Isa, Kernel};
@@ -15,7 +15,7 @@ use crate::fixed::{
 use crate::norm::{Normal, offsets};
 use crate::requantize::{BLOCK, block_at};
 use crate::short::{Short, put_block};
-use crate::split::{rows_of, rows_of_mut};
+use crate::split::{blocks_of, rows_of, rows_of_mut};
 
 /// Statistics of a channel of integers, cut to 15 bits: `S1`, `S2`, and `1/√V` where
 /// `V = N · S2 - S1²`.
@@ -117,7 +117,8 @@ impl<T: Normal + Kernels<Channel = Channel>> Kernel for Integer<Forward<'_, T>> 
         } = self.0;
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut start = 0;
-        for (channels, gamma) in statistics.chunks(BLOCK).zip(affine.gamma.chunks(BLOCK)) {
+        let blocks = blocks_of(statistics, BLOCK).zip(blocks_of(affine.gamma, BLOCK));
+        for (channels, gamma) in blocks {
             let tile = start..start + channels.len();
             let lanes = Lanes::new(shape.rows, channels);
             let offsets = offsets::<T>(&affine, tile.clone());
@@ -240,11 +241,8 @@ where
         } = self.0;
         let mut range = 0u64;
         let mut start = 0;
-        let blocks = saved
-            .statistics
-            .chunks(BLOCK)
-            .zip(errors.sums.chunks(BLOCK));
-        for ((channels, sums), gamma) in blocks.zip(gamma.chunks(BLOCK)) {
+        let blocks = blocks_of(saved.statistics, BLOCK).zip(blocks_of(errors.sums, BLOCK));
+        for ((channels, sums), gamma) in blocks.zip(blocks_of(gamma, BLOCK)) {
             let tile = start..start + channels.len();
             let lanes = Lanes::new(shape.rows, channels);
             let slopes = sums.iter().map(|sums| shift_rne_i64(sums.product, 12));
@@ -413,9 +411,10 @@ fn top(values: impl Iterator<Item = (i128, i32)>) -> Option<i32> {
         .max()
 }
 
-/// [`super::fold`].
+/// [`super::fold_transposed`].
 fn fold<T>(
     folding: Folding<'_, T>,
+    per_group: usize,
     exponents: Exponents,
     weight: &mut [T],
     bias: &mut [T::Bias],
@@ -429,27 +428,21 @@ where
         out_exponent,
     } = folding;
     let x_exponent = x_exponent + T::CUT;
-    let inputs = weight.len().checked_div(transform.len()).unwrap_or(0);
     // A unit of `q · factor / 2^shift` for a unit of the layer's own output.
     let unit = out_exponent - x_exponent;
     let mut folded = exponents;
 
     let product = |w: T, channel: &Transform| w.to_i128() * i128::from(channel.factor);
-    let products = rows_of(weight, inputs).zip(transform);
-    let products = products.flat_map(|(row, channel)| {
-        row.iter()
-            .map(move |&w| (product(w, channel), channel.shift))
-    });
+    let products = grouped(weight, transform, per_group)
+        .map(|(&w, channel)| (product(w, channel), channel.shift));
     let top_product = top(products);
     if top_product.is_none() {
         weight.fill(T::ZERO);
     }
     if let Some(top) = top_product {
         let rise = top - T::MAGNITUDE_BITS as i32;
-        for (row, channel) in rows_of_mut(weight, inputs).zip(transform) {
-            for w in row {
-                *w = T::from_i128(shift_rne_i128(product(*w, channel), rise + channel.shift));
-            }
+        for (w, channel) in grouped_mut(weight, transform, per_group) {
+            *w = T::from_i128(shift_rne_i128(product(*w, channel), rise + channel.shift));
         }
         folded.weight += unit + rise;
     }
@@ -543,11 +536,12 @@ macro_rules! impl_kernels {
 
             fn batch_fold(
                 folding: Folding<'_, Self>,
+                per_group: usize,
                 exponents: Exponents,
                 weight: &mut [Self],
                 bias: &mut [<Self as Element>::Bias],
             ) -> Exponents {
-                fold(folding, exponents, weight, bias)
+                fold(folding, per_group, exponents, weight, bias)
             }
         }
     )*};

@@ -6,7 +6,7 @@
 //! gradients of gain and bias already ([`backward_gamma`], [`backward_beta`]), and
 //! [`backward_input`]. The caller keeps the input and the statistics (or computes them again), and
 //! holds the sums. Inference turns the running statistics into one multiplication and one addition
-//! a channel ([`transform`], [`infer`]); better still, [`fold`] leaves nothing to do.
+//! a channel ([`transform`], [`infer`]); better still, [`fold`] or [`fold_transposed`] leaves nothing to do.
 //!
 //! ```
 //! use selvedge_kernels::batch_norm::{self, Kernels, Shape};
@@ -36,11 +36,12 @@ mod integer;
 
 use crate::dense::limit;
 use crate::element::{Blank, Element};
-use crate::error::{Arg, Error, Result};
+use crate::error::{Arg, Error, Found, Result};
 use crate::exec::{self, Executor};
 use crate::norm::{Affine, check_epsilon};
 use crate::optim::Gradient;
 use crate::requantize::Store;
+use crate::split::{rows_of, rows_of_mut};
 use core::fmt::Debug;
 
 pub use float::{Moments, Scaling};
@@ -218,7 +219,8 @@ pub fn update_running<T: Element>(
     if momentum > 1 << 16 {
         return Err(Error::Value {
             arg: Arg::Momentum,
-            expected: "0 to 1",
+            expected: "0 to 65536, in 1/65536",
+            got: Some(Found::Integer(momentum.into())),
         });
     }
     Arg::Running.check_len(running.len(), &[statistics.len()])?;
@@ -472,6 +474,7 @@ pub struct Folding<'a, T: Element> {
 
 /// Folds a batch normalisation into the dense layer or convolution before it, which must have no
 /// activation: `weight[o] *= factor[o]`, `bias[o] = (bias[o] - mean[o]) · factor[o] + beta[o]`.
+/// Behind a transposed convolution: [`fold_transposed`].
 ///
 /// | argument | shape | |
 /// |---|---|---|
@@ -493,13 +496,85 @@ pub fn fold<T: Element>(
     weight: &mut [T],
     bias: &mut [T::Bias],
 ) -> Result<Exponents> {
-    let outputs = folding.transform.len();
-    let inputs = weight.len().checked_div(outputs).ok_or(Error::Zero {
-        arg: Arg::Transform,
-    })?;
+    // Each filter is a group of its own.
+    fold_transposed(folding, folding.transform.len(), exponents, weight, bias)
+}
+
+/// [`fold`], for the transposed convolution ([`conv::transpose`](crate::conv::transpose)) before it, whose
+/// weights have the channels of the output last: `weight[g, .., k] *= factor[g · O / groups + k]`.
+///
+/// | argument | shape | |
+/// |---|---|---|
+/// | `groups` | | of the convolution |
+/// | `weight` | `[I, kernel rows, kernel columns, O / groups]` | changed; a group has `I / groups` rows |
+/// | `bias` | `[O]` | changed |
+/// | `exponents` | | of both |
+///
+/// # Errors
+/// [`Error::Groups`] if the groups do not divide the channels, and as [`fold`]; nothing is then changed.
+///
+/// # Example
+/// ```
+/// use selvedge_kernels::batch_norm::{self, Exponents, Folding, Kernels as _, Running};
+/// use selvedge_kernels::norm::{Affine, Kernels as _};
+///
+/// // Deviations of 1/2 and 2 in two channels; one input channel is spread over two cells.
+/// let running = [0.25, 4.0].map(|variance| Running { mean: 1.0, variance });
+/// let affine = Affine { gamma: &[1.0, 1.0], beta: None };
+/// let mut transform = [Default::default(); 2];
+/// batch_norm::transform::<f64>(0.0, 0, affine, &running, &mut transform)?;
+/// let folding = Folding { transform: &transform, x_exponent: 0, out_exponent: 0 };
+/// let (mut weight, mut bias) = ([1.0, 1.0, 3.0, 3.0], [1.0, 2.0]);
+/// batch_norm::fold_transposed(folding, 1, Exponents::default(), &mut weight, &mut bias)?;
+/// assert_eq!((weight, bias), ([2.0, 0.5, 6.0, 1.5], [0.0, 0.5]));
+/// # Ok::<(), selvedge_kernels::Error>(())
+/// ```
+pub fn fold_transposed<T: Element>(
+    folding: Folding<'_, T>,
+    groups: usize,
+    exponents: Exponents,
+    weight: &mut [T],
+    bias: &mut [T::Bias],
+) -> Result<Exponents> {
+    let outputs = Arg::Transform.product(&[folding.transform.len()])?;
+    let inputs = weight.len().checked_div(outputs).unwrap_or(0);
     Arg::Weight.check_len(weight.len(), &[outputs, inputs])?;
     Arg::Bias.check_len(bias.len(), &[outputs])?;
-    Ok(T::batch_fold(folding, exponents, weight, bias))
+    let per_group = outputs.checked_div(groups).unwrap_or(0);
+    if per_group * groups != outputs {
+        return Err(Error::Groups {
+            channels: outputs,
+            filters: outputs,
+            groups,
+        });
+    }
+    Ok(T::batch_fold(folding, per_group, exponents, weight, bias))
+}
+
+/// A layer's weights with what is folded into each; `[groups, .., per_group]`.
+fn grouped<'a, T, C>(
+    weight: &'a [T],
+    channels: &'a [C],
+    per_group: usize,
+) -> impl Iterator<Item = (&'a T, &'a C)> {
+    let rows = weight.len().checked_div(channels.len()).unwrap_or(0);
+    let groups = rows_of(weight, rows * per_group).zip(rows_of(channels, per_group));
+    groups.flat_map(move |(group, channels)| {
+        rows_of(group, per_group).flat_map(move |row| row.iter().zip(channels))
+    })
+}
+
+/// The same, to be changed.
+fn grouped_mut<'a, T, C>(
+    weight: &'a mut [T],
+    channels: &'a [C],
+    per_group: usize,
+) -> impl Iterator<Item = (&'a mut T, &'a C)> {
+    let rows = weight.len().checked_div(channels.len()).unwrap_or(0);
+    let groups = rows_of_mut(weight, rows * per_group).zip(rows_of(channels, per_group));
+    groups.flat_map(move |(group, channels)| {
+        rows_of_mut(group, per_group).flat_map(move |row| row.iter_mut().zip(channels))
+    })
 }
 
 fn check_rows(got: usize) -> Result<()> {
@@ -570,7 +645,7 @@ pub struct Infer<'a, T: Element> {
 /// The kernels of this family for one element type.
 pub trait Kernels: Sized {
     /// What statistics are kept in: `i64` for integers, else a float.
-    type Statistic: Blank + Debug + Default + PartialEq;
+    type Statistic: Element + Default;
     /// Statistics of a channel of a batch.
     type Channel: Blank + Debug + Default + PartialEq;
     /// What inference does to a channel.
@@ -630,6 +705,7 @@ pub trait Kernels: Sized {
     #[doc(hidden)]
     fn batch_fold(
         folding: Folding<'_, Self>,
+        per_group: usize,
         exponents: Exponents,
         weight: &mut [Self],
         bias: &mut [Self::Bias],

@@ -34,7 +34,7 @@ mod integer;
 
 use crate::dense::limit;
 use crate::element::{Blank, Element};
-use crate::error::{Arg, Error, Result};
+use crate::error::{Arg, Error, Found, Result};
 use crate::exec::{self, Executor};
 use crate::optim::Gradient;
 use crate::requantize::Store;
@@ -126,6 +126,7 @@ impl Temperature {
             return Err(Error::Value {
                 arg: Arg::Temperature,
                 expected: "a positive, finite number",
+                got: Some(Found::real(tau)),
             });
         }
         let (fraction, exponent) = libm::frexp(tau); // fraction in [1/2, 1)
@@ -148,6 +149,7 @@ impl Temperature {
             return Err(Error::Value {
                 arg: Arg::Temperature,
                 expected: "a positive, finite number",
+                got: Some(Found::Integer(0)),
             });
         }
         Ok(())

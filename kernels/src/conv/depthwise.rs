@@ -9,8 +9,8 @@ use super::forward::Rows;
 use crate::arch::Isa;
 use crate::dense::Bias;
 use crate::element::{Element, Output};
+use crate::finish::{Shared, TileFinish};
 use crate::fixed::{Accumulator, Magnitude};
-use crate::requantize::Epilogue;
 use crate::window::{Axis, advance, locate};
 
 /// Channels that are computed together.
@@ -29,27 +29,31 @@ impl Extents {
     }
 }
 
-/// `sum += x · w` of each channel.
+/// `sum += x · w` of each channel, with the factor that `centre` makes of `x`.
 #[inline(always)]
-fn add<T: Element>(sums: &mut [T::Acc], x: &[T], weight: &[T::Wide]) {
+fn add<T: Element>(
+    sums: &mut [T::Acc],
+    x: &[T],
+    weight: &[T::Wide],
+    centre: impl Fn(T::Wide) -> T::Wide,
+) {
     for ((sum, &x), &w) in sums.iter_mut().zip(x).zip(weight) {
-        *sum += T::mul(x.widen(), w);
+        *sum += T::mul(centre(x.widen()), w);
     }
 }
 
 /// Output rows of a forward pass, or of an input gradient, which reads errors instead.
-pub(super) struct Pass<'a, T: Element, O> {
+pub(super) struct Pass<'a, T, O, F> {
     pub(super) extents: Extents,
     pub(super) source: &'a [T],
     pub(super) weight: &'a [T],
-    pub(super) bias: Option<Bias<'a, T>>,
-    pub(super) epilogue: Epilogue<T>,
+    pub(super) finish: F,
     pub(super) first: usize,
     pub(super) out: &'a mut [O],
     pub(super) slope: &'a mut [T],
 }
 
-impl<T: Element, O: Output<T>> Pass<'_, T, O> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Pass<'_, T, O, F> {
     #[inline(always)]
     fn compute<I: Isa, const BACK: bool>(self, isa: I) -> u32 {
         if self.has_strips::<I, BACK>() {
@@ -86,13 +90,8 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
                     }
                 }
             }
-            let mut biases = [T::Acc::default(); WIDTH];
-            if let Some(bias) = self.bias {
-                let values = bias.values.get(channel..).unwrap_or_default();
-                for (to, &value) in biases.iter_mut().zip(values) {
-                    *to = T::bias(value, bias.shift);
-                }
-            }
+            let biases: [_; WIDTH] = self.finish.biases_from(channel);
+            let centre = |x| self.finish.centre(x);
             let mut at = locate(self.first, out_depth, out_height);
             let mut start = channel;
             for _ in 0..self.out.len().checked_div(out_len).unwrap_or(0) {
@@ -138,7 +137,7 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
                                 continue;
                             };
                             if let Some(weights) = weights.get(cell) {
-                                add::<T>(sum, values, weights);
+                                add(sum, values, weights, centre);
                             }
                         }
                     }
@@ -146,8 +145,9 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
                         *sum += bias;
                     }
                     let end = start + count;
-                    self.epilogue.tile(
+                    self.finish.tile(
                         &mut sums,
+                        channel,
                         [1, count, count],
                         ((self.first * out_len) as u32).wrapping_add(start as u32),
                         &mut range,
@@ -163,15 +163,14 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
     }
 }
 
-impl<T: Element, O: Output<T>> Rows<'_, T, O> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Rows<'_, T, O, F> {
     #[inline(always)]
     pub(super) fn depthwise<I: Isa>(self, isa: I) -> u32 {
         let pass = Pass {
             extents: self.extents,
             source: self.x,
             weight: self.weight,
-            bias: self.bias,
-            epilogue: self.epilogue,
+            finish: self.finish,
             first: self.first,
             out: self.out,
             slope: self.slope,
@@ -187,8 +186,7 @@ impl<T: Element, O: Output<T>> RowsBack<'_, T, O> {
             extents: self.extents,
             source: self.dy,
             weight: self.weight,
-            bias: self.bias,
-            epilogue: self.epilogue,
+            finish: Shared::new(self.bias.unwrap_or(Bias::NONE), self.epilogue),
             first: self.first,
             out: self.out,
             slope: self.slope,
@@ -241,7 +239,7 @@ impl<T: Element> WeightGradient<'_, '_, T> {
                                 let cell = (p * rows.kernel + a) * columns.kernel + b;
                                 let values = self.x.get(from..from + count);
                                 if let (Some(x), Some(sums)) = (values, sums.get_mut(cell)) {
-                                    add::<T>(sums, x, &factors);
+                                    add(sums, x, &factors, |x| x);
                                 }
                             }
                         }

@@ -3,29 +3,27 @@
 use super::Extents;
 use crate::arch::scalar::TILE;
 use crate::arch::{self, Isa, Kernel};
-use crate::dense::Bias;
 use crate::element::{Element, Output};
+use crate::finish::{Shared, TileFinish};
 use crate::fixed::{Accumulator, Magnitude};
-use crate::requantize::Epilogue;
 use crate::split::{rows_of, rows_of_mut};
 use crate::window::{Deep, advance, locate};
 
 /// Some output rows of a forward pass.
-pub struct Rows<'a, T: Element, O> {
-    pub(super) extents: Extents,
-    pub(super) x: &'a [T],
-    pub(super) weight: &'a [T],
-    /// None in the input gradient of a transposed convolution.
-    pub(super) bias: Option<Bias<'a, T>>,
-    pub(super) epilogue: Epilogue<T>,
+pub struct Rows<'a, T: Element, O, F = Shared<'a, T>> {
+    pub(crate) extents: Extents,
+    pub(crate) x: &'a [T],
+    pub(crate) weight: &'a [T],
+    /// Without biases in the input gradient of a transposed convolution.
+    pub(crate) finish: F,
     /// Number of the first row, over all images.
-    pub(super) first: usize,
-    pub(super) out: &'a mut [O],
+    pub(crate) first: usize,
+    pub(crate) out: &'a mut [O],
     /// As long as `out`, or empty.
-    pub(super) slope: &'a mut [T],
+    pub(crate) slope: &'a mut [T],
 }
 
-impl<T: Element, O: Output<T>> Rows<'_, T, O> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Rows<'_, T, O, F> {
     /// The products of one filter and the window in column `column` of the output row at `at`.
     #[inline(always)]
     fn products<I: Isa, const DEEP: bool>(
@@ -51,7 +49,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             let x = self.x.get(x_start..x_start + len);
             let weight = filter.get(w_start..w_start + len);
             if let (Some(x), Some(weight)) = (x, weight) {
-                T::add_products(isa, &mut sums, x, weight);
+                self.finish.add_products(isa, &mut sums, x, weight);
             }
         };
         for p in 0..planes.kernel {
@@ -90,7 +88,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
     }
 }
 
-impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Kernel for Rows<'_, T, O, F> {
     const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
@@ -100,7 +98,7 @@ impl<T: Element, O: Output<T>> Kernel for Rows<'_, T, O> {
     }
 }
 
-impl<T: Element, O: Output<T>> Kernel for Deep<Rows<'_, T, O>> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Kernel for Deep<Rows<'_, T, O, F>> {
     const HAS_VECTORS: bool = arch::has_vectors::<T>();
     type Output = u32;
 
@@ -110,7 +108,7 @@ impl<T: Element, O: Output<T>> Kernel for Deep<Rows<'_, T, O>> {
     }
 }
 
-impl<T: Element, O: Output<T>> Rows<'_, T, O> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Rows<'_, T, O, F> {
     #[inline(always)]
     fn compute<I: Isa, const DEEP: bool>(mut self, isa: I) -> u32 {
         let Extents {
@@ -142,16 +140,16 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
         for out in rows_of_mut(out, out_columns * filters) {
             for (column, out) in rows_of_mut(out, filters).enumerate() {
                 let mut weights = rows_of(self.weight, filter_len);
-                let mut bias = self.bias.map_or(&[][..], |bias| bias.values).iter();
-                let bias_shift = self.bias.map_or(0, |bias| bias.shift);
+                let mut biases = self.finish.biases();
+                let mut channel = 0;
                 let (mut group_start, mut filters_left) = (0, group_filters);
                 let mut slopes = slopes.next().unwrap_or_default().chunks_mut(TILE);
                 for out in out.chunks_mut(TILE) {
                     let mut sums = [T::Acc::default(); TILE];
                     let pairs = sums.iter_mut().zip(weights.by_ref());
                     for (sum, filter) in pairs.take(out.len()) {
-                        if let Some(&bias) = bias.next() {
-                            *sum = T::bias(bias, bias_shift);
+                        if let Some(bias) = biases.next() {
+                            *sum = bias;
                         }
                         *sum += self.products::<I, DEEP>(isa, at, column, filter, group_start);
                         filters_left -= 1;
@@ -162,8 +160,9 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                     }
                     let sums = sums.get_mut(..out.len()).unwrap_or_default();
                     let slope = slopes.next().unwrap_or_default();
-                    self.epilogue.block(sums, element, &mut range, out, slope);
+                    (self.finish).block(sums, channel, element, &mut range, out, slope);
                     element = element.wrapping_add(out.len() as u32);
+                    channel += out.len();
                 }
             }
             advance(&mut at, out_planes, out_rows);

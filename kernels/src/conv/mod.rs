@@ -20,6 +20,7 @@ use crate::dense::{Bias, limit};
 use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
+use crate::finish::Shared;
 use crate::optim::Gradient;
 use crate::requantize::{Epilogue, Store};
 use crate::window::{Axis, Deep, Window, three_axes};
@@ -65,9 +66,16 @@ impl<const N: usize> Shape<N> {
         self.window.outputs(self.input)
     }
 
-    fn check<T: Element>(self) -> Result<Extents> {
-        let (extents, backward_len) = self.extents()?;
+    /// For a pass that gathers, as the convolution itself.
+    fn check_gather<T: Element>(self) -> Result<Extents> {
+        let (extents, _) = self.extents()?;
         limit(extents.filter_len, T::MAX_PRODUCTS)?;
+        Ok(extents)
+    }
+
+    /// For a pass that scatters, as its input gradient.
+    fn check_scatter<T: Element>(self) -> Result<Extents> {
+        let (extents, backward_len) = self.extents()?;
         limit(backward_len, T::MAX_PRODUCTS)?;
         Ok(extents)
     }
@@ -189,8 +197,8 @@ impl Extents {
 /// # Errors
 /// [`Error::Length`] if a slice does not fit, [`Error::Window`] if the kernel does not fit into the
 /// padded input, [`Error::Groups`] if the groups do not divide the channels, [`Error::Zero`],
-/// [`Error::Overflow`], [`Error::Accumulator`] for extents beyond the type's limits. `out` is then
-/// untouched.
+/// [`Error::Overflow`] for extents beyond 32 bits, [`Error::Accumulator`] for filters of more elements than
+/// the type can sum products of. `out` is then untouched.
 ///
 /// Source: the definition; the epilogue is `docs/numerics.md` §4.
 #[allow(clippy::too_many_arguments)] // executor, shape, two inputs, two parameters, two outputs
@@ -204,21 +212,20 @@ pub fn forward<T: Element, O: Output<T>, const N: usize>(
     out: &mut [O],
     slope: &mut [T],
 ) -> Result<u32> {
-    let extents = shape.check::<T>()?;
+    let extents = shape.check_gather::<T>()?;
     extents.check_x(Arg::X, x.len())?;
     extents.check_weight(weight.len())?;
     Arg::Bias.check_len(bias.values.len(), &[shape.filters])?;
     extents.check_y(Arg::Out, out.len())?;
     check_slope(slope.len(), out.len())?;
     let row_len = extents.out_row_len();
-    let bias = Some(bias);
+    let finish = Shared::new(bias, epilogue);
     let task = |first: usize, out: &mut [O], slope: &mut [T]| {
         let kernel = Rows {
             extents,
             x,
             weight,
-            bias,
-            epilogue,
+            finish,
             first,
             out,
             slope,
@@ -265,7 +272,7 @@ pub fn backward_input<T: Element, const N: usize>(
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    let extents = shape.check::<T>()?;
+    let extents = shape.check_scatter::<T>()?;
     extents.check_y(Arg::Dy, dy.len())?;
     extents.check_weight(weight.len())?;
     extents.check_x(Arg::Dx, dx.len())?;
@@ -322,7 +329,7 @@ fn weight_gradient<T: Element, const N: usize>(
     dy: &[T],
     gradient: &mut Gradient<'_, T, T::Acc>,
 ) -> Result<()> {
-    let extents = shape.check::<T>()?;
+    let (extents, _) = shape.extents()?;
     let [planes, rows, columns] = extents.out;
     let positions = Arg::Shape.product(&[extents.batch, planes, rows, columns])?;
     limit(positions, T::MAX_GRADIENT_PRODUCTS)?;

@@ -8,6 +8,7 @@ use crate::arch::panel::{LANES, Sums};
 use crate::arch::patch::{self, Filters, PANELS, Patch, Windows};
 use crate::arch::tile::{Operand, ROWS};
 use crate::element::{Element, Output};
+use crate::finish::TileFinish;
 use crate::fixed::{Accumulator, Magnitude};
 use crate::window::{advance, locate};
 
@@ -82,7 +83,7 @@ struct Left {
     filters: usize,
 }
 
-impl<T: Element, O: Output<T>> Rows<'_, T, O> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Rows<'_, T, O, F> {
     /// Whether these rows are computed so.
     #[inline(always)]
     pub(super) fn has_patches<I: Isa>(&self) -> bool {
@@ -144,18 +145,20 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                     let count = layout.pixels.min(out_columns - column);
                     self.copy(isa, &layout, at, column, &mut patch);
                     for (p, &(filter, width, group_start)) in panels.iter().enumerate() {
-                        let biases: [_; LANES] = self.biases(filter);
+                        let starts: [_; LANES] =
+                            self.finish.starts(filter, || T::filter_sums(&packed, p));
                         for pixel in (0..count).step_by(ROWS) {
                             let windows = Windows {
                                 first: pixel * columns.stride * channels + group_start,
                                 step: columns.stride * channels,
                                 count: ROWS.min(count - pixel),
                             };
-                            T::by_patch(isa, &patch, windows, &packed, p, &biases, &mut sums);
+                            T::by_patch(isa, &patch, windows, &packed, p, &starts, &mut sums);
                             let start = row + (column + pixel) * filters + filter;
-                            self.epilogue.tile_by(
+                            self.finish.tile_by(
                                 isa,
                                 &mut sums,
+                                filter,
                                 [windows.count, width, filters],
                                 element.wrapping_add(start as u32),
                                 &mut range,
@@ -170,6 +173,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
         }
         range.bits()
     }
+
     /// Makes one row of all, where an output pixel is made of the one input pixel of the same place.
     fn join_rows(&mut self) {
         let Extents {
@@ -260,7 +264,7 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
             }
             let to = patch.from(line * layout.line_len);
             let to = to.get_mut(..layout.line_len).unwrap_or_default();
-            T::to_patch(isa, from, before, to);
+            T::to_patch(isa, from, before, self.finish.padding(), to);
         }
     }
 }

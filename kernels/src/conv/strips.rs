@@ -6,6 +6,7 @@ use super::depthwise::Pass;
 use crate::arch::Isa;
 use crate::arch::cells::{CellWeights, PIXELS, ROOM, Strip, WIDTH, Windows};
 use crate::element::{Element, Output};
+use crate::finish::TileFinish;
 use crate::fixed::{Accumulator, Magnitude};
 use crate::window::{advance, locate};
 
@@ -29,7 +30,7 @@ struct Phase {
     windows: Windows,
 }
 
-impl<T: Element, O: Output<T>> Pass<'_, T, O> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Pass<'_, T, O, F> {
     /// How many phases there are.
     #[inline(always)]
     fn phases<const BACK: bool>(&self) -> usize {
@@ -109,13 +110,7 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
         let element = (self.first * row_len) as u32;
         let weights = self.cell_weights(channel, count, phase, BACK);
         let mut sums = [[T::Acc::default(); WIDTH]; PIXELS];
-        let mut biases = [T::Acc::default(); WIDTH];
-        if let Some(bias) = self.bias {
-            let values = bias.values.get(channel..).unwrap_or_default();
-            for (to, &value) in biases.iter_mut().zip(values).take(count) {
-                *to = T::bias(value, bias.shift);
-            }
-        }
+        let starts: [_; WIDTH] = (self.finish).starts(channel, || T::cell_sums(&weights));
         let in_row = width
             .saturating_sub(phase.first)
             .div_ceil(phase.step.max(1));
@@ -130,11 +125,12 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
                     ..phase.windows
                 };
                 self.fill::<I, BACK>(isa, &lines, phase, [pixel, pixels, count], strip);
-                T::by_cells(isa, strip, windows, &weights, &biases, &mut sums);
+                T::by_cells(isa, strip, windows, &weights, &starts, &mut sums);
                 let start = row + (phase.first + pixel * phase.step) * channels + channel;
-                self.epilogue.tile_by(
+                self.finish.tile_by(
                     isa,
                     &mut sums,
+                    channel,
                     [pixels, count, phase.step * channels],
                     element.wrapping_add(start as u32),
                     range,
@@ -224,7 +220,7 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
             out: [_, _, out],
             ..
         } = self.extents;
-        let windows = phase.windows;
+        let (windows, padding) = (phase.windows, self.finish.padding());
         let reach = (windows.kernel - 1) * windows.dilation;
         // The column that stands at `place` of a line of the padded input, or of the spread errors.
         let column = |place: usize| {
@@ -253,7 +249,7 @@ impl<T: Element, O: Output<T>> Pass<'_, T, O> {
                         *cell = self.source.get(start..start + count).unwrap_or_default();
                     }
                 }
-                T::interleave(isa, cells, quad);
+                T::interleave(isa, cells, padding, quad);
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::arch::Isa;
 use crate::arch::panel::{self, LANES, Panel};
 use crate::arch::tile::{COLUMNS, Operand, ROWS, Segments, Tile};
 use crate::element::{Element, Output};
+use crate::finish::TileFinish;
 use crate::fixed::{Accumulator, Magnitude};
 use crate::window::{Axis, advance, locate};
 
@@ -109,7 +110,7 @@ impl Iterator for Runs {
     }
 }
 
-impl<T: Element, O: Output<T>> Rows<'_, T, O> {
+impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Rows<'_, T, O, F> {
     /// Computes the rows in register tiles, or by panels of the filters.
     #[inline(always)]
     pub(super) fn tiled<I: Isa>(mut self, isa: I) -> u32 {
@@ -194,7 +195,9 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                 rows: count,
             };
             T::pack(isa, weight, filter_len, &mut panel);
-            let biases: [[_; LANES]; 2] = [self.biases(filter), self.biases(filter + LANES)];
+            // Panels are of floats, which have no zero point.
+            let biases: [[_; LANES]; 2] =
+                [filter, filter + LANES].map(|filter| self.finish.biases_from(filter));
             for pixels in runs() {
                 let segments = pixels.segments.after(pixels.filter);
                 for pixel in (0..pixels.count).step_by(ROWS) {
@@ -216,8 +219,9 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                             }
                         }
                         let count = left.min(LANES);
-                        self.epilogue.tile(
+                        self.finish.tile(
                             sums,
+                            start - (pixels.start + pixel * filters),
                             [x.rows, count, filters],
                             element.wrapping_add(start as u32),
                             range,
@@ -234,19 +238,6 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                 (group_start, left) = (group_start + group_channels, group_filters);
             }
         }
-    }
-
-    /// The biases of `N` filters from `filter` on; zeros where there are none.
-    #[inline(always)]
-    pub(super) fn biases<const N: usize>(&self, filter: usize) -> [T::Acc; N] {
-        let mut biases = [T::Acc::default(); N];
-        if let Some(given) = self.bias {
-            let values = given.values.get(filter..).unwrap_or_default();
-            for (to, &value) in biases.iter_mut().zip(values) {
-                *to = T::bias(value, given.shift);
-            }
-        }
-        biases
     }
 
     /// Whether each output pixel is made of the one input pixel of the same place.
@@ -287,7 +278,8 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                 step: filter_len,
                 rows: count,
             };
-            let bias: [_; COLUMNS] = self.biases(filter);
+            let segments = &pixels.segments;
+            let starts: [_; COLUMNS] = self.finish.starts_of_tile(isa, filter, weight, segments);
             for pixel in (0..pixels.count).step_by(ROWS) {
                 let start = pixels.x + pixel * pixels.step + group_start;
                 let x = Operand {
@@ -295,15 +287,16 @@ impl<T: Element, O: Output<T>> Rows<'_, T, O> {
                     step: pixels.step,
                     rows: ROWS.min(pixels.count - pixel),
                 };
-                T::tile(isa, x, weight, &pixels.segments, &mut tile);
+                T::tile(isa, x, weight, segments, &mut tile);
                 for sums in tile.iter_mut().take(x.rows) {
-                    for (sum, &bias) in sums.iter_mut().zip(&bias) {
-                        *sum += bias;
+                    for (sum, &start) in sums.iter_mut().zip(&starts) {
+                        *sum += start;
                     }
                 }
                 let start = pixels.start + pixel * filters + filter;
-                self.epilogue.tile(
+                self.finish.tile(
                     &mut tile,
+                    filter,
                     [x.rows, count, filters],
                     element.wrapping_add(start as u32),
                     range,

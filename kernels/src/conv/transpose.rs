@@ -8,12 +8,13 @@
 //! and the cells behind the last window's reach get the bias alone. Other libraries call them output
 //! padding.
 
-use super::{Rows, RowsBack, Shape, only};
+use super::{Rows, RowsBack, Shape};
 use crate::activation::check_slope;
 use crate::dense::Bias;
 use crate::element::{Element, Output};
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
+use crate::finish::Shared;
 use crate::optim::Gradient;
 use crate::requantize::{Epilogue, Store};
 use crate::window::Deep;
@@ -61,7 +62,7 @@ pub fn forward<T: Element, O: Output<T>, const N: usize>(
     out: &mut [O],
     slope: &mut [T],
 ) -> Result<u32> {
-    let extents = shape.check::<T>()?;
+    let extents = shape.check_scatter::<T>()?;
     extents.check_y(Arg::X, x.len())?;
     extents.check_weight(weight.len())?;
     Arg::Bias.check_len(bias.values.len(), &[shape.channels])?;
@@ -109,7 +110,7 @@ pub fn backward_input<T: Element, const N: usize>(
     store: Store,
     dx: &mut [T],
 ) -> Result<u32> {
-    let extents = shape.check::<T>()?;
+    let extents = shape.check_gather::<T>()?;
     extents.check_x(Arg::Dy, dy.len())?;
     extents.check_weight(weight.len())?;
     extents.check_y(Arg::Dx, dx.len())?;
@@ -119,8 +120,7 @@ pub fn backward_input<T: Element, const N: usize>(
             extents,
             x: dy,
             weight,
-            bias: None,
-            epilogue: only(store),
+            finish: Shared::without_bias(store),
             first,
             out: dx,
             slope: &mut [],

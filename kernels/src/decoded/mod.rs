@@ -11,13 +11,12 @@ mod floats;
 mod integers;
 
 use crate::arch::Isa;
-use crate::dense::Bias;
 use crate::element::{Element, Output};
+use crate::finish::Shared;
 use crate::fixed::{Accumulator, Magnitude};
-use crate::requantize::{Epilogue, Store};
 
 pub(crate) use floats::Floats;
-pub(crate) use integers::{Factor, Integers, Plain};
+pub(crate) use integers::{Factor, Integers, Plain, Times};
 
 /// Weights of a row that are decoded at a time: no more blocks than two lie in so many.
 pub(crate) const CHUNK: usize = 32;
@@ -52,7 +51,7 @@ pub(crate) trait Products: Copy + Sync {
     fn total(&self, part: Self::Part) -> Self::Acc;
 }
 
-/// Where a sum starts and what becomes of it.
+/// Where a sum starts and what becomes of it; for whole tiles it is [`TileFinish`](crate::finish::TileFinish).
 pub(crate) trait Finish<X, A, O>: Copy + Sync {
     /// What is collected of all sums.
     type Range: Copy + Default;
@@ -97,42 +96,6 @@ pub(crate) trait Source: Copy + Sync {
     /// Weights `start..start + len` of a row.
     fn chunk(&self, row: usize, start: usize, len: usize) -> Chunk<Self::Factor>;
 }
-
-/// The shared-exponent epilogue, with the layer's biases in units of the accumulator.
-pub struct Shared<'a, T: Element> {
-    bias: &'a [T::Bias],
-    bias_shift: i32,
-    epilogue: Epilogue<T>,
-}
-
-impl<'a, T: Element> Shared<'a, T> {
-    pub(crate) fn new(bias: Bias<'a, T>, epilogue: Epilogue<T>) -> Self {
-        Self {
-            bias: bias.values,
-            bias_shift: bias.shift,
-            epilogue,
-        }
-    }
-
-    pub(crate) fn without_bias(store: Store) -> Self {
-        Self {
-            bias: &[],
-            bias_shift: 0,
-            epilogue: Epilogue {
-                store,
-                ..Epilogue::EXACT
-            },
-        }
-    }
-}
-
-impl<T: Element> Clone for Shared<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T: Element> Copy for Shared<'_, T> {}
 
 impl<T: Element, O: Output<T>> Finish<T, T::Acc, O> for Shared<'_, T> {
     type Range = <T::Acc as Accumulator>::Magnitude;

@@ -9,6 +9,7 @@ use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::long::{Long, Mean};
 use crate::requantize::{BLOCK, Store, block_at};
+use crate::split::{blocks_of, blocks_of_mut};
 
 /// Most tensors that are added in one call: sums of the widest types still fit.
 pub const MAX_TERMS: usize = 64;
@@ -146,7 +147,7 @@ impl<T: Element> Kernel for AverageBackward<'_, T> {
     fn run<I: Isa>(self, _: I) -> u32 {
         let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
         let mut room = [T::ZERO; BLOCK];
-        let blocks = self.dy.chunks(BLOCK).zip(self.dx.chunks_mut(BLOCK));
+        let blocks = blocks_of(self.dy, BLOCK).zip(blocks_of_mut(self.dx, BLOCK));
         for ((dy, dx), element) in blocks.zip((0u32..).step_by(BLOCK)) {
             let mut means = [<T as Long>::Long::BLANK; BLOCK];
             for (to, dy) in means.iter_mut().zip(block_at(dy, &mut room)) {

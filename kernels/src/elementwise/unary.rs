@@ -8,6 +8,7 @@ use crate::error::{Arg, Result};
 use crate::exec::Executor;
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::{BLOCK, Store};
+use crate::split::{blocks_of, blocks_of_mut};
 
 /// `out = -x`. The exponent stays; it is its own gradient.
 ///
@@ -155,8 +156,8 @@ impl<T: Element> Kernel for SquareBackward<'_, T> {
     fn run<I: Isa>(self, isa: I) -> u32 {
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = 0u32;
-        let blocks = self.x.chunks(BLOCK).zip(self.dy.chunks(BLOCK));
-        for ((x, dy), dx) in blocks.zip(self.dx.chunks_mut(BLOCK)) {
+        let blocks = blocks_of(self.x, BLOCK).zip(blocks_of(self.dy, BLOCK));
+        for ((x, dy), dx) in blocks.zip(blocks_of_mut(self.dx, BLOCK)) {
             let mut acc = [[T::Acc::default(); BLOCK]];
             for ((acc, x), dy) in acc.as_flattened_mut().iter_mut().zip(x).zip(dy) {
                 let product = T::mul(x.widen(), dy.widen());

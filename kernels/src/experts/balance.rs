@@ -2,7 +2,7 @@
 
 use crate::element::Element;
 use crate::elementwise::{Term, aligned_exponent};
-use crate::error::{Arg, Error, Result};
+use crate::error::{Arg, Error, Found, Result};
 use crate::fixed::{Accumulator, Magnitude, Rounding, bit_len, div_rem};
 use crate::real::Real;
 use crate::requantize::Store;
@@ -40,7 +40,8 @@ impl Balance {
             }),
             _ => Err(Error::Value {
                 arg: Arg::Balance,
-                expected: "a weight that times the number of experts is below 16,777",
+                expected: "thousandths that times the number of experts are below 2^24",
+                got: Some(Found::Integer(thousandths as i64)),
             }),
         }
     }

@@ -31,9 +31,7 @@ pub fn concat_extents<T>(axis: usize, parts: &[Operand<'_, T>]) -> Result<Extent
                 got: part.extents,
             });
         }
-        sum = sum
-            .checked_add(extent)
-            .ok_or(Error::Overflow { arg: Arg::Shape })?;
+        sum = sum.checked_add(extent).ok_or(Arg::Shape.overflow())?;
     }
     first.extents.with(axis, sum)
 }

@@ -135,7 +135,7 @@ impl<T: Element> Padding<'_, T> {
             *padded = extent
                 .checked_add(before)
                 .and_then(|sum| sum.checked_add(behind))
-                .ok_or(Error::Overflow { arg: Arg::Shape })?;
+                .ok_or(Arg::Shape.overflow())?;
         }
         Extents::new(padded.get(..rank).unwrap_or_default())
     }

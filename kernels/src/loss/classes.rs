@@ -2,7 +2,7 @@
 
 use super::{Outcome, Row, SampleWeights, check_weights, each, weights_exponent};
 use crate::element::Element;
-use crate::error::{Arg, Error, Result};
+use crate::error::{Arg, Error, Found, Result};
 use crate::fixed::{pow2, shift_rne_i64};
 use crate::lut;
 use crate::requantize::Store;
@@ -60,6 +60,7 @@ impl Smoothing {
             _ => Err(Error::Value {
                 arg: Arg::Smoothing,
                 expected: "0 to 1",
+                got: Some(Found::real(value as f64)),
             }),
         }
     }

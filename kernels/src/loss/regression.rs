@@ -2,7 +2,7 @@
 
 use super::{Outcome, SampleWeights, Samples, weights_exponent};
 use crate::element::Element;
-use crate::error::{Arg, Error, Result};
+use crate::error::{Arg, Error, Found, Result};
 use crate::fixed::{bit_len, pow2, sat_i64, shift_rne_i64};
 use crate::requantize::Store;
 use crate::softmax::{Kernels as _, Ratio, Sink, decode};
@@ -44,6 +44,7 @@ impl Delta {
             _ => Err(Error::Value {
                 arg: Arg::Delta,
                 expected: "a positive, finite number",
+                got: Some(Found::real(value as f64)),
             }),
         }
     }

@@ -27,11 +27,12 @@ mod weight;
 use crate::activation::check_slope;
 use crate::arch;
 use crate::conv::{self, Extents};
-use crate::decoded::{self, Integers, Plain, Shared};
+use crate::decoded::{self, Integers, Plain};
 use crate::dense::{self, Bias};
 use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
+use crate::finish::Shared;
 use crate::optim::Gradient;
 use crate::requantize::{Epilogue, Store};
 

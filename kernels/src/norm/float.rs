@@ -4,6 +4,7 @@ use super::{BackwardGamma, BackwardInput, Forward, Kernels, Kind, Statistics};
 use crate::arch::scalar::TILE;
 use crate::arch::{self, Isa, Kernel};
 use crate::element::Blank;
+use crate::error::Found;
 use crate::real::{FloatElement, Real, combine, sum};
 use crate::split::{rows_of, rows_of_mut};
 use half::{bf16, f16};
@@ -183,8 +184,9 @@ macro_rules! impl_kernels {
             const MAX_FEATURES: usize = usize::MAX;
             const MAX_NORM_ROWS: usize = usize::MAX;
 
-            fn is_epsilon(epsilon: $real) -> bool {
-                (0.0..$real::INFINITY).contains(&epsilon)
+            fn refused_epsilon(epsilon: $real) -> Option<Found> {
+                let is_one = (0.0..$real::INFINITY).contains(&epsilon);
+                (!is_one).then(|| Found::real(epsilon.into()))
             }
 
             #[inline(never)]

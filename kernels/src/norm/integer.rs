@@ -3,13 +3,14 @@
 use super::{Affine, BackwardGamma, BackwardInput, Forward, Kernels, Kind, Saved, Statistics};
 use crate::arch::{self, Isa, Kernel};
 use crate::element::{Blank, Element};
+use crate::error::Found;
 use crate::fixed::{
     Accumulator, InverseRoot, Magnitude, Rounding, rsqrt, sat_i32, sat_i64, sat_i128,
     shift_rne_i32, shift_rne_i64, shift_rne_i128,
 };
 use crate::requantize::{BLOCK, block_at};
 use crate::short::{Short, put_block};
-use crate::split::{rows_of, rows_of_mut};
+use crate::split::{blocks_of, blocks_of_mut, rows_of, rows_of_mut};
 use core::ops::Range;
 
 /// Statistics of a row of integers: `S1` (0 for RMSNorm), and `1/√V` where
@@ -247,9 +248,9 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
         let rows = saved.rows(features).zip(rows_of(dy, features));
         for (((x, row), dy), dx) in rows.zip(rows_of_mut(dx, features)) {
             let blocks = || {
-                x.chunks(BLOCK)
-                    .zip(dy.chunks(BLOCK))
-                    .zip(gamma.chunks(BLOCK))
+                blocks_of(x, BLOCK)
+                    .zip(blocks_of(dy, BLOCK))
+                    .zip(blocks_of(gamma, BLOCK))
             };
             let (mut sum, mut products) = (0i64, 0i64);
             for block in blocks() {
@@ -265,7 +266,7 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
             // |Σ a·x̂| is at most 2^23 · 2^12 F, as the mean of x̂² is 1: w has at most 26 bits more
             // than F, and w · r 60 in all.
             let products = shift_rne_i64(products, 12);
-            for (block, dx) in blocks().zip(dx.chunks_mut(BLOCK)) {
+            for (block, dx) in blocks().zip(blocks_of_mut(dx, BLOCK)) {
                 let [mut terms, mut normals] = row.terms(features, block);
                 normals.iter_mut().for_each(|normal| *normal *= products);
                 i64::shift_all(&mut normals, 12, Rounding::NearestEven, |_| 0);
@@ -339,8 +340,8 @@ macro_rules! impl_kernels {
             const MAX_FEATURES: usize = 1 << 16;
             const MAX_NORM_ROWS: usize = $rows;
 
-            fn is_epsilon((): ()) -> bool {
-                true
+            fn refused_epsilon((): ()) -> Option<Found> {
+                None
             }
 
             #[inline(never)]

@@ -28,7 +28,7 @@ mod integer;
 
 use crate::dense::{Bias, limit};
 use crate::element::{Blank, Element};
-use crate::error::{Arg, Error, Result};
+use crate::error::{Arg, Error, Found, Result};
 use crate::exec::{self, Executor};
 use crate::optim::Gradient;
 use crate::requantize::Store;
@@ -286,13 +286,13 @@ pub fn backward_gamma<T: Element>(
 }
 
 pub(crate) fn check_epsilon<T: Element>(epsilon: T::Epsilon) -> Result<()> {
-    if T::is_epsilon(epsilon) {
-        Ok(())
-    } else {
-        Err(Error::Value {
+    match T::refused_epsilon(epsilon) {
+        None => Ok(()),
+        got => Err(Error::Value {
             arg: Arg::Epsilon,
-            expected: "0 or more",
-        })
+            expected: "a finite number of 0 or more",
+            got,
+        }),
     }
 }
 
@@ -369,9 +369,9 @@ pub trait Kernels: Sized {
     /// Most rows that a gradient of gains sums.
     const MAX_NORM_ROWS: usize;
 
-    /// Not negative and finite.
+    /// An epsilon that is negative or not finite.
     #[doc(hidden)]
-    fn is_epsilon(epsilon: Self::Epsilon) -> bool;
+    fn refused_epsilon(epsilon: Self::Epsilon) -> Option<Found>;
     #[doc(hidden)]
     fn norm_statistics(call: Statistics<'_, Self>)
     where

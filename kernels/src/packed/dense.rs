@@ -2,11 +2,12 @@
 
 use super::{Narrow, Scale, Weights, Wide};
 use crate::activation::check_slope;
-use crate::decoded::{self, Fitted, Floats, Integers, Shared};
+use crate::decoded::{self, Fitted, Floats, Integers};
 use crate::dense::{Bias, Shape};
 use crate::element::{self, Element};
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
+use crate::finish::Shared;
 use crate::requantize::{Epilogue, Store};
 use core::marker::PhantomData;
 use half::{bf16, f16};

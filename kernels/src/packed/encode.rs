@@ -2,6 +2,7 @@
 
 use super::{BLOCK, Format, Scale};
 use crate::error::{Arg, Result};
+use crate::split::blocks_of;
 
 /// Packs a row of weights, with a scale for each block of 32 (the last block may be short).
 ///
@@ -32,7 +33,7 @@ pub fn encode_row<S: Scale>(
 ) -> Result<()> {
     check(format, row, codes)?;
     Arg::Scale.check_len(scales.len(), &[row.len().div_ceil(BLOCK)])?;
-    for (scale, block) in scales.iter_mut().zip(row.chunks(BLOCK)) {
+    for (scale, block) in scales.iter_mut().zip(blocks_of(row, BLOCK)) {
         *scale = nearest_scale(format, block);
     }
     pack(format, row, codes, |at| scales.get(at / BLOCK).copied());

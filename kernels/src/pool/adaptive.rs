@@ -53,7 +53,7 @@ impl<const N: usize> Adaptive<N> {
             };
             cells = match cells.checked_mul(cover.most_cells() as u64) {
                 Some(cells) if cells <= u32::MAX as u64 => cells,
-                _ => return Err(Error::Overflow { arg: Arg::Shape }),
+                _ => return Err(Arg::Shape.overflow()),
             };
             axis += 1;
         }
@@ -93,12 +93,12 @@ const fn even(input: usize, outputs: usize) -> Result<Even> {
     }
     let product = match input.checked_mul(outputs) {
         Some(product) => product,
-        None => return Err(Error::Overflow { arg: Arg::Shape }),
+        None => return Err(Arg::Shape.overflow()),
     };
     // Rounding up adds the divisor.
     match product.checked_add(if input > outputs { input } else { outputs }) {
         Some(_) => Ok(Even { input, outputs }),
-        None => Err(Error::Overflow { arg: Arg::Shape }),
+        None => Err(Arg::Shape.overflow()),
     }
 }
 

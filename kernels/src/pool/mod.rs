@@ -92,7 +92,7 @@ impl<const N: usize> Shape<N> {
             };
             cells = match cells.checked_mul(along as u64) {
                 Some(cells) if cells <= u32::MAX as u64 => cells,
-                _ => return Err(Error::Overflow { arg: Arg::Shape }),
+                _ => return Err(Arg::Shape.overflow()),
             };
             axis += 1;
         }

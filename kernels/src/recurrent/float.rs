@@ -196,7 +196,8 @@ where
     #[inline(always)]
     fn lstm(&mut self) {
         let one = T::Real::ONE;
-        let [i, f, g, o, before] = [0, 1, 2, 3, 4].map(|gate| self.kept(gate));
+        let [i, f] = [self.kept(0), self.kept(1)];
+        let [g, o, before] = [self.kept(2), self.kept(3), self.kept(4)];
         let tanh = each(cell(&i, &f, &g, &before), Real::tanh);
         let dh = self.dh();
         let mut dc = self.inner();
@@ -219,7 +220,8 @@ where
     #[inline(always)]
     fn gru(&mut self) {
         let one = T::Real::ONE;
-        let [r, z, n, a, before] = [0, 1, 2, 3, 4].map(|gate| self.kept(gate));
+        let [r, z, n] = [self.kept(0), self.kept(1), self.kept(2)];
+        let [a, before] = [self.kept(3), self.kept(4)];
         let (mut dh, direct) = (self.dh(), self.inner());
         let mut dz = [dh; 4];
         for u in 0..WIDTH {

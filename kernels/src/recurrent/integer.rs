@@ -1,6 +1,6 @@
 //! Cells in integers: sums of gates in Q11, gates in Q15 by tables, errors in 16 bits and a window's exponent.
 
-use super::lanes::{Lanes, WIDTH, each, load, save};
+use super::lanes::{Lanes, WIDTH, each, load, over, save};
 use super::pass::{Row, RowBack, Seen, Units};
 use super::{Backward, Cell, Forward, Kernels, Windows};
 use crate::arch::{self, Isa};
@@ -58,7 +58,7 @@ macro_rules! impl_integer {
             fn q11(mut acc: Lanes<$acc>, exponent: i32) -> Lanes<i32> {
                 let shift = (-11i32).saturating_sub(exponent);
                 $acc::shift_all(&mut acc, shift, Rounding::NearestEven, |_| 0);
-                acc.map(|acc| acc.saturate(28) as i32)
+                over(&acc, |acc| acc.saturate(28) as i32)
             }
 
             #[inline(always)]
@@ -69,20 +69,20 @@ macro_rules! impl_integer {
 
             #[inline(always)]
             fn stored(x: Lanes<i32>, shift: i32) -> Lanes<Self> {
-                let mut x = x.map($narrow::from);
+                let mut x = over(&x, $narrow::from);
                 $narrow::shift_all(&mut x, shift, Rounding::NearestEven, |_| 0);
-                x.map(|x| <$t as Output<$t>>::store(x.saturate(Self::MAGNITUDE_BITS).into()))
+                over(&x, |x| <$t as Output<$t>>::store(x.saturate(Self::MAGNITUDE_BITS).into()))
             }
 
             #[inline(always)]
             fn errors(mut x: Lanes<$acc>, shift: i32) -> Lanes<i64> {
                 if shift > 0 {
                     $acc::shift_all(&mut x, shift, Rounding::NearestEven, |_| 0);
-                    return x.map(|x| $long::from(x).saturate(62) as i64);
+                    return over(&x, |x| $long::from(x).saturate(62) as i64);
                 }
-                let mut x = x.map($long::from);
+                let mut x = over(&x, $long::from);
                 $long::shift_all(&mut x, shift, Rounding::NearestEven, |_| 0);
-                x.map(|x| x.saturate(62) as i64)
+                over(&x, |x| x.saturate(62) as i64)
             }
 
             #[inline(always)]
@@ -222,7 +222,8 @@ impl<T: Integer> Step<'_, '_, T> {
 
     #[inline(always)]
     fn lstm(&mut self) {
-        let [i, f, g, o] = [0, 1, 2, 3].map(|gate| self.both(gate));
+        let [i, f] = [self.both(0), self.both(1)];
+        let [g, o] = [self.both(2), self.both(3)];
         let c = self.inner();
         self.keep(&[i, f, g, o, c]);
         let c = cell(&each(i, sigmoid), &each(f, sigmoid), &each(g, tanh), &c);
@@ -236,7 +237,7 @@ impl<T: Integer> Step<'_, '_, T> {
 
     #[inline(always)]
     fn gru(&mut self) {
-        let [r, z] = [0, 1].map(|gate| self.both(gate));
+        let [r, z] = [self.both(0), self.both(1)];
         let (mut n, mut a) = (self.of_x(2), self.of_h(2));
         for ((n, a), r) in n.iter_mut().zip(&mut a).zip(each(r, sigmoid)) {
             *a = sat_i32(*a, 15);
@@ -341,9 +342,9 @@ impl<T: Integer> StepBack<'_, '_, T> {
 
     #[inline(always)]
     fn lstm(&mut self) {
-        let [i, f, g, o, before] = [0, 1, 2, 3, 4].map(|gate| self.kept(gate));
-        let [i, f, o] = [i, f, o].map(|z| each(z, sigmoid));
-        let g = each(g, tanh);
+        let [i, f] = [each(self.kept(0), sigmoid), each(self.kept(1), sigmoid)];
+        let [g, o] = [each(self.kept(2), tanh), each(self.kept(3), sigmoid)];
+        let before = self.kept(4);
         let tanh = each(cell(&i, &f, &g, &before), tanh);
         let dh = self.dh(&[0; WIDTH]);
         let mut dc = self.inner();
@@ -368,9 +369,9 @@ impl<T: Integer> StepBack<'_, '_, T> {
 
     #[inline(always)]
     fn gru(&mut self) {
-        let [r, z, n, a, before] = [0, 1, 2, 3, 4].map(|gate| self.kept(gate));
-        let [r, z] = [r, z].map(|z| each(z, sigmoid));
-        let n = each(n, tanh);
+        let [r, z] = [each(self.kept(0), sigmoid), each(self.kept(1), sigmoid)];
+        let n = each(self.kept(2), tanh);
+        let [a, before] = [self.kept(3), self.kept(4)];
         let mut dh = self.dh(&self.inner());
         let mut dz = [dh; 4];
         for u in 0..WIDTH {

@@ -53,6 +53,19 @@ pub(super) fn save<E: Copy, R: Copy>(
     }
 }
 
+/// A function of each, of another type. (`array::map` may be a call, which has not the features of its caller.)
+#[inline(always)]
+pub(super) fn over<A: Copy, B: Copy + Default>(
+    x: &Lanes<A>,
+    function: impl Fn(A) -> B,
+) -> Lanes<B> {
+    let mut y = [B::default(); WIDTH];
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = function(x);
+    }
+    y
+}
+
 /// A function of each.
 #[inline(always)]
 pub(super) fn each<R: Copy>(mut x: Lanes<R>, function: impl Fn(R) -> R) -> Lanes<R> {

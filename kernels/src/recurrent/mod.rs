@@ -39,7 +39,7 @@
 //! Source: Elman 1990, "Finding structure in time"; Hochreiter and Schmidhuber 1997, "Long short-term memory",
 //! with the forget gate of Gers et al. 2000; Cho et al. 2014, "Learning phrase representations using RNN
 //! encoder-decoder", with the reset gate behind the product, as PyTorch has it; integers: `docs/numerics.md`
-//! §23.
+//! §24.
 
 mod float;
 mod integer;

@@ -145,35 +145,25 @@ pub(super) fn transposed<T: Element, I: Isa>(
     [inputs, outputs]: [usize; 2],
     out: &mut [T::Acc],
 ) {
-    let mut row = 0;
-    while row < d.count {
-        let count = HEIGHT.min(d.count - row);
-        let from = Rows {
-            values: d.values.get(row * d.step..).unwrap_or_default(),
-            step: d.step,
-            count,
-        };
-        let out = out.get_mut(row * inputs..).unwrap_or_default();
-        if T::has_blocks::<I>() {
-            by_blocks(isa, from, weight, [inputs, outputs], out);
-        } else if count == HEIGHT {
-            columns::<T, I, HEIGHT>(isa, from, weight, inputs, out);
-        } else {
-            for r in 0..count {
-                let from = Rows {
-                    values: from.values.get(r * d.step..).unwrap_or_default(),
-                    step: d.step,
-                    count: 1,
-                };
-                let out = out.get_mut(r * inputs..).unwrap_or_default();
-                columns::<T, I, 1>(isa, from, weight, inputs, out);
+    if T::blocks_pay::<I>(inputs) {
+        by_blocks(isa, d, weight, [inputs, outputs], out);
+        return;
+    }
+    for (r, out) in rows_of_mut(out, inputs).enumerate().take(d.count) {
+        let d = d.values.get(r * d.step..).unwrap_or_default();
+        for (tile, out) in out.chunks_mut(TILE).enumerate() {
+            let mut sums = [T::Acc::default(); TILE];
+            for (&d, row) in d.iter().zip(rows_of(weight, inputs)) {
+                let row = row.get(tile * TILE..).unwrap_or_default();
+                let row = row.get(..out.len()).unwrap_or_default();
+                add_row::<T, I>(isa, &mut sums, d.widen(), row);
             }
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum);
         }
-        row += count;
     }
 }
 
-/// At most [`HEIGHT`] rows, by blocks of the instruction set.
+/// The same by blocks.
 #[inline(always)]
 fn by_blocks<T: Element, I: Isa>(
     isa: I,
@@ -189,76 +179,18 @@ fn by_blocks<T: Element, I: Isa>(
             count: outputs,
             width: WIDTH.min(inputs - column),
         };
-        let factors = Factors {
-            values: d.values,
-            sum_step: d.step,
-            row_step: 1,
-        };
-        let mut sums: Block<T::Acc> = [[T::Acc::default(); WIDTH]; HEIGHT];
-        let sums = sums.get_mut(..d.count).unwrap_or_default();
-        T::add_block(isa, factors, rows, sums);
-        store(sums, rows.width, inputs, out.get_mut(column..));
-    }
-}
-
-/// `R` rows, in columns as wide as fit.
-#[inline(always)]
-fn columns<T: Element, I: Isa, const R: usize>(
-    isa: I,
-    d: Rows<'_, T>,
-    weight: &[T],
-    inputs: usize,
-    out: &mut [T::Acc],
-) {
-    let mut column = 0;
-    while column < inputs {
-        let (weight, left) = (weight.get(column..).unwrap_or_default(), inputs - column);
-        let out = out.get_mut(column..);
-        column += if left >= WIDTH {
-            store(&wide::<T, I, R>(isa, d, weight, inputs), WIDTH, inputs, out);
-            WIDTH
-        } else {
-            let mut sums = [[T::Acc::default(); TILE]; R];
-            for (o, row) in weight.chunks(inputs.max(1)).enumerate() {
-                let row = row.get(..left.min(TILE)).unwrap_or(row);
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    if let Some(&d) = d.values.get(r * d.step + o) {
-                        add_row::<T, I>(isa, sums, d.widen(), row);
-                    }
-                }
-            }
-            store(&sums, left.min(TILE), inputs, out);
-            TILE
-        };
-    }
-}
-
-/// The sums of `R` rows with the first [`WIDTH`] columns of the weights, in registers.
-#[inline(always)]
-fn wide<T: Element, I: Isa, const R: usize>(
-    isa: I,
-    d: Rows<'_, T>,
-    weight: &[T],
-    inputs: usize,
-) -> [[T::Acc; WIDTH]; R] {
-    let mut sums = [[T::Acc::default(); WIDTH]; R];
-    for (o, row) in weight.chunks(inputs.max(1)).enumerate() {
-        let Some(row) = row.first_chunk::<WIDTH>() else {
-            break;
-        };
-        let mut factors = [T::Wide::default(); R];
-        for (r, factor) in factors.iter_mut().enumerate() {
-            *factor = d.values.get(r * d.step + o).map_or(*factor, |d| d.widen());
-        }
-        for (x, tile) in row.as_chunks::<TILE>().0.iter().zip(0..) {
-            let x = T::widen8(isa, x);
-            for (sums, &factor) in sums.iter_mut().zip(&factors) {
-                let sums = sums.as_chunks_mut::<TILE>().0.get_mut(tile);
-                for (sum, &x) in sums.into_iter().flatten().zip(&x) {
-                    *sum += T::mul(factor, x);
-                }
-            }
+        for row in (0..d.count).step_by(HEIGHT) {
+            let factors = Factors {
+                values: d.values.get(row * d.step..).unwrap_or_default(),
+                sum_step: d.step,
+                row_step: 1,
+            };
+            let mut sums: Block<T::Acc> = [[T::Acc::default(); WIDTH]; HEIGHT];
+            let sums = sums.get_mut(..HEIGHT.min(d.count - row));
+            let sums = sums.unwrap_or_default();
+            T::add_block(isa, factors, rows, sums);
+            let out = out.get_mut(row * inputs + column..);
+            store(sums, rows.width, inputs, out);
         }
     }
-    sums
 }

@@ -47,7 +47,7 @@ impl<'a> Clusters<'a> {
             items = arg
                 .product(&[size])?
                 .checked_add(items)
-                .ok_or(Error::Overflow { arg })?;
+                .ok_or(arg.overflow())?;
         }
         arg.check_len(ids.len(), &[items])?;
         Arg::Scratch.check_len(seen.len(), &[items])?;
@@ -113,6 +113,21 @@ impl<'a> Clusters<'a> {
             .find_map(|(c, tail)| Some((self.head + c, Some((tail, place(tail)?)))))
     }
 
+    /// Refuses what a loss cannot take.
+    fn check_loss<T: Element, L>(
+        self,
+        logits: Logits<'_, L>,
+        targets: &[u32],
+        dx: &[T],
+        scratch: usize,
+    ) -> Result<()> {
+        self.check::<T>()?;
+        Arg::X.check_len(logits.x.len(), &[targets.len(), self.logits()])?;
+        Arg::Dx.check_len(dx.len(), &[targets.len(), self.logits()])?;
+        Arg::Scratch.check_len(scratch, &[2, self.logits()])?;
+        self.check_targets(targets)
+    }
+
     fn check_targets(self, targets: &[u32]) -> Result<()> {
         for (row, &target) in targets.iter().enumerate() {
             if target as usize >= self.items() {
@@ -162,10 +177,10 @@ pub struct LogProb<'a, T: Kernels> {
     scratch: &'a mut [T::Number],
 }
 
-/// A checked call of [`cross_entropy`].
-pub struct CrossEntropy<'a, T: Kernels> {
+/// A checked call of [`cross_entropy`], with logits of type `L`.
+pub struct CrossEntropy<'a, T: Kernels, L = T> {
     clusters: Clusters<'a>,
-    logits: Logits<'a, T>,
+    logits: Logits<'a, L>,
     targets: &'a [u32],
     store: Store,
     dx: &'a mut [T],
@@ -312,12 +327,48 @@ pub fn cross_entropy<T: Element>(
     dx: &mut [T],
     scratch: &mut [T::Number],
 ) -> Result<Outcome<<T::Number as Number>::Sum>> {
-    clusters.check::<T>()?;
-    Arg::X.check_len(logits.x.len(), &[targets.len(), clusters.logits()])?;
-    Arg::Dx.check_len(dx.len(), &[targets.len(), clusters.logits()])?;
-    Arg::Scratch.check_len(scratch.len(), &[2, clusters.logits()])?;
-    clusters.check_targets(targets)?;
+    clusters.check_loss(logits, targets, dx, scratch.len())?;
     Ok(T::softmax_adaptive_cross_entropy(CrossEntropy {
+        clusters,
+        logits,
+        targets,
+        store,
+        dx,
+        scratch,
+    }))
+}
+
+/// [`cross_entropy`] of a network's head: logits of type [`Element::Head`], 16 bits of the types of 8 bits, and the
+/// gradient in `T`. The same function where the head has the type of the network.
+///
+/// # Errors
+/// As [`cross_entropy`].
+///
+/// # Example
+/// ```
+/// use selvedge_kernels::fixed::Rounding;
+/// use selvedge_kernels::requantize::Store;
+/// use selvedge_kernels::softmax::{Logits, Temperature, adaptive::{self, Clusters}};
+/// // Two items in the head and two in a tail; all logits are equal.
+/// let clusters = Clusters::new(&[0, 1, 2, 3], &[2, 2], &mut [false; 4])?;
+/// let logits = Logits::new(&[0i16; 5], -9);
+/// // From Q30 to Q7.
+/// let store = Store::Shift { shift: -7 - adaptive::loss_exponent::<i8>(Temperature::ONE), rounding: Rounding::NearestEven };
+/// let mut dx = [0i8; 5];
+/// adaptive::cross_entropy_of_head(clusters, logits, &[2], store, &mut dx, &mut [0; 10])?;
+/// assert_eq!(dx, [43, 43, -64, 64, -85]); // 1/3, 1/3; -1/2, 1/2; 1/3 - 1
+/// # Ok::<(), selvedge_kernels::Error>(())
+/// ```
+pub fn cross_entropy_of_head<T: Element>(
+    clusters: Clusters<'_>,
+    logits: Logits<'_, T::Head>,
+    targets: &[u32],
+    store: Store,
+    dx: &mut [T],
+    scratch: &mut [T::Number],
+) -> Result<Outcome<<T::Number as Number>::Sum>> {
+    clusters.check_loss(logits, targets, dx, scratch.len())?;
+    Ok(T::softmax_adaptive_cross_entropy_of_head(CrossEntropy {
         clusters,
         logits,
         targets,
@@ -497,7 +548,7 @@ impl<T: Element> LogProb<'_, T> {
     }
 }
 
-impl<T: Element> CrossEntropy<'_, T> {
+impl<T: Element, L: Element<Number = T::Number>> CrossEntropy<'_, T, L> {
     #[inline(always)]
     pub(super) fn run(self) -> Outcome<<T::Number as Number>::Sum> {
         let Self {

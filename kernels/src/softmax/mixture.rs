@@ -4,7 +4,7 @@ use super::number::Number;
 use super::rows::{cut_exponent, load};
 use super::{Errors, Kernels, Logits, Sink, Temperature};
 use crate::element::Element;
-use crate::error::{Arg, Error, Result};
+use crate::error::{Arg, Error, Found, Result};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::optim::Gradient;
 use crate::requantize::Store;
@@ -46,10 +46,15 @@ impl Shape {
             // An infinite number less itself is none.
             let is_weight = |w: &T| w.to_acc() >= zero && w.to_acc() + -w.to_acc() == zero;
             let is_zero = values.iter().all(|w| w.to_acc() == zero);
-            if is_zero || !values.iter().all(is_weight) {
+            let wrong = values.iter().find(|w| !is_weight(w));
+            if is_zero || wrong.is_some() {
                 return Err(Error::Value {
                     arg: Arg::Weight,
                     expected: "finite numbers of 0 or more, not all 0",
+                    // No integer network is to link this.
+                    got: wrong
+                        .filter(|_| !T::DTYPE.is_integer())
+                        .map(|w| Found::real(w.to_f64())),
                 });
             }
         }
@@ -138,8 +143,7 @@ pub fn weights_scratch_len(shape: Shape) -> Result<usize> {
 }
 
 fn sum_len(a: usize, b: usize) -> Result<usize> {
-    a.checked_add(b)
-        .ok_or(Error::Overflow { arg: Arg::Scratch })
+    a.checked_add(b).ok_or(Arg::Scratch.overflow())
 }
 
 /// A checked forward call.

@@ -323,6 +323,12 @@ pub trait Kernels: Sized {
         call: adaptive::CrossEntropy<'_, Self>,
     ) -> crate::loss::Outcome<<Self::Number as Number>::Sum>;
     #[doc(hidden)]
+    fn softmax_adaptive_cross_entropy_of_head(
+        call: adaptive::CrossEntropy<'_, Self, Self::Head>,
+    ) -> crate::loss::Outcome<<Self::Number as Number>::Sum>
+    where
+        Self: Element;
+    #[doc(hidden)]
     fn softmax_mixture_forward(call: mixture::Forward<'_, Self>);
     #[doc(hidden)]
     fn softmax_mixture_backward(call: mixture::Backward<'_, Self>) -> u32;
@@ -399,6 +405,13 @@ macro_rules! entry_points {
         #[inline(never)]
         fn softmax_adaptive_cross_entropy(
             call: adaptive::CrossEntropy<'_, Self>,
+        ) -> crate::loss::Outcome<<Self::Number as Number>::Sum> {
+            call.run()
+        }
+
+        #[inline(never)]
+        fn softmax_adaptive_cross_entropy_of_head(
+            call: adaptive::CrossEntropy<'_, Self, <Self as Element>::Head>,
         ) -> crate::loss::Outcome<<Self::Number as Number>::Sum> {
             call.run()
         }

@@ -1,7 +1,7 @@
 //! Real parameters as integers, so that an integer network decodes no float: a temperature, and the
 //! `alpha` of entmax.
 
-use crate::error::{Arg, Error, Result};
+use crate::error::{Arg, Error, Found, Result};
 use crate::fixed::bit_len;
 
 /// A positive factor `mantissa · 2^-shift` with a mantissa of 15 bits, so within 2^-15 of what it
@@ -110,6 +110,7 @@ impl Temperature {
             None => Err(Error::Value {
                 arg: Arg::Temperature,
                 expected: "a finite number of 0 or more",
+                got: Some(Found::real(value as f64)),
             }),
         }
     }
@@ -205,6 +206,7 @@ impl Alpha {
             return Err(Error::Value {
                 arg: Arg::Alpha,
                 expected: "1 to 2",
+                got: Some(Found::real(value as f64)),
             });
         }
         let gap = bits - ONE; // (alpha - 1) · 2^23

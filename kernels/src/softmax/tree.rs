@@ -30,7 +30,7 @@ impl<'a> Tree<'a> {
     /// # Ok::<(), selvedge_kernels::Error>(())
     /// ```
     pub fn new(levels: &'a [usize]) -> Result<Self> {
-        let overflow = Error::Overflow { arg: Arg::Shape };
+        let overflow = Arg::Shape.overflow();
         let (mut nodes, mut leaves) = (0usize, 1usize);
         if levels.is_empty() {
             return Err(Error::Zero { arg: Arg::Shape });

@@ -148,7 +148,10 @@ fn what_does_not_fit_is_refused() {
         (
             "extents beyond 32 bits",
             with(|c| c.shape.queries = 1 << 31),
-            both(Error::Overflow { arg: Arg::Shape }),
+            both(Error::Overflow {
+                arg: Arg::Shape,
+                got: None,
+            }),
         ),
         (
             "no window",
@@ -158,7 +161,10 @@ fn what_does_not_fit_is_refused() {
         (
             "an offset beyond counting",
             with(|c| c.mask.offset = usize::MAX),
-            both(Error::Overflow { arg: Arg::Mask }),
+            both(Error::Overflow {
+                arg: Arg::Mask,
+                got: None,
+            }),
         ),
         (
             "lengths of another batch",
@@ -278,7 +284,10 @@ fn scratch_is_told_before_the_call() {
     assert_eq!(forward(3), Ok(15 * attention::ROWS));
     assert_eq!(backward(1), Ok([scores, sums]));
     assert_eq!(backward(2), Ok([2 * scores, 2 * sums]));
-    let overflow = Error::Overflow { arg: Arg::Scratch };
+    let overflow = Error::Overflow {
+        arg: Arg::Scratch,
+        got: None,
+    };
     assert_eq!(forward(usize::MAX), Err(overflow));
     assert_eq!(backward(usize::MAX), Err(overflow));
     let empty = Shape { size: 0, ..SHAPE };

@@ -10,7 +10,7 @@ use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::norm::Affine;
 use selvedge_kernels::optim::Gradient;
 use selvedge_kernels::requantize::Store;
-use selvedge_kernels::{Arg, Error};
+use selvedge_kernels::{Arg, Error, Found};
 
 #[test]
 fn constant_channels_give_beta_and_nan_stays_in_its_channel() {
@@ -155,7 +155,10 @@ fn bad_input_is_refused_and_nothing_written() {
         rows: usize::MAX,
         channels: 3,
     };
-    let overflow = Error::Overflow { arg: Arg::Shape };
+    let overflow = Error::Overflow {
+        arg: Arg::Shape,
+        got: None,
+    };
 
     for (shape, want) in [
         (single, few),
@@ -281,7 +284,8 @@ fn bad_input_is_refused_and_nothing_written() {
         update(2, 65_537, 3),
         Err(Error::Value {
             arg: Arg::Momentum,
-            expected: "0 to 1"
+            expected: "0 to 65536, in 1/65536",
+            got: Some(Found::Integer(65_537)),
         })
     );
     assert_eq!(update(1, 6554, 3), Err(few));
@@ -308,7 +312,8 @@ fn bad_input_is_refused_and_nothing_written() {
             got,
             Err(Error::Value {
                 arg: Arg::Epsilon,
-                expected: "0 or more"
+                expected: "a finite number of 0 or more",
+                got: Some(Found::real(epsilon.into())),
             })
         );
         let mut statistics = [Default::default(); 2];
@@ -327,7 +332,8 @@ fn bad_input_is_refused_and_nothing_written() {
             got,
             Err(Error::Value {
                 arg: Arg::Epsilon,
-                expected: "0 or more"
+                expected: "a finite number of 0 or more",
+                got: Some(Found::real(epsilon.into())),
             })
         );
         assert_eq!(statistics, [Default::default(); 2]);
@@ -373,7 +379,7 @@ fn bad_input_is_refused_and_nothing_written() {
         );
         assert_eq!(got, want);
     }
-    let mut fold = |transform: usize, weight: usize, bias: usize| {
+    let mut fold = |transform: usize, groups: usize, weight: usize, bias: usize| {
         let transform = vec![Default::default(); transform];
         let folding = Folding::<f32> {
             transform: &transform,
@@ -381,21 +387,26 @@ fn bad_input_is_refused_and_nothing_written() {
             out_exponent: 0,
         };
         let (weight, bias_values) = y.split_at_mut(weight);
-        batch_norm::fold(
-            folding,
-            Exponents::default(),
-            weight,
-            &mut bias_values[..bias],
-        )
+        let bias = &mut bias_values[..bias];
+        if groups == transform.len() {
+            batch_norm::fold(folding, Exponents::default(), weight, bias)
+        } else {
+            batch_norm::fold_transposed(folding, groups, Exponents::default(), weight, bias)
+        }
     };
+    for groups in [0, 3] {
+        let (channels, filters) = (2, 2);
+        assert_eq!(
+            fold(2, groups, 2, 2),
+            Err(Error::Groups {
+                channels,
+                filters,
+                groups
+            })
+        );
+    }
     assert_eq!(
-        fold(0, 2, 2),
-        Err(Error::Zero {
-            arg: Arg::Transform
-        })
-    );
-    assert_eq!(
-        fold(2, 3, 1),
+        fold(2, 1, 3, 1),
         Err(Error::Length {
             arg: Arg::Weight,
             expected: 2,
@@ -403,7 +414,21 @@ fn bad_input_is_refused_and_nothing_written() {
         })
     );
     assert_eq!(
-        fold(2, 2, 1),
+        fold(0, 0, 2, 2),
+        Err(Error::Zero {
+            arg: Arg::Transform
+        })
+    );
+    assert_eq!(
+        fold(2, 2, 3, 1),
+        Err(Error::Length {
+            arg: Arg::Weight,
+            expected: 2,
+            got: 3
+        })
+    );
+    assert_eq!(
+        fold(2, 2, 2, 1),
         Err(Error::Length {
             arg: Arg::Bias,
             expected: 2,

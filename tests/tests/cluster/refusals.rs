@@ -7,7 +7,7 @@ use selvedge_kernels::cluster::{
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::optim::Gradient;
 use selvedge_kernels::requantize::Store;
-use selvedge_kernels::{Arg, Error};
+use selvedge_kernels::{Arg, Error, Found};
 
 #[test]
 fn zero_vectors_and_nan_are_defined() {
@@ -96,6 +96,7 @@ fn bad_input_is_refused_and_nothing_written() {
             Err(Error::Value {
                 arg: Arg::Temperature,
                 expected: "a positive, finite number",
+                got: Some(Found::real(tau)),
             }),
             "{tau}"
         );
@@ -157,7 +158,10 @@ fn bad_input_is_refused_and_nothing_written() {
             },
             1,
             [6, 6, 4, 4, 4, 4],
-            Err(Error::Overflow { arg: Arg::Shape }),
+            Err(Error::Overflow {
+                arg: Arg::Shape,
+                got: None,
+            }),
         ),
         (
             "wide",
@@ -193,6 +197,7 @@ fn bad_input_is_refused_and_nothing_written() {
             Err(Error::Value {
                 arg: Arg::Temperature,
                 expected: "a positive, finite number",
+                got: Some(Found::Integer(0)),
             }),
         ),
         (

@@ -18,14 +18,20 @@ const FEWER: [(&str, &[&str]); 2] = [
 ];
 
 /// Kernels without one that is their gradient, and why.
-const WITHOUT_GRADIENT: [(&str, &str); 23] = [
+const WITHOUT_GRADIENT: [(&str, &str); 26] = [
     ("argmax", "an index"),
     ("argmin", "an index"),
+    ("biases", "initialisation"),
     ("binary_cross_entropy", "gives its gradient beside the loss"),
     ("concat", "its gradient is split"),
     ("cross_entropy", "gives its gradient beside the loss"),
+    (
+        "cross_entropy_of_head",
+        "gives its gradient beside the loss",
+    ),
     ("error_sums", "a part of the backward pass"),
     ("fold", "for inference"),
+    ("fold_transposed", "for inference"),
     ("infer", "for inference"),
     ("log_prob", "for inference; cross_entropy trains"),
     (

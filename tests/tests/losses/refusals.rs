@@ -4,7 +4,7 @@ use super::{ELEMENTS, EXACT, Io, Loss, ROWS, WIDTH, all};
 use selvedge_kernels::loss::{
     self, Classes, Delta, Distance, SampleWeights, Samples, Smoothing, Targets,
 };
-use selvedge_kernels::{Arg, Error};
+use selvedge_kernels::{Arg, Error, Found};
 
 #[test]
 fn a_small_delta_still_trains() {
@@ -78,6 +78,7 @@ fn parameters_out_of_range_are_refused() {
             Err(Error::Value {
                 arg: Arg::Smoothing,
                 expected: "0 to 1",
+                got: Some(Found::real(bad.into())),
             }),
             "{bad}"
         );
@@ -87,7 +88,8 @@ fn parameters_out_of_range_are_refused() {
             Delta::new(bad),
             Err(Error::Value {
                 arg: Arg::Delta,
-                expected: "a positive, finite number"
+                expected: "a positive, finite number",
+                got: Some(Found::real(bad.into())),
             }),
             "{bad}"
         );

@@ -6,7 +6,7 @@ use selvedge_kernels::exec::Serial;
 use selvedge_kernels::norm::{self, Affine, Kind, Saved, Shape};
 use selvedge_kernels::optim::Gradient;
 use selvedge_kernels::requantize::Store;
-use selvedge_kernels::{Arg, Error};
+use selvedge_kernels::{Arg, Error, Found};
 
 #[test]
 fn constant_rows_give_beta_and_pass_no_error() {
@@ -125,7 +125,10 @@ fn bad_input_is_refused_and_nothing_written() {
     };
     let fine = [6, 2, 3, 3, 6, 6];
     let zero = Some(Error::Zero { arg: Arg::Shape });
-    let overflow = Some(Error::Overflow { arg: Arg::Shape });
+    let overflow = Some(Error::Overflow {
+        arg: Arg::Shape,
+        got: None,
+    });
     let long = Some(Error::Accumulator {
         terms: 65_537,
         limit: 65_536,
@@ -297,7 +300,8 @@ fn bad_input_is_refused_and_nothing_written() {
             got,
             Err(Error::Value {
                 arg: Arg::Epsilon,
-                expected: "0 or more"
+                expected: "a finite number of 0 or more",
+                got: Some(Found::real(epsilon.into())),
             }),
             "{epsilon}"
         );

@@ -4,11 +4,11 @@ use super::floats::Gradients;
 use super::{Back, CELLS, Layer, Pass, shapes, windows};
 use selvedge_kernels::exec::Serial;
 use selvedge_kernels::optim::Gradient;
-use selvedge_kernels::recurrent::{Cell, Exponents, Output, Shape, Tops, Windows};
+use selvedge_kernels::recurrent::{Cell, Exponents, Output, Shape, Tops, Windows, output_exponent};
 use selvedge_kernels::scale::{Exponent, Scale, Unscaled};
 use selvedge_kernels::{Element, dense, lut};
 use selvedge_tests::compare::{
-    cosine, elements, inner, integer, noise, sat, settled, shift_rne, values,
+    assert_within, cosine, elements, inner, integer, noise, sat, settled, shift_rne, values,
 };
 use selvedge_tests::for_twins;
 use selvedge_tests::noise::Noise;
@@ -50,7 +50,7 @@ fn see(top: &mut Option<i32>, x: i128, exponent: i32) {
     }
 }
 
-/// The rule of `docs/numerics.md` §23 for one sequence, unit by unit; `m` is all that it knows of the type.
+/// The rule of `docs/numerics.md` §24 for one sequence, unit by unit; `m` is all that it knows of the type.
 struct Model {
     shape: Shape,
     m: i32,
@@ -411,6 +411,42 @@ fn twins_give_the_same_numbers() {
     for_twins!(check);
 }
 
+/// The same layer in `f64`, from the same numbers and a state of zero.
+fn widened<T: Element>(layer: &Layer<T>) -> Layer<f64> {
+    let e = layer.exponents;
+    Layer {
+        shape: layer.shape,
+        x: values(&layer.x, layer.x_exponent),
+        x_exponent: 0,
+        input: values(&layer.input, e.input),
+        hidden: values(&layer.hidden, e.hidden),
+        bias: values(&layer.bias, e.bias),
+        hidden_bias: values(&layer.hidden_bias, e.hidden_bias),
+        exponents: Exponents::default(),
+        h: vec![0.0; layer.h.len()],
+        inner: vec![0.0; layer.inner.len()],
+    }
+}
+
+fn outputs_are_near_the_definition<T: Element>(limit: f64) {
+    for (seed, shape) in shapes().enumerate() {
+        let layer = Layer::<T>::random(shape, 1700 + seed as u32, 1.0);
+        let got = values(&layer.forward(&Serial, 1).out, output_exponent::<T>());
+        let want = widened(&layer).forward(&Serial, 1).out;
+        let place = format!("{}, {shape:?}", T::DTYPE);
+        assert_within(&place, &want, &got, |_| limit);
+    }
+}
+
+#[test]
+fn integer_outputs_are_near_the_definition() {
+    outputs_are_near_the_definition::<i8>(tolerance::RECURRENT_8_BITS);
+    outputs_are_near_the_definition::<u8>(tolerance::RECURRENT_8_BITS);
+    outputs_are_near_the_definition::<i16>(tolerance::RECURRENT_16_BITS);
+    outputs_are_near_the_definition::<i32>(tolerance::RECURRENT_16_BITS);
+    outputs_are_near_the_definition::<i64>(tolerance::RECURRENT_16_BITS);
+}
+
 /// The gradients of an integer layer whose windows have settled, in real units.
 fn settled_gradients<T>(layer: &Layer<T>, dy: &[T], dy_exponent: i32) -> Gradients
 where
@@ -493,19 +529,7 @@ where
                 is_reversed: output == Output::Last,
             };
             let layer = Layer::<T>::random(shape, 1500, 1.0);
-            let e = layer.exponents;
-            let wide = Layer::<f64> {
-                shape,
-                x: values(&layer.x, layer.x_exponent),
-                x_exponent: 0,
-                input: values(&layer.input, e.input),
-                hidden: values(&layer.hidden, e.hidden),
-                bias: values(&layer.bias, e.bias),
-                hidden_bias: values(&layer.hidden_bias, e.hidden_bias),
-                exponents: Exponents::default(),
-                h: vec![0.0; layer.h.len()],
-                inner: vec![0.0; layer.inner.len()],
-            };
+            let wide = widened(&layer);
             let exponent = -(T::MAGNITUDE_BITS as i32) - 2;
             let noise = Noise::new(1600).vector(layer.outputs(), 0.25);
             let dy: Vec<T> = elements(&noise, exponent);

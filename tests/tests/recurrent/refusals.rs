@@ -206,7 +206,10 @@ fn empty_and_overlong_extents_are_refused() {
     );
     assert_eq!(recurrent::forward_scratch_len(SHAPE, 3), Ok(120));
     assert_eq!(recurrent::backward_scratch_len(SHAPE), Ok(20));
-    let overflow = Error::Overflow { arg: Arg::Shape };
+    let overflow = Error::Overflow {
+        arg: Arg::Shape,
+        got: None,
+    };
     for shape in [
         Shape {
             batch: usize::MAX,

@@ -37,7 +37,12 @@ fn convolutions_refuse_bad_input() {
     };
     let none = |arg| [Some(Error::Zero { arg }); 3];
     let zero = none(Arg::Shape);
-    let overflow = [Some(Error::Overflow { arg: Arg::Shape }); 3];
+    let overflow = |got| {
+        [Some(Error::Overflow {
+            arg: Arg::Shape,
+            got,
+        }); 3]
+    };
     let window = |change: fn(&mut Window)| {
         let mut shape = shape;
         change(&mut shape.window);
@@ -132,11 +137,11 @@ fn convolutions_refuse_bad_input() {
         ),
         case(
             "padding beyond usize",
-            (window(|w| w.padding[0] = [usize::MAX, 1]), overflow),
+            (window(|w| w.padding[0] = [usize::MAX, 1]), overflow(None)),
         ),
         case(
             "dilation beyond usize",
-            (window(|w| w.dilation[0] = usize::MAX), overflow),
+            (window(|w| w.dilation[0] = usize::MAX), overflow(None)),
         ),
         case(
             "image beyond 32 bits",
@@ -145,12 +150,15 @@ fn convolutions_refuse_bad_input() {
                     input: [1 << 31, 3],
                     ..shape
                 },
-                overflow,
+                overflow(Some(3 << 32)),
             ),
         ),
         case(
             "output beyond 32 bits",
-            (window(|w| w.padding[1] = [1 << 31, 0]), overflow),
+            (
+                window(|w| w.padding[1] = [1 << 31, 0]),
+                overflow(Some((1 << 34) + 16)),
+            ),
         ),
     ];
     let lengths = [
@@ -196,13 +204,46 @@ fn convolutions_refuse_bad_input() {
         groups: 1,
         ..shape
     };
-    let too_many = [Some(Error::Accumulator {
+    // Each pass has a limit of its own.
+    let too_many = Some(Error::Accumulator {
         terms: 65_537,
         limit: 65_536,
-    }); 3];
+    });
     let mut whole = wide;
     whole.window.kernel = [1, 65_537];
-    cases.push(case("too many products", (whole, too_many)));
+    let x = Some(length(Arg::X, 65_537, 24));
+    cases.push(case("too many products", (whole, [too_many, too_many, x])));
+    let mut one = conv::Shape {
+        input: [1, 1],
+        channels: 65_537,
+        filters: 1,
+        groups: 1,
+        ..shape
+    };
+    one.window.kernel = [1, 1];
+    cases.push(Case {
+        name: "too many channels",
+        shape: one,
+        lengths: Lengths {
+            x: 65_537,
+            weight: 65_537,
+            bias: 1,
+            y: 1,
+        },
+        want: [too_many, None, None],
+    });
+    (one.channels, one.filters) = (1, 65_537);
+    cases.push(Case {
+        name: "too many filters",
+        shape: one,
+        lengths: Lengths {
+            x: 1,
+            weight: 65_537,
+            bias: 65_537,
+            y: 65_537,
+        },
+        want: [None, too_many, None],
+    });
     let many = conv::Shape {
         input: [1, 131_073],
         channels: 1,

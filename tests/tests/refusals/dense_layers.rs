@@ -24,7 +24,12 @@ fn dense_refuses_bad_input() {
         y: 8,
     };
     let zero = Some(Error::Zero { arg: Arg::Shape });
-    let overflow = Some(Error::Overflow { arg: Arg::Shape });
+    let overflow = |got| {
+        Some(Error::Overflow {
+            arg: Arg::Shape,
+            got,
+        })
+    };
     let too_many = Some(Error::Accumulator {
         terms: 65_537,
         limit: 65_536,
@@ -94,13 +99,13 @@ fn dense_refuses_bad_input() {
             name: "beyond usize",
             shape: (usize::MAX, 3, 4),
             lengths: Lengths { ..fine },
-            want: [overflow; 3],
+            want: [overflow(None); 3],
         },
         Case {
             name: "beyond 32 bits",
             shape: (1 << 16, 1 << 16, 1),
             lengths: Lengths { ..fine },
-            want: [overflow; 3],
+            want: [overflow(Some(1 << 32)); 3],
         },
         Case {
             name: "too many inputs",
@@ -111,7 +116,7 @@ fn dense_refuses_bad_input() {
                 bias: 1,
                 y: 1,
             },
-            want: [too_many; 3],
+            want: [too_many, None, None],
         },
         Case {
             name: "too many outputs",
@@ -122,7 +127,7 @@ fn dense_refuses_bad_input() {
                 bias: 65_537,
                 y: 65_537,
             },
-            want: [too_many; 3],
+            want: [None, too_many, None],
         },
         Case {
             name: "too many rows",

@@ -14,7 +14,7 @@ use selvedge_kernels::loss::{cross_entropy, squared_error};
 use selvedge_kernels::optim::{Gradient, Parameter, Rate, Role, Sgd};
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::{Words, shuffle};
-use selvedge_kernels::{Arg, Error, activation, dense};
+use selvedge_kernels::{Arg, Error, Found, activation, dense};
 
 /// What outputs hold before a call, to see that they hold it afterwards.
 const MARK: i8 = 85;
@@ -172,7 +172,10 @@ fn activations_parameters_and_shuffles_refuse_bad_input() {
             "fan-in beyond 2^20",
             4,
             (1 << 20) + 1,
-            Some(Error::Overflow { arg: Arg::Shape }),
+            Some(Error::Overflow {
+                arg: Arg::Shape,
+                got: Some((1 << 20) + 1),
+            }),
         ),
         ("short residual", 3, 9, Some(length(Arg::Residual, 4, 3))),
     ] {
@@ -255,7 +258,10 @@ fn activations_parameters_and_shuffles_refuse_bad_input() {
     let mut order = vec![7u16; (1 << 16) + 1];
     assert_eq!(
         shuffle(1, 1, &mut order),
-        Err(Error::Overflow { arg: Arg::Order })
+        Err(Error::Overflow {
+            arg: Arg::Order,
+            got: Some((1 << 16) + 1),
+        })
     );
     assert!(order.iter().all(|&place| place == 7), "shuffle: written");
     assert_eq!(shuffle(1, 1, &mut []), Ok(()));
@@ -281,7 +287,84 @@ fn errors_say_what_was_found() {
             },
             "window spans 5 cells of axis 1, the padded input has 4",
         ),
+        (
+            Error::Overflow {
+                arg: Arg::Order,
+                got: Some(65_537),
+            },
+            "order: 65537 is too large to count",
+        ),
+        (
+            Error::Overflow {
+                arg: Arg::Shape,
+                got: None,
+            },
+            "shape: too large to count in 64 bits",
+        ),
+        (
+            Error::Value {
+                arg: Arg::Momentum,
+                expected: "0 to 1",
+                got: Some(Found::Integer(-3)),
+            },
+            "momentum: expected 0 to 1, found -3",
+        ),
+        (
+            Error::Value {
+                arg: Arg::Weight,
+                expected: "0 or more",
+                got: None,
+            },
+            "weight: out of range, expected 0 or more",
+        ),
     ] {
         assert_eq!(error.to_string(), text);
+    }
+}
+
+#[test]
+fn real_numbers_are_shown_without_floats() {
+    for (number, text) in [
+        (0.0, "0"),
+        (-0.0, "-0"),
+        (1.0, "1"),
+        (-0.5, "-0.5"),
+        (1.1, "1.1"),
+        (0.000_000_002, "0.000000002"),
+        (123_456.789, "123456.789"),
+        (0.999_999_999_9, "1"),
+        (4_294_967_295.75, "4294967295.75"),
+        (4_294_967_296.0, "4503599627370496 · 2^-20"),
+        (-1e300, "-6724873095247260 · 2^944"),
+        (f64::MIN_POSITIVE, "4503599627370496 · 2^-1074"),
+        (5e-324, "1 · 2^-1074"),
+        (f64::INFINITY, "infinity"),
+        (f64::NEG_INFINITY, "-infinity"),
+        (f64::NAN, "NaN"),
+        (-f64::NAN, "NaN"),
+    ] {
+        assert_eq!(Found::real(number).to_string(), text, "{number:e}");
+    }
+    // Nine decimals, and a power of two beyond.
+    let mut word = 1u64;
+    for _ in 0..2000 {
+        word = word.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+        let number = f64::from((word >> 32) as u32) * 2f64.powi(-((word >> 8) as i32 & 63));
+        let got = Found::real(number).to_string();
+        match got.split_once(" · 2^") {
+            None => {
+                let off = (got.parse::<f64>().unwrap() - number).abs();
+                assert!(off <= 0.5e-9 + number * f64::EPSILON, "{got}: {number:e}");
+                let decimals = got.split_once('.').map_or("1", |(_, decimals)| decimals);
+                assert!(decimals.len() <= 9 && !decimals.ends_with('0'), "{got}");
+            }
+            Some((mantissa, exponent)) => {
+                let exponent: i32 = exponent.parse().unwrap();
+                assert_eq!(
+                    mantissa.parse::<f64>().unwrap() * 2f64.powi(exponent),
+                    number
+                );
+            }
+        }
     }
 }

@@ -6,3 +6,5 @@
 
 mod golden;
 mod learning;
+mod streams;
+mod ticks;

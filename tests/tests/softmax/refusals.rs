@@ -9,7 +9,7 @@ use selvedge_kernels::softmax::tree::Tree;
 use selvedge_kernels::softmax::{
     self, Alpha, Errors, Logits, Shape, Temperature, adaptive, entmax, masked, tree,
 };
-use selvedge_kernels::{Arg, Element, Error};
+use selvedge_kernels::{Arg, Element, Error, Found};
 
 /// What outputs hold before a call, to see that they hold it afterwards.
 const MARK: i8 = 85;
@@ -67,7 +67,10 @@ fn rows_refuse_bad_input() {
                 classes: 3,
             },
             [6, 6, 3],
-            Error::Overflow { arg: Arg::Shape },
+            Error::Overflow {
+                arg: Arg::Shape,
+                got: None,
+            },
         ),
         ("short x", shape, [5, 6, 3], length(Arg::X, 6, 5)),
         ("long out", shape, [6, 7, 3], length(Arg::Out, 6, 7)),
@@ -182,7 +185,10 @@ fn grids_and_groups_have_extents() {
     assert_eq!(Shape::groups(2, &[]), Err(Error::Zero { arg: Arg::Shape }));
     assert_eq!(
         Shape::grid(usize::MAX, 2, 2),
-        Err(Error::Overflow { arg: Arg::Shape })
+        Err(Error::Overflow {
+            arg: Arg::Shape,
+            got: None,
+        })
     );
 }
 
@@ -193,7 +199,10 @@ fn trees_refuse_bad_input() {
     assert_eq!(Tree::new(&[2, 0]), Err(zero));
     assert_eq!(
         Tree::new(&[30_000, 30_000, 30_000]),
-        Err(Error::Overflow { arg: Arg::Shape })
+        Err(Error::Overflow {
+            arg: Arg::Shape,
+            got: Some(27_000_000_000_000),
+        })
     );
     let tree = Tree::new(&[2, 2]).unwrap();
     let store = Store::EXACT;
@@ -276,15 +285,16 @@ fn mixtures_refuse_bad_weights() {
         components: 2,
         classes: 2,
     };
-    let bad = Error::Value {
+    let bad = |got: Option<f64>| Error::Value {
         arg: Arg::Weight,
         expected: "finite numbers of 0 or more, not all 0",
+        got: got.map(Found::real),
     };
     let logits = Logits::new(&[0.0f64; 4], 0);
     for (weights, want) in [
-        (&[1.0, -0.5][..], bad),
-        (&[0.0, 0.0], bad),
-        (&[f64::NAN, 1.0], bad),
+        (&[1.0, -0.5][..], bad(Some(-0.5))),
+        (&[0.0, 0.0], bad(None)),
+        (&[f64::NAN, 1.0], bad(Some(f64::NAN))),
         (&[1.0], length(Arg::Weight, 2, 1)),
     ] {
         let mut p = [7.0; 2];
@@ -324,9 +334,12 @@ fn a_weight_is_refused_below_0<T: Element>() {
     for least in [-1.0, -most_cut, -most_cut - 1.0] {
         let weights = [largest, least].map(T::from_f64);
         let weights = Weights::Given(&weights);
+        // Integer code is not to turn it into a float.
+        let found = (!T::DTYPE.is_integer()).then_some(Found::real(least));
         let refused = Err(Error::Value {
             arg: Arg::Weight,
             expected: "finite numbers of 0 or more, not all 0",
+            got: found,
         });
         let mut p = [7.0; 2].map(T::from_f64);
         let got = mixture::forward(

@@ -7,10 +7,10 @@ use selvedge_kernels::loss::Sum;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::softmax::adaptive::{self, Clusters};
-use selvedge_kernels::softmax::{Logits, Temperature};
+use selvedge_kernels::softmax::{Logits, Number, Temperature};
 use selvedge_kernels::{Element, bf16, f16};
-use selvedge_tests::for_integers;
 use selvedge_tests::noise::Noise;
+use selvedge_tests::{for_each_type, for_integers};
 
 fn adaptive_touches_head_and_one_tail<T: Element>(tolerance: f64) {
     let (ids, sizes) = ([4u32, 0, 1, 6, 3, 2, 5], [2usize, 3, 2]);
@@ -103,6 +103,51 @@ fn adaptive_touches_head_and_one_tail_in_every_type() {
     adaptive_touches_head_and_one_tail::<bf16>(0.02);
     adaptive_touches_head_and_one_tail::<f32>(1e-5);
     adaptive_touches_head_and_one_tail::<f64>(1e-13);
+}
+
+/// The loss of a head's logits is that of logits of its type, with another type for the gradient.
+fn a_head_gives_the_same<T: Element>() {
+    let clusters = Clusters::new(&[4, 0, 1, 6, 3, 2, 5], &[2, 3, 2], &mut [false; 7]).unwrap();
+    let targets = [4u32, 6, 5, 2];
+    let (x, exponent, _) = elements::<T::Head>(&mut Noise::new(163), 4 * 9, 1.5);
+    let logits = Logits::new(&x, exponent);
+    let mut scratch = vec![Default::default(); adaptive::scratch_len(clusters).unwrap()];
+    let mut wide = vec![<T::Head as Element>::ZERO; x.len()];
+    let mut narrow = vec![T::ZERO; x.len()];
+    let of_head = |store, dx: &mut [T], scratch: &mut [T::Number]| {
+        adaptive::cross_entropy_of_head(clusters, logits, &targets, store, dx, scratch).unwrap()
+    };
+    let outcome = of_head(Store::Measure, &mut narrow, &mut scratch);
+    let shift = outcome.range as i32 - T::MAGNITUDE_BITS as i32;
+    let store = Store::Shift {
+        shift: if T::DTYPE.is_integer() { shift } else { 0 },
+        rounding: Rounding::Stochastic(Words::new(3, 8, 2)),
+    };
+    let got = of_head(store, &mut narrow, &mut scratch);
+    let want = adaptive::cross_entropy(clusters, logits, &targets, store, &mut wide, &mut scratch)
+        .unwrap();
+    let sums = |loss: <T::Number as Number>::Sum| loss.to_f64();
+    assert_eq!((got.range, sums(got.loss)), (want.range, sums(want.loss)));
+    let numbers = |x: &[T]| x.iter().map(|x| x.to_f64()).collect::<Vec<_>>();
+    // Rounding up at the edge saturates 8 bits alone.
+    let most = if T::DTYPE.is_integer() {
+        2f64.powi(T::MAGNITUDE_BITS as i32) - 1.0
+    } else {
+        f64::INFINITY
+    };
+    let want: Vec<_> = (wide.iter().map(|x| x.to_f64().clamp(-most, most))).collect();
+    assert_eq!(want, numbers(&narrow), "{}", T::DTYPE);
+    assert!(want.iter().any(|&d| d != 0.0));
+}
+
+#[test]
+fn a_head_gives_the_same_in_every_type() {
+    macro_rules! check {
+        ($t:ty) => {
+            a_head_gives_the_same::<$t>();
+        };
+    }
+    for_each_type!(check);
 }
 
 /// Other tails' logits are not read: NaN there does no harm.

@@ -3,11 +3,13 @@
 
 mod gather;
 mod pad;
+mod part;
 mod permute;
 mod slice;
 mod top_k;
 
-use super::{Apply, Axis};
+use super::{Apply, Axis, LastAxis};
+use crate::tensor::Shape;
 use core::marker::PhantomData;
 
 pub use selvedge_kernels::layout::Range;
@@ -39,6 +41,29 @@ pub type Pad<T, In, Out, E> = Apply<T, Padded<In, Out, E>>;
 
 /// Part of `In`, in the shape `Out`. Numerical behaviour: [`selvedge_kernels::layout::slice()`].
 pub type Slice<T, In, Out, R> = Apply<T, Sliced<In, Out, R>>;
+
+/// Neighbours along the axis `A` of `In`, in the shape `Out`: from the first on, or from where `P` says. Numerical
+/// behaviour: [`selvedge_kernels::layout::slice()`]. What [`Split`](super::Split) gives each of its branches.
+///
+/// # Example
+/// ```
+/// use selvedge_core::net::layout::Behind;
+/// use selvedge_core::net::{Axis, LastAxis, Layer, Part};
+/// use selvedge_core::tensor::{D2, D3};
+/// // The first three of eight channels, and the five behind them.
+/// static FIRST: Part<i8, D3<4, 4, 8>, D3<4, 4, 3>> = Layer::BLANK;
+/// static OTHERS: Part<i8, D3<4, 4, 8>, D3<4, 4, 5>, LastAxis, Behind<D3<4, 4, 3>>> = Layer::BLANK;
+/// // The first of twelve rows.
+/// static HEADER: Part<f32, D2<12, 5>, D2<1, 5>, Axis<0>> = Layer::BLANK;
+/// ```
+/// What is behind a part is all of the rest:
+/// ```compile_fail
+/// # use selvedge_core::net::layout::Behind;
+/// # use selvedge_core::net::{LastAxis, Layer, Part};
+/// # use selvedge_core::tensor::D3;
+/// static OTHERS: Part<i8, D3<4, 4, 8>, D3<4, 4, 4>, LastAxis, Behind<D3<4, 4, 3>>> = Layer::BLANK;
+/// ```
+pub type Part<T, In, Out, A = LastAxis, P = Front> = Apply<T, Parted<In, Out, A, P>>;
 
 /// Entries of an axis of `In` by number, in the shape `Out`. Numerical behaviour:
 /// [`selvedge_kernels::layout::gather`].
@@ -73,6 +98,32 @@ pub trait Ranges: 'static {
     const RANGES: &'static [Range];
 }
 
+/// Where a [`Part`] stands.
+pub trait Stands: 'static {
+    /// Elements before it, along each axis that it may be of.
+    const BEFORE: [usize; 5];
+    /// Whether it reaches the end.
+    const ENDS: bool;
+}
+
+/// The first elements.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Front;
+
+impl Stands for Front {
+    const BEFORE: [usize; 5] = [0; 5];
+    const ENDS: bool = false;
+}
+
+/// The elements behind those of the shape `S`, all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Behind<S>(PhantomData<S>);
+
+impl<S: Shape> Stands for Behind<S> {
+    const BEFORE: [usize; 5] = S::EXTENTS;
+    const ENDS: bool = true;
+}
+
 /// What [`Gather`] takes.
 pub trait Entries: 'static {
     /// The axis of a sample.
@@ -89,6 +140,9 @@ pub struct Padded<In, Out, E>(PhantomData<(In, Out, E)>);
 
 /// See [`Slice`].
 pub struct Sliced<In, Out, R>(PhantomData<(In, Out, R)>);
+
+/// See [`Part`].
+pub struct Parted<In, Out, A, P>(PhantomData<(In, Out, A, P)>);
 
 /// See [`Gather`].
 pub struct Gathered<In, Out, N>(PhantomData<(In, Out, N)>);

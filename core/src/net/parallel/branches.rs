@@ -1,7 +1,7 @@
 //! Several layers on one input.
 
 use crate::error::Result;
-use crate::net::{Backward, Info, Layer, Pass, Tape, Values, Visitor, VisitorMut};
+use crate::net::{Backward, Info, Layer, LongSum, Pass, Tape, Values, Visitor, VisitorMut};
 use crate::tensor::Shape;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::scale::Scale;
@@ -42,7 +42,7 @@ pub trait Branches: Sized {
     /// What is known of each.
     const INFOS: &'static [Info];
     /// All together, in their order; the error buffers are those of nobody.
-    const INFO: Info = Info::sequence(Self::INFOS);
+    const INFO: Info = beside(Self::INFOS);
     /// Rank and extents of each output.
     const OUTPUTS: &'static [Extent];
     /// Exponent states that have seen nothing.
@@ -138,6 +138,20 @@ impl Extent {
             axis += 1;
         }
         self.rank == other.rank
+    }
+}
+
+/// Layers that all take the same input, in the order of their numbers: nothing of one is below another.
+pub(super) const fn beside(layers: &[Info]) -> Info {
+    let (mut long_sum_first, mut before, mut rest) = (None, 0, layers);
+    while let [layer, others @ ..] = rest {
+        long_sum_first = LongSum::or(long_sum_first, before, layer.long_sum_first);
+        before += layer.numbers;
+        rest = others;
+    }
+    Info {
+        long_sum_first,
+        ..Info::sequence(layers)
     }
 }
 

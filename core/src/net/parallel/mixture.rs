@@ -1,12 +1,13 @@
 //! Mixtures of experts.
 
-use super::branches::Branches;
+use super::branches::{Branches, beside};
 use super::combine::are_equal;
 use super::slots::{Slots, take};
 use crate::error::{Result, in_layer};
 use crate::net::join::copy;
 use crate::net::{
-    Backward, Context, Info, Layer, OutputTape, Pass, Tape, Values, Visitor, VisitorMut, part,
+    Backward, Context, Info, Layer, OutputTape, Pass, Tape, Values, Visitor, VisitorMut,
+    hand_scales, part, show_scales,
 };
 use crate::tensor::Shape;
 use selvedge_kernels::elementwise::{self, MAX_TERMS, Term, aligned_exponent};
@@ -238,7 +239,7 @@ where
     };
 
     const INFO: Info = {
-        let all = Info::sequence(&[Gate::INFO, Bs::INFO]).inside();
+        let all = beside(&[Gate::INFO, Bs::INFO]).inside();
         let [needed, first] = [Self::slots(true), Self::slots(false)];
         let (gate, outputs) = (Gate::Output::LEN, Bs::OUTPUTS);
         Info {
@@ -389,11 +390,20 @@ where
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {
+        show_scales::<Self::Elem>(visitor, &[self.output_scale, self.error_scale]);
+        show_scales::<Self::Elem>(visitor, self.expert_scales.as_ref());
+        show_scales::<Self::Elem>(visitor, &[self.gate_scale]);
         self.gate.visit(visitor);
         self.experts.visit(visitor);
     }
 
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        let scales = [&mut self.output_scale, &mut self.error_scale];
+        hand_scales::<Self::Elem, 2>(visitor, scales);
+        for scale in self.expert_scales.as_mut() {
+            hand_scales::<Self::Elem, 1>(visitor, [scale]);
+        }
+        hand_scales::<Self::Elem, 1>(visitor, [&mut self.gate_scale]);
         self.gate.visit_mut(visitor);
         self.experts.visit_mut(visitor);
     }

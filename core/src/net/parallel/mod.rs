@@ -14,7 +14,8 @@ pub use combine::{Combine, Grid, Line, Mean, Scatter, Total};
 pub use mixture::{Mixture, MixtureTape};
 
 use super::{
-    Backward, Context, Info, Layer, OutputTape, Pass, Tape, Values, Visitor, VisitorMut, part,
+    Backward, Context, Info, Layer, OutputTape, Pass, Tape, Values, Visitor, VisitorMut,
+    hand_scales, part, show_scales,
 };
 use crate::error::{Result, in_layer};
 use crate::net::join::copy;
@@ -266,10 +267,18 @@ impl<Bs: Branches, C: Combine<Bs>> Layer for Parallel<Bs, C> {
     }
 
     fn visit(&self, visitor: &mut impl Visitor) {
+        let scales = [self.output_scale, self.error_scale, self.part_scale];
+        show_scales::<Self::Elem>(visitor, &scales);
         self.branches.visit(visitor);
     }
 
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        let scales = [
+            &mut self.output_scale,
+            &mut self.error_scale,
+            &mut self.part_scale,
+        ];
+        hand_scales::<Self::Elem, 3>(visitor, scales);
         self.branches.visit_mut(visitor);
     }
 }

@@ -5,7 +5,7 @@ use crate::error::{Result, in_layer};
 use crate::net::scratch::Scratch;
 use crate::net::{
     Backward, BatchSum, Context, Errors as Buffers, Info, Layer, Optimizer, OutputTape, Param,
-    Pass, Plain, Tape, Values, Visitor, VisitorMut,
+    Pass, Plain, Tape, Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
 use crate::tensor::{Shape, Tensor};
 use core::marker::PhantomData;
@@ -231,9 +231,11 @@ impl<T: Element, In: Shape, Out: Shape, P: Shape, R: Optimizer, const THOUSANDTH
 
     fn visit(&self, visitor: &mut impl Visitor) {
         self.weight.visit(visitor);
+        show_scales::<T>(visitor, &[self.error_scale]);
     }
 
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
         self.weight.visit_mut(visitor);
+        hand_scales::<T, 1>(visitor, [&mut self.error_scale]);
     }
 }

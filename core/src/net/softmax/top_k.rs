@@ -5,7 +5,7 @@ use crate::error::{Result, in_layer};
 use crate::net::scratch::Scratch;
 use crate::net::{
     Backward, Context, Errors as Buffers, Info, Layer, OutputTape, Pass, SampleTape, Slopes, Tape,
-    Values, Visitor, VisitorMut,
+    Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
 use crate::tensor::Shape;
 use core::marker::PhantomData;
@@ -193,7 +193,11 @@ impl<T: Element, S: Shape, const K: usize, const THOUSANDTHS: u32> Layer
             .map_err(in_layer(number))
     }
 
-    fn visit(&self, _: &mut impl Visitor) {}
+    fn visit(&self, visitor: &mut impl Visitor) {
+        show_scales::<T>(visitor, &[self.error_scale]);
+    }
 
-    fn visit_mut(&mut self, _: &mut impl VisitorMut) {}
+    fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
+        hand_scales::<T, 1>(visitor, [&mut self.error_scale]);
+    }
 }

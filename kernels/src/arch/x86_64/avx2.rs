@@ -535,6 +535,27 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
+    fn sum_i8(self, a: &[i8]) -> i32 {
+        #[inline]
+        #[target_feature(enable = "avx2,f16c")]
+        fn sum(chunks: &[[i8; 16]]) -> i32 {
+            let one = _mm256_set1_epi16(1);
+            let mut sum = _mm256_setzero_si256();
+            for chunk in chunks {
+                // SAFETY: 16 bytes.
+                let x = unsafe { _mm_loadu_si128(chunk.as_ptr().cast()) };
+                let x = _mm256_madd_epi16(_mm256_cvtepi8_epi16(x), one);
+                sum = _mm256_add_epi32(sum, x);
+            }
+            sum_i32(sum)
+        }
+        let (chunks, rest) = a.as_chunks::<16>();
+        // SAFETY: `self` proves AVX2.
+        let sum = unsafe { sum(chunks) };
+        sum + rest.iter().map(|&x| i32::from(x)).sum::<i32>()
+    }
+
+    #[inline(always)]
     fn widen_f16(self, x: &[f16; 8]) -> [f32; 8] {
         #[inline]
         #[target_feature(enable = "avx2,f16c")]

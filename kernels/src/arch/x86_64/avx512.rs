@@ -6,10 +6,10 @@ use super::detected;
 use super::float::{Double, Single};
 use super::lanes::{self, GROUP, Lanes};
 use super::masked::{LoadBf16, LoadF16};
-use super::{block, cells, narrow, panel, patch, single};
+use super::{block, cells, narrow, panel, patch, scale, single};
 use crate::arch::block::{Factors, Rows, WIDTH, bytes, bytes_mut};
 use crate::arch::cells::{CellWeights, PIXELS, Quad, Strip};
-use crate::arch::narrow::{Extent, Narrowing};
+use crate::arch::narrow::{Extent, Narrowing, Scaling};
 use crate::arch::panel::{LANES, Panel, Sums};
 use crate::arch::patch::{Filters, Patch};
 use crate::arch::tile::{Operand, Segments, Tile};
@@ -488,9 +488,9 @@ macro_rules! block {
 macro_rules! bytes {
     ($element:ty, $flip:literal, $offset:literal: $line:ident $filters:ident $interleave:ident $narrow:ident) => {
         #[inline(always)]
-        fn $line(self, from: &[$element], before: usize, to: &mut [u8]) {
+        fn $line(self, from: &[$element], before: usize, padding: $element, to: &mut [u8]) {
             // SAFETY: `self` proves the instructions; the elements are bytes.
-            unsafe { patch::line::<$offset>(bytes(from), before, to) }
+            unsafe { patch::line::<$offset>(bytes(from), before, padding as u8, to) }
         }
 
         #[inline(always)]
@@ -506,9 +506,9 @@ macro_rules! bytes {
         }
 
         #[inline(always)]
-        fn $interleave(self, cells: [&[$element]; 4], to: &mut Quad) {
+        fn $interleave(self, cells: [&[$element]; 4], padding: $element, to: &mut Quad) {
             // SAFETY: `self` proves the instructions; the elements are bytes.
-            unsafe { cells::interleave::<$element, $offset>(cells, to) }
+            unsafe { cells::interleave::<$element, $offset>(cells, padding as u8, to) }
         }
 
         #[inline(always)]
@@ -572,8 +572,35 @@ impl Isa for Avx512 {
         unsafe { cells::multiply(strip, windows, weights, biases, sums) }
     }
 
+    #[inline(always)]
+    fn scale_i8(self, acc: &[i32], extent: Extent, scaling: Scaling<'_>, out: &mut [i8]) -> bool {
+        // SAFETY: `self` proves the instructions.
+        unsafe { scale::rows(acc, extent, scaling, out) }
+    }
+
     block!(block_i8, i8, 0);
     block!(block_u8, u8, 0x80);
+
+    #[inline(always)]
+    fn sum_i8(self, a: &[i8]) -> i32 {
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn sum(a: &[i8]) -> i32 {
+            let one = _mm512_set1_epi8(1);
+            let mut sum = _mm512_setzero_si512();
+            let (chunks, rest) = a.as_chunks::<64>();
+            for chunk in chunks {
+                // SAFETY: 64 bytes.
+                let x = unsafe { _mm512_loadu_si512(chunk.as_ptr().cast()) };
+                sum = _mm512_dpbusd_epi32(sum, one, x);
+            }
+            // SAFETY: the mask ends with the slice.
+            let x = unsafe { _mm512_maskz_loadu_epi8(first(rest.len()), rest.as_ptr().cast()) };
+            _mm512_reduce_add_epi32(_mm512_dpbusd_epi32(sum, one, x))
+        }
+        // SAFETY: `self` proves the instructions.
+        unsafe { sum(a) }
+    }
 
     #[inline(always)]
     fn pack_f32(self, weight: Operand<'_, f32>, len: usize, panel: &mut Panel<f32>) {

@@ -3,25 +3,26 @@
 use crate::arch::cells::{CellWeights, PIXELS, Quad, Strip, WIDTH, Windows};
 use core::arch::x86_64::*;
 
-/// Interleaves four cells; XOR with `OFFSET` makes offset binary of an element. `T` is a byte.
+/// Interleaves four cells, with `padding` where they have no elements; XOR with `OFFSET` makes offset binary of
+/// an element. `T` is a byte.
 ///
 /// # Safety
 /// `T` is a byte, signed or not.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) unsafe fn interleave<T, const OFFSET: u8>(cells: [&[T]; 4], to: &mut Quad) {
+pub(super) unsafe fn interleave<T, const OFFSET: u8>(cells: [&[T]; 4], padding: u8, to: &mut Quad) {
     // Unpacking is done within 128 bits, which hold of each register to be: its channels 0 to 3 in the
     // first, and so on.
     let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-    let zero = _mm512_set1_epi8((0x80 ^ OFFSET) as i8);
-    let mut x = [zero; 4];
+    let padding = _mm512_set1_epi8(padding as i8);
+    let mut x = [padding; 4];
     for (x, cell) in x.iter_mut().zip(cells) {
         let mask = match cell.len() {
             0 => continue,
             len => u64::MAX >> (64 - len.min(WIDTH)),
         };
         // SAFETY: a masked load ends with the slice, of bytes by the caller's promise.
-        let bytes = unsafe { _mm512_mask_loadu_epi8(zero, mask, cell.as_ptr().cast()) };
+        let bytes = unsafe { _mm512_mask_loadu_epi8(padding, mask, cell.as_ptr().cast()) };
         *x = _mm512_permutexvar_epi32(order, bytes);
     }
     let [a, b, c, d] = x.map(|x| _mm512_xor_si512(x, _mm512_set1_epi8(OFFSET as i8)));

@@ -10,6 +10,7 @@ mod masked;
 mod narrow;
 mod panel;
 mod patch;
+mod scale;
 mod single;
 #[cfg(test)]
 mod tests;

@@ -13,20 +13,21 @@ const fn first(n: usize) -> u64 {
     if n < 64 { (1 << n) - 1 } else { u64::MAX }
 }
 
-/// Fills a line: `before` zeros, elements, zeros; XOR with `OFFSET` makes offset binary of an element.
+/// Fills a line: `before` times `padding`, elements, padding; XOR with `OFFSET` makes offset binary of an
+/// element.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-pub(super) fn line<const OFFSET: u8>(from: &[u8], before: usize, to: &mut [u8]) {
+pub(super) fn line<const OFFSET: u8>(from: &[u8], before: usize, padding: u8, to: &mut [u8]) {
     let end = before.saturating_add(from.len());
     let offset = _mm512_set1_epi8(OFFSET as i8);
-    let zero = _mm512_set1_epi8((0x80 ^ OFFSET) as i8);
+    let padding = _mm512_set1_epi8(padding as i8);
     for (i, to) in to.chunks_mut(64).enumerate() {
         let at = 64 * i;
         let mask = first(end.saturating_sub(at)) & !first(before.saturating_sub(at));
         let p = from.as_ptr().wrapping_add(at).wrapping_sub(before);
         // SAFETY: the mask begins and ends with the elements, that of the store ends with the line.
         unsafe {
-            let x = _mm512_mask_loadu_epi8(zero, mask, p.cast());
+            let x = _mm512_mask_loadu_epi8(padding, mask, p.cast());
             let x = _mm512_xor_si512(x, offset);
             _mm512_mask_storeu_epi8(to.as_mut_ptr().cast(), first(to.len()), x);
         }

@@ -2,6 +2,8 @@
 
 extern crate std;
 
+mod affine;
+
 use super::{Avx2, Avx512};
 use crate::activation::Activation;
 use crate::arch::block::{Blocks, Factors, HEIGHT, Rows, WIDTH};
