@@ -56,7 +56,10 @@ fn mixtures_refuse_what_does_not_fit() {
                 rows: 1 << 31,
                 ..SHAPE
             },
-            Error::Overflow { arg: Arg::Shape },
+            Error::Overflow {
+                arg: Arg::Shape,
+                got: Some(12 << 31),
+            },
         ),
         (
             Shape {

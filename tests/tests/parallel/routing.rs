@@ -11,6 +11,7 @@ use selvedge_core::{Element, Rate, Serial, Sgd, net};
 use selvedge_tests::layers::Driven;
 use selvedge_tests::noise::Noise;
 use selvedge_tests::parameters::tensors;
+use selvedge_tests::saved::copy;
 
 const BATCH: usize = 8;
 
@@ -282,23 +283,51 @@ impl selvedge_core::net::Grid for Swapped {
     const CELLS: &'static [[usize; 3]] = &[[1, 0, 0], [0, 0, 0]];
 }
 
-fn moves<T: Element>() {
-    let mut noise = Noise::new(39);
-    let mut trainer = Box::new(Trainer::<Nested<T>, BATCH>::BLANK);
-    trainer.init(11).unwrap();
-    let before = tensors(trainer.network());
-    for _ in 0..40 {
-        let unit = 2f64.powi(T::PIXEL_EXPONENT);
+/// Some steps on random samples and labels.
+fn train<T: Element>(trainer: &mut Trainer<Nested<T>, BATCH>, noise: &mut Noise, steps: u32) {
+    let unit = 2f64.powi(T::PIXEL_EXPONENT);
+    for _ in 0..steps {
         for to in trainer.input_mut() {
             *to = T::from_f64(noise.signed() / unit);
         }
         let labels: Vec<u16> = (0..BATCH).map(|_| noise.below(2) as u16).collect();
-        trainer.step(&Serial, &labels, &sgd(16, -6)).unwrap();
+        trainer.step(&Serial, &labels, &sgd(16, -8)).unwrap();
     }
+}
+
+fn moves<T: Element>() {
+    let mut trainer = Box::new(Trainer::<Nested<T>, BATCH>::BLANK);
+    trainer.init(11).unwrap();
+    let before = tensors(trainer.network());
+    train(&mut trainer, &mut Noise::new(39), 40);
     let after = tensors(trainer.network());
     for (number, (before, after)) in before.iter().zip(&after).enumerate() {
         assert_ne!(before, after, "{}: tensor {number}", T::DTYPE);
     }
+}
+
+fn resumes<T: Element>() {
+    let mut noise = Noise::new(41);
+    let [mut first, mut second] = [11, 12].map(|seed| {
+        let mut trainer = Box::new(Trainer::<Nested<T>, BATCH>::BLANK);
+        trainer.init(seed).unwrap();
+        trainer
+    });
+    train(&mut first, &mut noise, 5);
+    copy(&first, &mut second);
+    second.resume(first.seed(), first.steps());
+    train(&mut first, &mut noise.clone(), 5);
+    train(&mut second, &mut noise, 5);
+    let is_same = tensors(first.network()) == tensors(second.network());
+    assert!(is_same, "{}", T::DTYPE);
+}
+
+#[test]
+fn models_resume_from_what_visitors_saw() {
+    resumes::<i8>();
+    resumes::<u16>();
+    resumes::<i64>();
+    resumes::<f32>();
 }
 
 #[test]
