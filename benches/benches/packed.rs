@@ -291,7 +291,7 @@ fn shared_layers(c: &mut Criterion) {
     };
     let mut y = vec![0i8; 8 * 128];
     let kernel = "affine dense forward 8x256x128";
-    measure(c, kernel, name, DENSE_MACS, || {
+    measure::<i8>(c, &name(kernel), DENSE_MACS, || {
         let (x, epilogue) = (black_box(&x), epilogue());
         dense::forward(&Serial, shape, x, &weight, bias, epilogue, &mut y, &mut []).unwrap();
     });

@@ -10,7 +10,7 @@ use crate::element::Element;
 use crate::error::{Arg, Error, Found, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude, bit_len, div_rem};
-use crate::requantize::{BLOCK, Store, block_at};
+use crate::requantize::{BLOCK, Lines, Store, block_at};
 use crate::rng::Words;
 use crate::split::{blocks_of, blocks_of_mut};
 use half::{bf16, f16};
@@ -188,7 +188,7 @@ impl<T: Element> Kernel for Apply<'_, T> {
         let mut room = [T::ZERO; BLOCK];
         for (x, out) in blocks_of(self.x, BLOCK).zip(blocks_of_mut(self.out, BLOCK)) {
             let x = block_at(x, &mut room);
-            let mut acc = [[T::Acc::default(); BLOCK]];
+            let mut acc = Lines([[T::Acc::default(); BLOCK]]);
             for ((acc, x), at) in acc.as_flattened_mut().iter_mut().zip(x).zip(0u32..) {
                 let word = self.words.word(element.wrapping_add(at));
                 if self.dropout.keeps(word) {

@@ -532,6 +532,35 @@ impl_integer!(
 impl_float!(f32);
 impl_float!(f64);
 
+/// A product of bytes of at most 15 bits: 16 bits in vectors, and 32 on devices, whose registers have them.
+#[cfg(not(target_os = "none"))]
+pub(crate) type Slim = i16;
+#[cfg(target_os = "none")]
+pub(crate) type Slim = i32;
+
+/// [`shift_rne_i32`] for 1 to 14 places.
+#[inline(always)]
+pub(crate) const fn shift_rne_slim(x: Slim, s: i32) -> Slim {
+    let floor = x >> s;
+    let rest = x - (floor << s);
+    // At half, an odd floor decides.
+    let up = rest + (floor & 1) > 1 << (s - 1);
+    floor + up as Slim
+}
+
+/// [`sat_i32`].
+#[inline(always)]
+pub(crate) const fn sat_slim(x: Slim, bits: u32) -> Slim {
+    let limit = (1 << bits) - 1;
+    if x > limit {
+        limit
+    } else if x < -limit {
+        -limit
+    } else {
+        x
+    }
+}
+
 impl Magnitude for () {
     fn or(self, (): Self) {}
 

@@ -28,6 +28,11 @@ impl Mean {
         }
     }
 
+    /// Whether 31 bits hold the product of a sum that is not above `largest` (below 2^40).
+    pub(crate) const fn fits(self, largest: i64) -> bool {
+        largest * (self.f as i64) < 1 << 31
+    }
+
     /// `k`: how far the exponent of the accumulator is below that of the sum; 0 for floats.
     #[must_use]
     pub const fn places<T: Element>(self) -> i32 {
@@ -47,6 +52,11 @@ pub trait Long: Sized {
     /// `sum · f`, or the quotient of floats.
     #[doc(hidden)]
     fn mean(sum: Self::Long, mean: Mean) -> Self::Long;
+    /// The same of one element, or of a sum of as many bits.
+    #[doc(hidden)]
+    fn mean_of_one(x: Self::Acc, mean: Mean) -> Self::Acc
+    where
+        Self: Element;
     /// As [`Store::one`].
     #[doc(hidden)]
     fn store_long(
@@ -81,6 +91,11 @@ macro_rules! impl_integer {
             #[inline(always)]
             fn mean(sum: $long, mean: Mean) -> $long {
                 sum * $long::from(mean.f)
+            }
+
+            #[inline(always)]
+            fn mean_of_one(x: $acc, mean: Mean) -> $acc {
+                x * $acc::from(mean.f) // 17 bits beside an element's
             }
 
             #[inline(always)]
@@ -128,6 +143,11 @@ macro_rules! impl_float {
             #[inline(always)]
             fn mean(sum: $acc, mean: Mean) -> $acc {
                 sum / mean.n as $acc
+            }
+
+            #[inline(always)]
+            fn mean_of_one(x: $acc, mean: Mean) -> $acc {
+                Self::mean(x, mean)
             }
 
             #[inline(always)]

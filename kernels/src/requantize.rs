@@ -7,9 +7,32 @@ use crate::arch::scalar::TILE;
 use crate::element::{Element, Output};
 use crate::fixed::{Accumulator, Magnitude, Rounding};
 use crate::split::{blocks_of, blocks_of_mut};
+use core::ops::{Deref, DerefMut};
 
 /// Accumulators that are stored together; few on devices, for their stacks.
 pub(crate) const BLOCK: usize = if cfg!(target_os = "none") { TILE } else { 64 };
+
+/// A block that begins with a line of the cache, as vectors should: what is stored across lines and loaded again
+/// must wait for the cache.
+#[cfg_attr(not(target_os = "none"), repr(align(64)))]
+#[derive(Clone, Copy)]
+pub(crate) struct Lines<B>(pub(crate) B);
+
+impl<B> Deref for Lines<B> {
+    type Target = B;
+
+    #[inline(always)]
+    fn deref(&self) -> &B {
+        &self.0
+    }
+}
+
+impl<B> DerefMut for Lines<B> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut B {
+        &mut self.0
+    }
+}
 
 /// A block of accumulators, as a tile of one row.
 pub(crate) type Accumulators<A> = [[A; BLOCK]; 1];
@@ -75,7 +98,12 @@ impl Store {
             ..Epilogue::EXACT
         };
         let place = [1, out.len(), BLOCK];
-        epilogue.tile_by(isa, acc, place, element, range, out, &mut []);
+        if out.len() == BLOCK {
+            // Plain loops of a known length take no call.
+            epilogue.tile(acc, place, element, range, out, &mut []);
+        } else {
+            epilogue.tile_by(isa, acc, place, element, range, out, &mut []);
+        }
     }
 
     /// Takes the accumulators of consecutive output elements, the first with row-major index

@@ -9,7 +9,7 @@ use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::long::Long;
-use crate::requantize::{BLOCK, Store};
+use crate::requantize::{BLOCK, Lines, Store};
 use crate::split::rows_of_mut;
 
 /// Bits of a weight of integers along one axis.
@@ -380,7 +380,7 @@ impl<T: Element> Rows<'_, T> {
     }
 
     #[inline(always)]
-    fn bilinear(self) -> u32 {
+    fn bilinear<I: Isa>(self, isa: I) -> u32 {
         let Shape {
             height,
             width,
@@ -389,7 +389,7 @@ impl<T: Element> Rows<'_, T> {
             ..
         } = self.shape;
         let [vertical, horizontal] = self.shape.axes();
-        let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut element = (self.first * columns * channels) as u32;
         for (row, out) in (self.first..).zip(rows_of_mut(self.out, columns * channels)) {
             let image = row.checked_div(rows).unwrap_or(0);
@@ -410,16 +410,17 @@ impl<T: Element> Rows<'_, T> {
                 ];
                 let mut channel = 0;
                 for out in out.chunks_mut(BLOCK) {
-                    let mut sums = [T::to_long(T::Acc::default()); BLOCK];
+                    let mut sums = Lines([[T::Acc::default(); BLOCK]]);
                     for (number, (pixel, vertical, horizontal)) in corners.into_iter().enumerate() {
                         let pixel = pixel.get(channel..channel + out.len()).unwrap_or_default();
-                        for (sum, &x) in sums.iter_mut().zip(pixel) {
-                            let term = T::weighted(x, vertical, horizontal);
+                        for (sum, &x) in sums.as_flattened_mut().iter_mut().zip(pixel) {
+                            let term = T::mixed(x, vertical, horizontal);
                             // Not 0 + term: a float's -0 stays.
                             *sum = if number == 0 { term } else { *sum + term };
                         }
                     }
-                    T::store_longs(self.store, &mut sums, element, &mut range, out);
+                    self.store
+                        .block_by(isa, &mut sums, element, &mut range, out);
                     element = element.wrapping_add(out.len() as u32);
                     channel += out.len();
                 }
@@ -459,7 +460,7 @@ impl<T: Element> Rows<'_, T> {
                 }
                 let mut channel = 0;
                 for out in out.chunks_mut(BLOCK) {
-                    let mut sums = [T::to_long(T::Acc::default()); BLOCK];
+                    let mut sums = Lines([T::to_long(T::Acc::default()); BLOCK]);
                     for r in first_row..rows {
                         let v = vertical.tap(r, is_nearest);
                         if v.low > y {
@@ -510,8 +511,8 @@ impl<T: Element> Kernel for Bilinear<'_, T> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
-        self.0.bilinear()
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        self.0.bilinear(isa)
     }
 }
 
@@ -539,6 +540,11 @@ pub trait Kernels: Long {
     /// `x · vertical · horizontal`.
     #[doc(hidden)]
     fn weighted(x: Self, vertical: Self::Weight, horizontal: Self::Weight) -> Self::Long;
+    /// The same as a part of one mixture, whose weights sum to 2^22: 30 bits hold it and the sum of bytes.
+    #[doc(hidden)]
+    fn mixed(x: Self, vertical: Self::Weight, horizontal: Self::Weight) -> Self::Acc
+    where
+        Self: Element;
     #[doc(hidden)]
     fn resize_nearest(rows: Rows<'_, Self>)
     where
@@ -598,6 +604,11 @@ macro_rules! impl_integer {
                 Self::to_long(x.to_acc()) * <Self as Long>::Long::from(vertical * horizontal)
             }
 
+            #[inline(always)]
+            fn mixed(x: Self, vertical: i32, horizontal: i32) -> <Self as Element>::Acc {
+                x.to_acc() * <Self as Element>::Acc::from(vertical * horizontal)
+            }
+
             kernels!();
         }
     )*};
@@ -617,6 +628,11 @@ macro_rules! impl_float {
             #[inline(always)]
             fn weighted(x: Self, vertical: $acc, horizontal: $acc) -> $acc {
                 x.widen() * (vertical * horizontal)
+            }
+
+            #[inline(always)]
+            fn mixed(x: Self, vertical: $acc, horizontal: $acc) -> $acc {
+                Self::weighted(x, vertical, horizontal)
             }
 
             kernels!();

@@ -180,6 +180,8 @@ fn samples_one_by_one_give_the_bytes_of_the_batch() {
     samples_do_not_influence_each_other::<i16>("conv-i16");
     samples_do_not_influence_each_other::<i32>("conv-i32");
     samples_do_not_influence_each_other::<i64>("conv-i64");
+    samples_do_not_influence_each_other::<i8>("lstm-i8");
+    samples_do_not_influence_each_other::<i32>("gru-i32");
 }
 
 #[test]
@@ -195,6 +197,9 @@ fn threads_give_the_recorded_bytes() {
         "norm-i8",
         "norm-i16",
         "norm-i64",
+        "rnn-i8",
+        "lstm-i16",
+        "gru-i32",
     ] {
         for threads in [2, 3, 7] {
             replay_as_recorded(&golden::run(name), &Threads(threads));

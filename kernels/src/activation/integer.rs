@@ -3,7 +3,7 @@
 use super::{Kernels, through};
 use crate::arch::{self, Isa, Kernel};
 use crate::element::{Element, Output};
-use crate::fixed::{self, Accumulator, shift_rne_i32};
+use crate::fixed::{self, Accumulator, Slim, shift_rne_i32};
 use crate::lut;
 use crate::requantize::Store;
 
@@ -12,7 +12,7 @@ type Acc<T> = <T as Element>::Acc;
 
 /// What an integer type needs for its activations. `M` are its magnitude bits.
 trait Integer: Element {
-    /// Holds the product of an element and a slope.
+    /// Holds the product of an element and a slope: of bytes at most 127 · (127 + 128).
     type Product: Copy
         + core::ops::Mul<Output = Self::Product>
         + core::ops::Sub<Output = Self::Product>;
@@ -35,6 +35,8 @@ trait Integer: Element {
     fn round(product: Self::Product, shift: u32) -> Self::Product;
     /// `self · slope / 2^shift`, to nearest even, saturated.
     fn times(self, slope: Self::Product, shift: u32) -> Self;
+    /// `self · parts / 256`, to nearest even, saturated.
+    fn scaled_error(self, parts: i32) -> Self;
 }
 
 /// `ln(1 + exp(z))` of `z` in Q11 and its slope, both in Q15.
@@ -65,7 +67,8 @@ fn hard_swish(z: i32) -> (i32, i32) {
     (z * s, s + if is_between { sixth(z) } else { 0 })
 }
 
-/// [`super::map`], by the instruction set.
+/// [`super::map`], by the instruction set. Functions own what they know: what they refer to might be changed by what
+/// is stored, and is loaded for each element.
 #[inline(always)]
 fn map<A: Copy>(acc: &mut [A], function: impl Fn(A) -> A) {
     arch::dispatch(Map(acc, function));
@@ -114,7 +117,7 @@ fn curve<T: Integer<Acc: From<i32>>>(
     acc: &mut [T::Acc],
     slope: &mut [T],
 ) {
-    apply::<T>(acc, slope, |acc| {
+    apply::<T>(acc, slope, move |acc| {
         let (value, slope) = curve(T::q11(acc, exponent));
         (value.into(), T::kept(slope))
     });
@@ -124,7 +127,7 @@ fn curve<T: Integer<Acc: From<i32>>>(
 /// element times a slope.
 macro_rules! impl_integer {
     ($($t:ident: acc $acc:ident $shift_acc:ident, wide $wide:ident $shift_wide:ident $sat_wide:ident $cut:expr,
-       product $product:ident $shift:ident $sat:ident;)*) => {$(
+       product $product:ident $shift:ident $sat:ident, error $scaled:ident $shift_scaled:ident $sat_scaled:ident;)*) => {$(
         impl Integer for $t {
             type Product = $product;
 
@@ -165,7 +168,7 @@ macro_rules! impl_integer {
 
             #[inline(always)]
             fn factor(self) -> $product {
-                fixed::$sat(self.widen().into(), Self::MAGNITUDE_BITS)
+                fixed::$sat(self.widen() as $product, Self::MAGNITUDE_BITS)
             }
 
             #[inline(always)]
@@ -178,6 +181,14 @@ macro_rules! impl_integer {
                 let q = fixed::$sat(Self::round(self.factor() * slope, shift), Self::MAGNITUDE_BITS);
                 <Self as Output<Self>>::store(q as $acc) // the magnitude bits fit
             }
+
+            #[inline(always)]
+            fn scaled_error(self, parts: i32) -> Self {
+                // At most 9 bits: a product has room for them beside those of an element.
+                let product = $scaled::from(self.widen()) * $scaled::from(parts);
+                let q = fixed::$sat_scaled(fixed::$shift_scaled(product, 8), Self::MAGNITUDE_BITS);
+                <Self as Output<Self>>::store(q as $acc)
+            }
         }
     )*};
 }
@@ -186,11 +197,11 @@ macro_rules! impl_integer_kernels {
     ($($t:ident)*) => {$(
         impl Kernels for $t {
             fn sigmoid(_: i32, exponent: i32, acc: &mut [Acc<$t>], _: &mut [Self]) {
-                map(acc, |acc| lut::sigmoid(Self::q11(acc, exponent)).into());
+                map(acc, move |acc| lut::sigmoid(Self::q11(acc, exponent)).into());
             }
 
             fn tanh(_: i32, exponent: i32, acc: &mut [Acc<$t>], _: &mut [Self]) {
-                map(acc, |acc| lut::tanh(Self::q11(acc, exponent)).into());
+                map(acc, move |acc| lut::tanh(Self::q11(acc, exponent)).into());
             }
 
             fn softplus(_: i32, exponent: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
@@ -210,7 +221,7 @@ macro_rules! impl_integer_kernels {
             }
 
             fn masked_relu(_: i32, _: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
-                apply::<Self>(acc, slope, |x| (x.relu(), Self::flag(x > 0)));
+                apply::<Self>(acc, slope, move |x| (x.relu(), Self::flag(x > 0)));
             }
 
             fn lifted_relu(_: i32, _: i32, acc: &mut [Acc<$t>], _: &mut [Self]) {
@@ -219,15 +230,15 @@ macro_rules! impl_integer_kernels {
 
             fn relu6(_: i32, exponent: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
                 let six = Self::six(exponent);
-                apply::<Self>(acc, slope, |x| (x.relu().min(six), Self::flag(0 < x && x < six)));
+                apply::<Self>(acc, slope, move |x| (x.relu().min(six), Self::flag(0 < x && x < six)));
             }
 
             fn scaled_relu(parts: i32, _: i32, acc: &mut [Acc<$t>], _: &mut [Self]) {
-                map(acc, |x| Self::scaled(x.relu(), parts));
+                map(acc, move |x| Self::scaled(x.relu(), parts));
             }
 
             fn leaky_relu(parts: i32, _: i32, acc: &mut [Acc<$t>], slope: &mut [Self]) {
-                apply::<Self>(acc, slope, |x| {
+                apply::<Self>(acc, slope, move |x| {
                     let value = if x < 0 { Self::scaled(x, parts) } else { x };
                     (value, Self::flag(x < 0))
                 });
@@ -235,7 +246,7 @@ macro_rules! impl_integer_kernels {
 
             fn sigmoid_backward(_: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {
                 const M: u32 = <$t>::MAGNITUDE_BITS;
-                through(y, dy, |d, y| {
+                through(y, dy, move |d, y| {
                     let y = y.factor();
                     d.times(Self::round(y * (Self::ONE - y), M), M)
                 });
@@ -243,18 +254,18 @@ macro_rules! impl_integer_kernels {
 
             fn tanh_backward(_: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {
                 const M: u32 = <$t>::MAGNITUDE_BITS;
-                through(y, dy, |d, y| {
+                through(y, dy, move |d, y| {
                     let y = y.factor();
                     d.times(Self::ONE - Self::round(y * y, M), M)
                 });
             }
 
             fn slope_backward(_: i32, _: &[Self], slope: &[Self], dy: &mut [Self]) {
-                through(slope, dy, |d, slope| d.times(slope.factor(), Self::MAGNITUDE_BITS - 1));
+                through(slope, dy, move |d, slope| d.times(slope.factor(), Self::MAGNITUDE_BITS - 1));
             }
 
             fn mask_backward(_: i32, _: &[Self], slope: &[Self], dy: &mut [Self]) {
-                through(slope, dy, |d, flag| if flag == Self::ZERO { Self::ZERO } else { d });
+                through(slope, dy, move |d, flag| if flag == Self::ZERO { Self::ZERO } else { d });
             }
 
             fn round_lifted(store: Store, acc: &mut [Acc<$t>], element: u32) -> (Store, Acc<$t>) {
@@ -275,13 +286,13 @@ macro_rules! impl_integer_kernels {
             }
 
             fn lifted_relu_backward(_: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {
-                through(y, dy, |d, y| if y.widen() > 0 { d } else { Self::ZERO });
+                through(y, dy, move |d, y| if y.widen() > 0 { d } else { Self::ZERO });
             }
 
             fn scaled_relu_backward(parts: i32, y: &[Self], _: &[Self], dy: &mut [Self]) {
-                through(y, dy, |d, y| {
+                through(y, dy, move |d, y| {
                     if y.widen() > 0 {
-                        <Self as Output<Self>>::store(Self::scaled(d.to_acc(), parts))
+                        d.scaled_error(parts)
                     } else {
                         Self::ZERO
                     }
@@ -289,11 +300,11 @@ macro_rules! impl_integer_kernels {
             }
 
             fn leaky_relu_backward(parts: i32, _: &[Self], slope: &[Self], dy: &mut [Self]) {
-                through(slope, dy, |d, flag| {
+                through(slope, dy, move |d, flag| {
                     if flag == Self::ZERO {
                         d
                     } else {
-                        <Self as Output<Self>>::store(Self::scaled(d.to_acc(), parts))
+                        d.scaled_error(parts)
                     }
                 });
             }
@@ -302,14 +313,14 @@ macro_rules! impl_integer_kernels {
 }
 
 impl_integer! {
-    i8: acc i32 shift_rne_i32, wide i64 shift_rne_i64 sat_i64 54, product i32 shift_rne_i32 sat_i32;
-    u8: acc i32 shift_rne_i32, wide i64 shift_rne_i64 sat_i64 54, product i32 shift_rne_i32 sat_i32;
-    i16: acc i64 shift_rne_i64, wide i64 shift_rne_i64 sat_i64 54, product i32 shift_rne_i32 sat_i32;
-    u16: acc i64 shift_rne_i64, wide i64 shift_rne_i64 sat_i64 54, product i32 shift_rne_i32 sat_i32;
-    i32: acc i64 shift_rne_i64, wide i64 shift_rne_i64 sat_i64 54, product i64 shift_rne_i64 sat_i64;
-    u32: acc i64 shift_rne_i64, wide i64 shift_rne_i64 sat_i64 54, product i64 shift_rne_i64 sat_i64;
-    i64: acc i128 shift_rne_i128, wide i128 shift_rne_i128 sat_i128 118, product i128 shift_rne_i128 sat_i128;
-    u64: acc i128 shift_rne_i128, wide i128 shift_rne_i128 sat_i128 118, product i128 shift_rne_i128 sat_i128;
+    i8: acc i32 shift_rne_i32, wide i64 shift_rne_i64 sat_i64 54, product Slim shift_rne_slim sat_slim, error i32 shift_rne_i32 sat_i32;
+    u8: acc i32 shift_rne_i32, wide i64 shift_rne_i64 sat_i64 54, product Slim shift_rne_slim sat_slim, error i32 shift_rne_i32 sat_i32;
+    i16: acc i64 shift_rne_i64, wide i64 shift_rne_i64 sat_i64 54, product i32 shift_rne_i32 sat_i32, error i32 shift_rne_i32 sat_i32;
+    u16: acc i64 shift_rne_i64, wide i64 shift_rne_i64 sat_i64 54, product i32 shift_rne_i32 sat_i32, error i32 shift_rne_i32 sat_i32;
+    i32: acc i64 shift_rne_i64, wide i64 shift_rne_i64 sat_i64 54, product i64 shift_rne_i64 sat_i64, error i64 shift_rne_i64 sat_i64;
+    u32: acc i64 shift_rne_i64, wide i64 shift_rne_i64 sat_i64 54, product i64 shift_rne_i64 sat_i64, error i64 shift_rne_i64 sat_i64;
+    i64: acc i128 shift_rne_i128, wide i128 shift_rne_i128 sat_i128 118, product i128 shift_rne_i128 sat_i128, error i128 shift_rne_i128 sat_i128;
+    u64: acc i128 shift_rne_i128, wide i128 shift_rne_i128 sat_i128 118, product i128 shift_rne_i128 sat_i128, error i128 shift_rne_i128 sat_i128;
 }
 
 impl_integer_kernels! { i8 u8 i16 u16 i32 u32 i64 u64 }

@@ -21,7 +21,7 @@ use crate::arch::{self, Isa, Kernel};
 use crate::element::{Element, Output};
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{Accumulator, Magnitude};
-use crate::requantize::{BLOCK, Epilogue, Store};
+use crate::requantize::{BLOCK, Epilogue, Lines, Store};
 use crate::split::{blocks_of, blocks_of_mut};
 
 /// What a layer applies to its accumulators.
@@ -300,7 +300,7 @@ impl<T: Element, O: Output<T>> Kernel for Forward<'_, T, O> {
         let mut element = 0u32;
         let mut slopes = self.slope.chunks_mut(BLOCK);
         for (x, out) in blocks_of(x, BLOCK).zip(blocks_of_mut(out, BLOCK)) {
-            let mut acc = [[T::Acc::default(); BLOCK]];
+            let mut acc = Lines([[T::Acc::default(); BLOCK]]);
             for (acc, &x) in acc.as_flattened_mut().iter_mut().zip(x) {
                 *acc = x.to_acc();
             }

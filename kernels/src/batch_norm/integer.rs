@@ -9,12 +9,12 @@ use crate::arch::scalar::TILE;
 use crate::arch::{self, Isa, Kernel};
 use crate::element::{Blank, Element};
 use crate::fixed::{
-    Accumulator, InverseRoot, Magnitude, Reciprocal, rsqrt, rsqrt_u128, sat_i64, sat_i128,
+    Accumulator, InverseRoot, Magnitude, Reciprocal, Rounding, rsqrt, rsqrt_u128, sat_i128,
     shift_rne_i64, shift_rne_i128, shl_sat_i64, shl_sat_i128,
 };
 use crate::norm::{Normal, offsets};
-use crate::requantize::{BLOCK, block_at};
-use crate::short::{Short, put_block};
+use crate::requantize::{BLOCK, Lines, block_at};
+use crate::short::{Short, WORD_LIMIT, Word, fit_words, put_block};
 use crate::split::{blocks_of, rows_of, rows_of_mut};
 
 /// Statistics of a channel of integers, cut to 15 bits: `S1`, `S2`, and `1/√V` where
@@ -120,7 +120,7 @@ impl<T: Normal + Kernels<Channel = Channel>> Kernel for Integer<Forward<'_, T>> 
         let blocks = blocks_of(statistics, BLOCK).zip(blocks_of(affine.gamma, BLOCK));
         for (channels, gamma) in blocks {
             let tile = start..start + channels.len();
-            let lanes = Lanes::new(shape.rows, channels);
+            let lanes = Lanes::<i64>::new(shape.rows, channels);
             let offsets = offsets::<T>(&affine, tile.clone());
             let (mut x_room, mut gammas) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
             let gamma = block_at(gamma, &mut gammas);
@@ -129,9 +129,9 @@ impl<T: Normal + Kernels<Channel = Channel>> Kernel for Integer<Forward<'_, T>> 
             for (x, out) in rows {
                 let normals =
                     lanes.normals(block_at(x.get(start..).unwrap_or_default(), &mut x_room));
-                let mut acc = [[T::Acc::default(); BLOCK]];
+                let mut acc = Lines([[T::Acc::default(); BLOCK]]);
                 let places = acc.as_flattened_mut().iter_mut().zip(&offsets);
-                for (((acc, &offset), &gamma), &normal) in places.zip(gamma).zip(&normals) {
+                for (((acc, &offset), &gamma), &normal) in places.zip(gamma).zip(&*normals) {
                     *acc = T::scaled(normal as i32, gamma) + offset; // 15 bits
                 }
                 let out = out.get_mut(tile.clone()).unwrap_or_default();
@@ -145,21 +145,22 @@ impl<T: Normal + Kernels<Channel = Channel>> Kernel for Integer<Forward<'_, T>> 
 }
 
 /// Statistics of neighbouring channels side by side.
-struct Lanes {
-    rows: i64,
-    sums: [i64; BLOCK],
-    mantissas: [i64; BLOCK],
+struct Lanes<W> {
+    rows: W,
+    sums: Lines<[W; BLOCK]>,
+    mantissas: Lines<[W; BLOCK]>,
     /// To `x̂`.
-    shifts: Shifts,
+    shifts: Shifts<W>,
 }
 
-impl Lanes {
+impl<W: Word> Lanes<W> {
     #[inline(always)]
     fn new(rows: usize, channels: &[Channel]) -> Self {
+        let mantissas = channels.iter().map(|channel| channel.root.mantissa.into());
         Self {
-            rows: rows as i64,
+            rows: W::of(rows as i64),
             sums: block_of(channels.iter().map(|channel| channel.sum)),
-            mantissas: block_of(channels.iter().map(|channel| channel.root.mantissa.into())),
+            mantissas: block_of(mantissas),
             shifts: Shifts::new(channels.iter().map(|channel| 18 - channel.root.places)),
         }
     }
@@ -167,15 +168,15 @@ impl Lanes {
     /// `x̂` in Q12 of as many elements as there are, one of each channel: at most 15 bits. The product has
     /// at most 57 bits, with 40 of the deviation `N q - S1` (2^24 rows) and 17 of the root.
     #[inline(always)]
-    fn normals<T: Short>(&self, x: &[T; BLOCK]) -> [i64; BLOCK] {
-        let mut normals = [0; BLOCK];
-        let lanes = self.sums.iter().zip(&self.mantissas);
-        for ((normal, x), (sum, mantissa)) in normals.iter_mut().zip(x).zip(lanes) {
-            *normal = (self.rows * i64::from(x.cut()) - sum) * mantissa;
+    fn normals<T: Short>(&self, x: &[T; BLOCK]) -> Lines<[W; BLOCK]> {
+        let mut normals = Lines([W::default(); BLOCK]);
+        let lanes = self.sums.iter().zip(&*self.mantissas);
+        for ((normal, x), (&sum, &mantissa)) in normals.iter_mut().zip(x).zip(lanes) {
+            *normal = (self.rows * W::of(x.cut().into()) - sum) * mantissa;
         }
         self.shifts.round(&mut normals);
-        for normal in &mut normals {
-            *normal = sat_i64(*normal, 15);
+        for normal in &mut *normals {
+            *normal = normal.saturate(15);
         }
         normals
     }
@@ -200,21 +201,21 @@ where
         for out in out.chunks_mut(BLOCK) {
             let tile = start..start + out.len();
             let channels = statistics.get(tile.clone()).unwrap_or_default();
-            let lanes = Lanes::new(shape.rows, channels);
-            let (mut sums, mut products) = ([0i64; BLOCK], [0i64; BLOCK]);
+            let lanes = Lanes::<i64>::new(shape.rows, channels);
+            let (mut sums, mut products) = (Lines([0i64; BLOCK]), Lines([0i64; BLOCK]));
             let (mut x_room, mut dy_room) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
             for (x, dy) in rows_of(x, shape.channels).zip(rows_of(dy, shape.channels)) {
                 let normals =
                     lanes.normals(block_at(x.get(start..).unwrap_or_default(), &mut x_room));
                 let dy = block_at(dy.get(start..).unwrap_or_default(), &mut dy_room);
-                let places = sums.iter_mut().zip(&mut products);
-                for (((sum, product), normal), d) in places.zip(normals).zip(dy) {
+                let places = sums.iter_mut().zip(&mut *products);
+                for (((sum, product), normal), d) in places.zip(*normals).zip(dy) {
                     let d = i64::from(d.cut());
                     *sum += d;
                     *product += d * normal;
                 }
             }
-            for ((out, dy), product) in out.iter_mut().zip(sums).zip(products) {
+            for ((out, dy), product) in out.iter_mut().zip(*sums).zip(*products) {
                 *out = ErrorSums { dy, product };
             }
             start = tile.end;
@@ -229,87 +230,149 @@ where
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
-        let BackwardInput {
-            shape,
-            saved,
-            errors,
-            gamma,
-            store,
-            first,
-            dx,
-        } = self.0;
+    fn run<I: Isa>(mut self, _: I) -> u32 {
+        let call = &mut self.0;
         let mut range = 0u64;
         let mut start = 0;
-        let blocks = blocks_of(saved.statistics, BLOCK).zip(blocks_of(errors.sums, BLOCK));
-        for ((channels, sums), gamma) in blocks.zip(blocks_of(gamma, BLOCK)) {
-            let tile = start..start + channels.len();
-            let lanes = Lanes::new(shape.rows, channels);
-            let slopes = sums.iter().map(|sums| shift_rne_i64(sums.product, 12));
-            let slopes = block_of(slopes);
-            let sums = block_of(sums.iter().map(|sums| sums.dy));
-            let gammas = block_of(gamma.iter().map(|gamma| i64::from(gamma.cut())));
-            let shifts = Shifts::new(channels.iter().map(|channel| 15 - channel.root.places));
-            let (mut x_room, mut dy_room) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
-            let mut element = first.wrapping_add(start as u32);
-            let rows = rows_of(saved.x, shape.channels).zip(rows_of(errors.dy, shape.channels));
-            for ((x, dy), dx) in rows.zip(rows_of_mut(dx, shape.channels)) {
-                let mut acc =
-                    lanes.normals(block_at(x.get(start..).unwrap_or_default(), &mut x_room));
-                let dy = block_at(dy.get(start..).unwrap_or_default(), &mut dy_room);
-                // With 15 bits of dy and |x̂| at most 8: w has at most 19 bits more than N, and
-                // w / √V at most 19 + 24/2 + 15 + 1 with those of the root, as V is N - 1 or more.
-                for (acc, slope) in acc.iter_mut().zip(slopes) {
-                    *acc = shift_rne_i64(*acc * slope, 12);
-                }
-                let terms = dy.iter().zip(sums).zip(lanes.mantissas);
-                for (acc, ((d, sum), mantissa)) in acc.iter_mut().zip(terms) {
-                    *acc = (lanes.rows * i64::from(d.cut()) - sum - *acc) * mantissa;
-                }
-                shifts.round(&mut acc);
-                for (acc, gamma) in acc.iter_mut().zip(gammas) {
-                    *acc *= gamma;
-                }
-                let dx = dx.get_mut(tile.clone()).unwrap_or_default();
-                put_block(store, &mut acc, element, &mut range, dx);
-                element = element.wrapping_add(shape.channels as u32);
-            }
-            start = tile.end;
+        let (channels, sums) = (call.saved.statistics, call.errors.sums);
+        let blocks = blocks_of(channels, BLOCK).zip(blocks_of(sums, BLOCK));
+        for ((channels, sums), gamma) in blocks.zip(blocks_of(call.gamma, BLOCK)) {
+            let block = Gradients {
+                start,
+                channels,
+                sums,
+                gamma,
+            };
+            range |= if fit_words::<T>() && block.fits(call.shape.rows) {
+                block.run::<i32>(call)
+            } else {
+                block.run::<i64>(call)
+            };
+            start += channels.len();
         }
         range.bits()
     }
 }
 
+/// Neighbouring channels of a gradient.
+struct Gradients<'a, T> {
+    /// The first.
+    start: usize,
+    channels: &'a [Channel],
+    sums: &'a [ErrorSums<i64>],
+    gamma: &'a [T],
+}
+
+impl<T: Short + Kernels<Channel = Channel, Statistic = i64>> Gradients<'_, T> {
+    /// Whether no number of [`Gradients::run`] reaches [`WORD_LIMIT`], for bytes, of which none is above 2^7.
+    #[inline(always)]
+    fn fits(&self, rows: usize) -> bool {
+        // Of more rows, the first product does not.
+        let bytes = (rows.min(1 << 8) as i64) << 7;
+        rows <= 1 << 8
+            && self.channels.iter().zip(self.sums).all(|(channel, sums)| {
+                let InverseRoot { mantissa, places } = channel.root;
+                let all_below = |numbers: [u64; 3], limit: u64| numbers.iter().all(|&n| n < limit);
+                let slope = (sums.product.unsigned_abs() >> 12) + 1;
+                let [sum, errors] = [channel.sum, sums.dy].map(i64::unsigned_abs);
+                // x̂ · slope, and sums that are multiplied by the root.
+                if !all_below([slope, errors >> 1, sum >> 1], 1 << 15) {
+                    return false;
+                }
+                let root = i64::from(mantissa).unsigned_abs();
+                let deviation = (bytes.unsigned_abs() + sum) * root;
+                let w = (bytes.unsigned_abs() + errors + 8 * slope + 1) * root;
+                let scaled = ((w >> (15 - places).clamp(1, 63)) + 1) << 7;
+                all_below([deviation, w, scaled], WORD_LIMIT as u64)
+            })
+    }
+
+    #[inline(always)]
+    fn run<W: Word>(&self, call: &mut BackwardInput<'_, T>) -> u64 {
+        let BackwardInput {
+            shape,
+            saved,
+            errors,
+            store,
+            first,
+            ..
+        } = *call;
+        let mut range = 0u64;
+        let tile = self.start..self.start + self.channels.len();
+        let lanes = Lanes::<W>::new(shape.rows, self.channels);
+        let slopes = self.sums.iter().map(|sums| shift_rne_i64(sums.product, 12));
+        let slopes: Lines<[W; BLOCK]> = block_of(slopes);
+        let sums: Lines<[W; BLOCK]> = block_of(self.sums.iter().map(|sums| sums.dy));
+        let gammas: Lines<[W; BLOCK]> = block_of(self.gamma.iter().map(|gamma| gamma.cut().into()));
+        let shifts = Shifts::<W>::new(self.channels.iter().map(|channel| 15 - channel.root.places));
+        let (mut x_room, mut dy_room) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
+        let mut element = first.wrapping_add(self.start as u32);
+        let (q12, below_half) = (W::places(12), W::below_half(W::places(12)));
+        let rows = rows_of(saved.x, shape.channels).zip(rows_of(errors.dy, shape.channels));
+        for ((x, dy), dx) in rows.zip(rows_of_mut(call.dx, shape.channels)) {
+            let mut acc = lanes.normals(block_at(
+                x.get(self.start..).unwrap_or_default(),
+                &mut x_room,
+            ));
+            let dy = block_at(dy.get(self.start..).unwrap_or_default(), &mut dy_room);
+            // With 15 bits of dy and |x̂| at most 8: w has at most 19 bits more than N, and
+            // w / √V at most 19 + 24/2 + 15 + 1 with those of the root, as V is N - 1 or more.
+            for (acc, &slope) in acc.iter_mut().zip(&*slopes) {
+                *acc = (*acc * slope).nearest(q12, below_half);
+            }
+            let terms = dy.iter().zip(&*sums).zip(&*lanes.mantissas);
+            for (acc, ((d, &sum), &mantissa)) in acc.iter_mut().zip(terms) {
+                *acc = (lanes.rows * W::of(d.cut().into()) - sum - *acc) * mantissa;
+            }
+            shifts.round(&mut acc);
+            for (acc, &gamma) in acc.iter_mut().zip(&*gammas) {
+                *acc = *acc * gamma;
+            }
+            let dx = dx.get_mut(tile.clone()).unwrap_or_default();
+            put_block(store, &mut acc, element, &mut range, dx);
+            element = element.wrapping_add(shape.channels as u32);
+        }
+        range
+    }
+}
+
 /// Places to the right, of neighbouring channels.
-struct Shifts {
+struct Shifts<W> {
     places: [i32; BLOCK],
+    words: Lines<[W; BLOCK]>,
+    /// [`Word::below_half`] of each.
+    below_half: Lines<[W; BLOCK]>,
     /// Whether each is one at least, and fewer than all.
     are_plain: bool,
 }
 
-impl Shifts {
+impl<W: Word> Shifts<W> {
     #[inline(always)]
     fn new(places: impl Iterator<Item = i32>) -> Self {
         let mut all = [1; BLOCK];
         for (place, places) in all.iter_mut().zip(places) {
             *place = places;
         }
+        let words = Lines(all.map(W::places));
         Self {
             are_plain: all.iter().all(|places| (1..64).contains(places)),
             places: all,
+            words,
+            below_half: Lines(words.map(W::below_half)),
         }
     }
 
     /// Rounds each value to nearest even, by its own places.
     #[inline(always)]
-    fn round(&self, values: &mut [i64; BLOCK]) {
+    fn round(&self, values: &mut [W; BLOCK]) {
         if self.are_plain {
-            for (x, &places) in values.iter_mut().zip(&self.places) {
-                *x = shift_rne_i64(*x, places.clamp(1, 63));
+            let places = self.words.iter().zip(&*self.below_half);
+            for (x, (&places, &below)) in values.iter_mut().zip(places) {
+                *x = x.nearest(places, below);
             }
         } else {
             for (x, &places) in values.iter_mut().zip(&self.places) {
-                *x = shift_rne_i64(*x, places);
+                *x = x.shift(places, Rounding::NearestEven, 0);
             }
         }
     }
@@ -317,10 +380,10 @@ impl Shifts {
 
 /// As many values as there are, and zeros behind them.
 #[inline(always)]
-fn block_of<V: Copy + Default>(values: impl Iterator<Item = V>) -> [V; BLOCK] {
-    let mut block = [V::default(); BLOCK];
+fn block_of<W: Word>(values: impl Iterator<Item = i64>) -> Lines<[W; BLOCK]> {
+    let mut block = Lines([W::default(); BLOCK]);
     for (place, value) in block.iter_mut().zip(values) {
-        *place = value;
+        *place = W::of(value);
     }
     block
 }
@@ -329,41 +392,63 @@ impl<T: Short + Kernels<Transform = Transform>> Kernel for Integer<Infer<'_, T>>
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
-        let Infer {
-            channels,
-            x,
-            transform,
-            store,
-            first,
-            out,
-        } = self.0;
+    fn run<I: Isa>(mut self, _: I) -> u32 {
+        let call = &mut self.0;
         let mut range = 0u64;
         let mut start = 0;
-        for transform in transform.chunks(BLOCK) {
-            let tile = start..start + transform.len();
-            let factors = block_of(transform.iter().map(|transform| transform.factor));
-            let shifts = Shifts::new(transform.iter().map(|transform| transform.shift));
-            let offsets = block_of(transform.iter().map(|transform| transform.offset));
-            let mut x_room = [T::ZERO; BLOCK];
-            let mut element = first.wrapping_add(start as u32);
-            for (x, out) in rows_of(x, channels).zip(rows_of_mut(out, channels)) {
-                let x = block_at(x.get(start..).unwrap_or_default(), &mut x_room);
-                let mut acc = [0; BLOCK];
-                for ((acc, x), factor) in acc.iter_mut().zip(x).zip(factors) {
-                    *acc = i64::from(x.cut()) * factor;
-                }
-                shifts.round(&mut acc);
-                for (acc, offset) in acc.iter_mut().zip(offsets) {
-                    *acc += offset;
-                }
-                let out = out.get_mut(tile.clone()).unwrap_or_default();
-                put_block(store, &mut acc, element, &mut range, out);
-                element = element.wrapping_add(channels as u32);
-            }
-            start = tile.end;
+        for transform in call.transform.chunks(BLOCK) {
+            range |= if fit_words::<T>() && transform.iter().all(Transform::fits) {
+                call.channels_from::<i32>(start, transform)
+            } else {
+                call.channels_from::<i64>(start, transform)
+            };
+            start += transform.len();
         }
         range.bits()
+    }
+}
+
+impl Transform {
+    /// Whether 32 bits hold what it makes of bytes: their products with 16 bits of a root and 7 of a gain have
+    /// 30, half of that is left of a product, and the offset has no more.
+    fn fits(&self) -> bool {
+        let is_short = self.factor.unsigned_abs() <= 1 << 23;
+        is_short && self.shift > 0 && self.offset.unsigned_abs() < WORD_LIMIT as u64
+    }
+}
+
+#[allow(private_bounds)] // only this module makes one
+impl<T: Short> Infer<'_, T> {
+    /// Some channels, the first of which is `start`.
+    #[inline(always)]
+    fn channels_from<W: Word>(&mut self, start: usize, transform: &[Transform]) -> u64
+    where
+        T: Kernels<Transform = Transform>,
+    {
+        let mut range = 0u64;
+        let tile = start..start + transform.len();
+        let factors: Lines<[W; BLOCK]> =
+            block_of(transform.iter().map(|transform| transform.factor));
+        let shifts = Shifts::<W>::new(transform.iter().map(|transform| transform.shift));
+        let offsets: Lines<[W; BLOCK]> =
+            block_of(transform.iter().map(|transform| transform.offset));
+        let mut x_room = [T::ZERO; BLOCK];
+        let mut element = self.first.wrapping_add(start as u32);
+        for (x, out) in rows_of(self.x, self.channels).zip(rows_of_mut(self.out, self.channels)) {
+            let x = block_at(x.get(start..).unwrap_or_default(), &mut x_room);
+            let mut acc = Lines([W::default(); BLOCK]);
+            for ((acc, x), &factor) in acc.iter_mut().zip(x).zip(&*factors) {
+                *acc = W::of(x.cut().into()) * factor;
+            }
+            shifts.round(&mut acc);
+            for (acc, &offset) in acc.iter_mut().zip(&*offsets) {
+                *acc += offset;
+            }
+            let out = out.get_mut(tile.clone()).unwrap_or_default();
+            put_block(self.store, &mut acc, element, &mut range, out);
+            element = element.wrapping_add(self.channels as u32);
+        }
+        range
     }
 }
 

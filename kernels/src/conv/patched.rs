@@ -10,6 +10,7 @@ use crate::arch::tile::{Operand, ROWS};
 use crate::element::{Element, Output};
 use crate::finish::TileFinish;
 use crate::fixed::{Accumulator, Magnitude};
+use crate::requantize::Lines;
 use crate::window::{advance, locate};
 
 /// Output columns from which on a row pays.
@@ -127,7 +128,7 @@ impl<T: Element, O: Output<T>, F: TileFinish<T, O>> Rows<'_, T, O, F> {
             line(run) * layout.line_len + cell * columns.dilation * channels
         });
         patch.set_places(starts, layout.run_len);
-        let mut sums: Sums<T::Acc> = [[T::Acc::default(); LANES]; ROWS];
+        let mut sums: Lines<Sums<T::Acc>> = Lines([[T::Acc::default(); LANES]; ROWS]);
         let mut left = Left {
             filter: 0,
             group_start: 0,

@@ -8,7 +8,7 @@ use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::reduce::most_terms;
-use crate::requantize::{BLOCK, Store};
+use crate::requantize::{BLOCK, Lines, Store};
 use crate::select::{loses, wins};
 
 /// Which operand a gradient belongs to.
@@ -158,7 +158,7 @@ impl<T: Element, F: Fn(T, T, T, T) -> T::Acc> Kernel for Sums<'_, T, F> {
                 break;
             };
             dx = rest;
-            let mut acc = [[T::Acc::default(); BLOCK]];
+            let mut acc = Lines([[T::Acc::default(); BLOCK]]);
             let sums = acc.as_flattened_mut().get_mut(..len).unwrap_or_default();
             let (mut inner, mut left) = (call.inner, call.inner.positions());
             while left > 0 {
@@ -316,7 +316,7 @@ pub(super) fn div<T: Element + Kernels>(call: Backward<'_, T>) -> u32 {
 pub(super) fn select<T: Element>(call: Backward<'_, T>) -> u32 {
     let (side, [sa, sb]) = (call.side, call.shifts);
     let is_max = call.operation == Operation::Max;
-    sum(call, |a, b, _, d| {
+    sum(call, move |a, b, _, d| {
         let (a, b) = (aligned(a, sa), aligned(b, sb));
         let second = if is_max { wins(a, b) } else { loses(a, b) };
         if second == (side == Side::B) {

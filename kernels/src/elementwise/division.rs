@@ -36,6 +36,13 @@ macro_rules! impl_integer {
             #[inline(always)]
             fn quotient(a: Self, b: Self) -> $acc {
                 let a = a.to_acc();
+                #[cfg(not(target_os = "none"))]
+                if $m == 7 {
+                    let r = RECIPROCALS.get(usize::from(b.to_acc() as u8)).map_or(0, |&r| r);
+                    let infinite = a.signum() * (((1 << $m) - 1) << $m);
+                    let quotient = fixed::$shift_acc(a * r as $acc, 16);
+                    return if r == 0 { infinite } else { quotient };
+                }
                 match reciprocal(b) {
                     Some((r, n)) => fixed::$shift_acc(a * r as $acc, n + $p - $m),
                     None => a.signum() * (((1 << $m) - 1) << $m),
@@ -116,5 +123,24 @@ impl_integer! {
     i64: acc i128 shift_rne_i128, magnitude 53, fraction 53, word u128, product i128 shift_rne_i128, drop 34;
     u64: acc i128 shift_rne_i128, magnitude 53, fraction 53, word u128, product i128 shift_rne_i128, drop 34;
 }
+
+/// `±round(2^(n + 15) / |b|) · 2^(8 - n)` of each byte `b`, in two's complement, with the sign of `b`; 0 for 0. A
+/// product with a byte has 30 bits, and is the quotient after 16 places.
+#[cfg(not(target_os = "none"))]
+static RECIPROCALS: [i32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 1;
+    while byte < 256 {
+        let b = (byte as u8).cast_signed();
+        let (size, n) = (
+            b.unsigned_abs() as i32,
+            8 - b.unsigned_abs().leading_zeros(),
+        );
+        let scaled = (((1 << (n + 15)) + (size >> 1)) / size) << (8 - n);
+        table[byte] = if b < 0 { -scaled } else { scaled };
+        byte += 1;
+    }
+    table
+};
 
 impl_float! { half::f16 half::bf16 f32 f64 }

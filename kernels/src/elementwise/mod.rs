@@ -22,7 +22,7 @@ use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude, Rounding};
-use crate::requantize::{BLOCK, Store};
+use crate::requantize::{BLOCK, Lines, Store};
 use crate::select::{loses, wins};
 
 /// What is done with two elements.
@@ -220,8 +220,8 @@ impl<T: Element, C: Compute<T>> Kernel for With<Block<'_, T>, C> {
             let ([at_a, at_b], mut len) = walk.run(out.len());
             let (x, y) = (a.get(at_a..), b.get(at_b..));
             let (x, y) = (x.unwrap_or_default(), y.unwrap_or_default());
-            let mut acc = [[T::Acc::default(); BLOCK]];
-            let [sums] = &mut acc;
+            let mut acc = Lines([[T::Acc::default(); BLOCK]]);
+            let [sums] = &mut *acc;
             match (x.first_chunk(), y.first_chunk()) {
                 (Some(x), Some(y)) if steps == [1, 1] && len == BLOCK => with.compute(x, y, sums),
                 _ => {
@@ -273,10 +273,10 @@ impl<T: Element, F: Fn(T::Acc, T::Acc) -> T::Acc> Compute<T> for Aligned<F> {
             }
             return;
         }
-        let mut other = [T::Acc::default(); BLOCK];
+        let mut other = Lines([T::Acc::default(); BLOCK]);
         align(a, shifts[0], acc);
-        align(b, shifts[1], &mut other);
-        for (acc, &b) in acc.iter_mut().zip(&other) {
+        align(b, shifts[1], &mut *other);
+        for (acc, &b) in acc.iter_mut().zip(&*other) {
             *acc = function(*acc, b);
         }
     }
@@ -308,7 +308,7 @@ impl<T: Element> Compute<T> for Quotient {
 
 /// Elements as accumulators, `shift` exponents higher.
 #[inline(always)]
-pub(super) fn align<T: Element>(values: &[T; BLOCK], shift: i32, acc: &mut [T::Acc; BLOCK]) {
+pub(super) fn align<T: Element>(values: &[T], shift: i32, acc: &mut [T::Acc]) {
     for (acc, x) in acc.iter_mut().zip(values) {
         *acc = x.to_acc();
     }

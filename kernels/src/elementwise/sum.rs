@@ -8,7 +8,7 @@ use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::{Accumulator, Magnitude};
 use crate::long::{Long, Mean};
-use crate::requantize::{BLOCK, Store, block_at};
+use crate::requantize::{Accumulators, BLOCK, Lines, Store, block_at};
 use crate::split::{blocks_of, blocks_of_mut};
 
 /// Most tensors that are added in one call: sums of the widest types still fit.
@@ -144,16 +144,18 @@ impl<T: Element> Kernel for AverageBackward<'_, T> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(self, _: I) -> u32 {
-        let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
+    fn run<I: Isa>(self, isa: I) -> u32 {
+        let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut room = [T::ZERO; BLOCK];
         let blocks = blocks_of(self.dy, BLOCK).zip(blocks_of_mut(self.dx, BLOCK));
         for ((dy, dx), element) in blocks.zip((0u32..).step_by(BLOCK)) {
-            let mut means = [<T as Long>::Long::BLANK; BLOCK];
-            for (to, dy) in means.iter_mut().zip(block_at(dy, &mut room)) {
-                *to = T::mean(T::to_long(dy.to_acc()), self.mean);
+            let mut means = Lines([[T::Acc::default(); BLOCK]]);
+            let places = means.as_flattened_mut().iter_mut();
+            for (to, dy) in places.zip(block_at(dy, &mut room)) {
+                *to = T::mean_of_one(dy.to_acc(), self.mean);
             }
-            T::store_longs(self.store, &mut means, element, &mut range, dx);
+            self.store
+                .block_by(isa, &mut means, element, &mut range, dx);
         }
         range.bits()
     }
@@ -189,31 +191,45 @@ pub struct Terms<'a, T: Element> {
 }
 
 impl<T: Element> Terms<'_, T> {
-    /// The sums of a block, whose first element has the index `start`; what is behind the terms is anything.
+    /// How far the exponent of a term is above that of the sum.
     #[inline(always)]
-    fn sums(&self, start: usize) -> [T::Acc; BLOCK] {
-        let mut sums = [T::Acc::default(); BLOCK];
+    fn shift(&self, term: &Term<'_, T>) -> i32 {
+        if T::DTYPE.is_integer() {
+            self.exponent - term.exponent
+        } else {
+            0
+        }
+    }
+
+    /// `len` sums, at most [`BLOCK`], of which the first has the index `start`.
+    #[inline(always)]
+    fn sums(&self, start: usize, len: usize) -> Lines<Accumulators<T::Acc>> {
+        let mut block = Lines([[T::Acc::default(); BLOCK]]);
+        // Of a number that the compiler does not know: it would take a short loop of 64 apart.
+        let sums = block.as_flattened_mut().get_mut(..len).unwrap_or_default();
         for (number, term) in self.terms.iter().enumerate() {
-            let shift = if T::DTYPE.is_integer() {
-                self.exponent - term.exponent
-            } else {
-                0
-            };
-            let values = term.values.get(start..).unwrap_or_default();
-            let mut room = [T::ZERO; BLOCK];
-            let values = block_at(values, &mut room);
+            let values = term.values.get(start..start + len).unwrap_or_default();
+            let shift = self.shift(term);
             if number == 0 {
                 // Not 0 + x: a float's -0 stays.
-                align(values, shift, &mut sums);
+                align(values, shift, sums);
                 continue;
             }
-            let mut aligned = [T::Acc::default(); BLOCK];
-            align(values, shift, &mut aligned);
-            for (sum, &x) in sums.iter_mut().zip(&aligned) {
+            let mut aligned = Lines([T::Acc::default(); BLOCK]);
+            let aligned = aligned.get_mut(..len).unwrap_or_default();
+            align(values, shift, aligned);
+            for (sum, &x) in sums.iter_mut().zip(&*aligned) {
                 *sum += x;
             }
         }
-        sums
+        block
+    }
+
+    /// Whether accumulators hold means: those of bytes have 32 bits.
+    fn holds(&self, mean: Mean) -> bool {
+        let largest = |term| 1i64 << (T::MAGNITUDE_BITS as i32 - self.shift(term)).clamp(0, 31);
+        let sum = self.terms.iter().map(largest).sum();
+        T::MAGNITUDE_BITS != 7 || mean.fits(sum)
     }
 }
 
@@ -228,8 +244,8 @@ impl<T: Element> Kernel for Sum<'_, T> {
     fn run<I: Isa>(mut self, isa: I) -> u32 {
         let mut range = <T::Acc as Accumulator>::Magnitude::default();
         let mut start = self.0.first;
-        for out in core::mem::take(&mut self.0.out).chunks_mut(BLOCK) {
-            let mut sums = [self.0.sums(start)];
+        for out in blocks_of_mut(core::mem::take(&mut self.0.out), BLOCK) {
+            let mut sums = self.0.sums(start, out.len());
             let store = self.0.store;
             store.block_by(isa, &mut sums, start as u32, &mut range, out);
             start += out.len();
@@ -246,18 +262,30 @@ impl<T: Element> Kernel for Average<'_, T> {
     type Output = u32;
 
     #[inline(always)]
-    fn run<I: Isa>(mut self, _: I) -> u32 {
+    fn run<I: Isa>(mut self, isa: I) -> u32 {
         let (store, mean) = (self.0.store, Mean::of(self.0.terms.len()));
+        let blocks = blocks_of_mut(core::mem::take(&mut self.0.out), BLOCK);
+        let starts = (self.0.first..).step_by(BLOCK);
+        // Devices have one copy.
+        if !cfg!(target_os = "none") && self.0.holds(mean) {
+            let mut range = <T::Acc as Accumulator>::Magnitude::default();
+            for (out, start) in blocks.zip(starts) {
+                let mut means = self.0.sums(start, out.len());
+                for mean_of in means.as_flattened_mut() {
+                    *mean_of = T::mean_of_one(*mean_of, mean);
+                }
+                store.block_by(isa, &mut means, start as u32, &mut range, out);
+            }
+            return range.bits();
+        }
         let mut range = <<T as Long>::Long as Accumulator>::Magnitude::default();
-        let mut start = self.0.first;
-        for out in core::mem::take(&mut self.0.out).chunks_mut(BLOCK) {
-            let sums = self.0.sums(start);
-            let mut means = [<T as Long>::Long::BLANK; BLOCK];
-            for (to, &sum) in means.iter_mut().zip(&sums) {
+        for (out, start) in blocks.zip(starts) {
+            let sums = self.0.sums(start, out.len());
+            let mut means = Lines([<T as Long>::Long::BLANK; BLOCK]);
+            for (to, &sum) in means.iter_mut().zip(sums.as_flattened()) {
                 *to = T::mean(T::to_long(sum), mean);
             }
             T::store_longs(store, &mut means, start as u32, &mut range, out);
-            start += out.len();
         }
         range.bits()
     }

@@ -7,7 +7,7 @@ use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::Executor;
 use crate::fixed::{Accumulator, Magnitude};
-use crate::requantize::{BLOCK, Store};
+use crate::requantize::{BLOCK, Lines, Store};
 use crate::split::{blocks_of, blocks_of_mut};
 
 /// `out = -x`. The exponent stays; it is its own gradient.
@@ -158,7 +158,7 @@ impl<T: Element> Kernel for SquareBackward<'_, T> {
         let mut element = 0u32;
         let blocks = blocks_of(self.x, BLOCK).zip(blocks_of(self.dy, BLOCK));
         for ((x, dy), dx) in blocks.zip(blocks_of_mut(self.dx, BLOCK)) {
-            let mut acc = [[T::Acc::default(); BLOCK]];
+            let mut acc = Lines([[T::Acc::default(); BLOCK]]);
             for ((acc, x), dy) in acc.as_flattened_mut().iter_mut().zip(x).zip(dy) {
                 let product = T::mul(x.widen(), dy.widen());
                 *acc = product + product;

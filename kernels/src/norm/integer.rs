@@ -5,11 +5,11 @@ use crate::arch::{self, Isa, Kernel};
 use crate::element::{Blank, Element};
 use crate::error::Found;
 use crate::fixed::{
-    Accumulator, InverseRoot, Magnitude, Rounding, rsqrt, sat_i32, sat_i64, sat_i128,
-    shift_rne_i32, shift_rne_i64, shift_rne_i128,
+    Accumulator, InverseRoot, Magnitude, rsqrt, sat_i32, sat_i64, sat_i128, shift_rne_i32,
+    shift_rne_i64, shift_rne_i128,
 };
-use crate::requantize::{BLOCK, block_at};
-use crate::short::{Short, put_block};
+use crate::requantize::{BLOCK, Lines, block_at};
+use crate::short::{Short, put_block, round_all};
 use crate::split::{blocks_of, blocks_of_mut, rows_of, rows_of_mut};
 use core::ops::Range;
 
@@ -159,9 +159,9 @@ impl<T: Normal<Row = Row>> Kernel for Integer<Forward<'_, T>> {
             for ((x, row), out) in saved.rows(features).zip(rows_of_mut(out, features)) {
                 let x = x.get(start..).unwrap_or_default();
                 let normals = row.normals(features, block_at(x, &mut room));
-                let mut acc = [[T::Acc::default(); BLOCK]];
+                let mut acc = Lines([[T::Acc::default(); BLOCK]]);
                 let places = acc.as_flattened_mut().iter_mut().zip(&offsets);
-                for (((acc, &offset), &gamma), &normal) in places.zip(gamma).zip(&normals) {
+                for (((acc, &offset), &gamma), &normal) in places.zip(gamma).zip(&*normals) {
                     *acc = T::scaled(normal as i32, gamma) + offset;
                 }
                 let out = out.get_mut(tile.clone()).unwrap_or_default();
@@ -191,41 +191,33 @@ impl Row {
     /// `x̂` in Q12 of elements of the row, at most 15 bits: of deviations `n · q - S1`, in 57 bits with the 17
     /// of the root.
     #[inline(always)]
-    fn normals<T: Short>(&self, features: usize, x: &[T; BLOCK]) -> [i64; BLOCK] {
-        let mut normals = [0; BLOCK];
+    fn normals<T: Short>(&self, features: usize, x: &[T; BLOCK]) -> Lines<[i64; BLOCK]> {
+        let mut normals = Lines([0; BLOCK]);
         for (normal, x) in normals.iter_mut().zip(x) {
             let deviation = features as i64 * i64::from(x.cut()) - self.sum;
             *normal = deviation * i64::from(self.root.mantissa);
         }
-        i64::shift_all(
-            &mut normals,
-            18 - self.root.places,
-            Rounding::NearestEven,
-            |_| 0,
-        );
-        for normal in &mut normals {
+        round_all(&mut normals, 18 - self.root.places);
+        for normal in &mut *normals {
             *normal = sat_i64(*normal, 15);
         }
         normals
     }
+}
 
-    /// `dy · gamma` and `x̂` of a block of elements; zeros behind the former.
-    #[inline(always)]
-    fn terms<T: Normal>(
-        &self,
-        features: usize,
-        ((x, dy), gamma): ((&[T], &[T]), &[T]),
-    ) -> [[i64; BLOCK]; 2] {
-        let mut rooms = [[T::ZERO; BLOCK]; 3];
-        let [x_room, dy_room, gamma_room] = &mut rooms;
-        let dy = block_at(dy, dy_room);
-        let gamma = block_at(gamma, gamma_room);
-        let mut terms = [0; BLOCK];
-        for ((a, &d), &gamma) in terms.iter_mut().zip(dy).zip(gamma) {
-            *a = T::cut_product(d, gamma);
-        }
-        [terms, self.normals(features, block_at(x, x_room))]
+/// `dy · gamma` of a block of elements; zeros behind them.
+#[inline(always)]
+fn weighted<T: Normal>(dy: &[T], gamma: &[T]) -> Lines<[i64; BLOCK]> {
+    let mut rooms = [[T::ZERO; BLOCK]; 2];
+    let [dy_room, gamma_room] = &mut rooms;
+    let mut products = Lines([0; BLOCK]);
+    let pairs = block_at(dy, dy_room)
+        .iter()
+        .zip(block_at(gamma, gamma_room));
+    for (product, (&d, &gamma)) in products.iter_mut().zip(pairs) {
+        *product = T::cut_product(d, gamma);
     }
+    products
 }
 
 impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
@@ -253,9 +245,11 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
                     .zip(blocks_of(gamma, BLOCK))
             };
             let (mut sum, mut products) = (0i64, 0i64);
-            for block in blocks() {
-                let [terms, normals] = row.terms(features, block);
-                for (&a, &normal) in terms.iter().zip(&normals) {
+            let mut x_room = [T::ZERO; BLOCK];
+            for ((x, dy), gamma) in blocks() {
+                let terms = weighted(dy, gamma);
+                let normals = row.normals(features, block_at(x, &mut x_room));
+                for (&a, &normal) in terms.iter().zip(&*normals) {
                     sum += a;
                     products += a * normal;
                 }
@@ -266,19 +260,15 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardInput<'_, T>> {
             // |Σ a·x̂| is at most 2^23 · 2^12 F, as the mean of x̂² is 1: w has at most 26 bits more
             // than F, and w · r 60 in all.
             let products = shift_rne_i64(products, 12);
-            for (block, dx) in blocks().zip(blocks_of_mut(dx, BLOCK)) {
-                let [mut terms, mut normals] = row.terms(features, block);
+            for (((x, dy), gamma), dx) in blocks().zip(blocks_of_mut(dx, BLOCK)) {
+                let mut terms = weighted(dy, gamma);
+                let mut normals = row.normals(features, block_at(x, &mut x_room));
                 normals.iter_mut().for_each(|normal| *normal *= products);
-                i64::shift_all(&mut normals, 12, Rounding::NearestEven, |_| 0);
-                for (a, normal) in terms.iter_mut().zip(normals) {
+                round_all(&mut normals, 12);
+                for (a, normal) in terms.iter_mut().zip(*normals) {
                     *a = (n * *a - sum - normal) * i64::from(row.root.mantissa);
                 }
-                i64::shift_all(
-                    &mut terms,
-                    15 - row.root.places,
-                    Rounding::NearestEven,
-                    |_| 0,
-                );
+                round_all(&mut terms, 15 - row.root.places);
                 put_block(store, &mut terms, element, &mut range, dx);
                 element = element.wrapping_add(dx.len() as u32);
             }
@@ -301,14 +291,14 @@ impl<T: Normal<Row = Row>> Kernel for Integer<BackwardGamma<'_, '_, T>> {
         let mut start = 0;
         while start < features {
             let width = BLOCK.min(features - start);
-            let mut sums = [T::NONE; BLOCK];
+            let mut sums = Lines([T::NONE; BLOCK]);
             let (mut x_room, mut dy_room) = ([T::ZERO; BLOCK], [T::ZERO; BLOCK]);
             for ((x, row), dy) in saved.rows(features).zip(rows_of(dy, features)) {
                 let x = x.get(start..).unwrap_or_default();
                 let dy = dy.get(start..).unwrap_or_default();
                 let normals = row.normals(features, block_at(x, &mut x_room));
                 let dy = block_at(dy, &mut dy_room);
-                for ((sum, &normal), &d) in sums.iter_mut().zip(&normals).zip(dy) {
+                for ((sum, &normal), &d) in sums.iter_mut().zip(&*normals).zip(dy) {
                     T::add(sum, T::product(d, normal as i32)); // 15 bits
                 }
             }

@@ -9,7 +9,7 @@ use crate::element::Element;
 use crate::error::{Arg, Result};
 use crate::exec::{self, Executor};
 use crate::fixed::Magnitude;
-use crate::requantize::{Store, put_all};
+use crate::requantize::{BLOCK, Lines, Store, put_all};
 use crate::split::rows_of_mut;
 use crate::window::{Steps, advance, locate};
 use core::marker::PhantomData;
@@ -193,30 +193,61 @@ struct SummedIn<A, R> {
     sums: PhantomData<A>,
 }
 
-/// Adds elements, as many as the tile has columns in use.
+/// Channels of a cell that are summed together.
+const LANES: usize = if BLOCK < 16 { BLOCK } else { 16 };
+
+/// Adds elements, as many as there are: whole tiles of a number that the compiler knows, and what is left.
 #[inline(always)]
-fn add<T: Element, A: Sum<T>, I: Isa>(isa: I, sums: &mut [A; TILE], x: &[T]) {
-    if let Some(x) = x.first_chunk::<TILE>() {
+fn add<T: Element, A: Sum<T>, I: Isa>(isa: I, sums: &mut [A; LANES], x: &[T]) {
+    let (sums, (x, rest)) = (sums.as_chunks_mut::<TILE>().0, x.as_chunks::<TILE>());
+    let mut sums = sums.iter_mut();
+    for (x, sums) in x.iter().zip(sums.by_ref()) {
         for (sum, x) in sums.iter_mut().zip(A::of8(isa, x)) {
             *sum += x;
         }
-    } else {
-        for (sum, &x) in sums.iter_mut().zip(x) {
+    }
+    if let Some(sums) = sums.next() {
+        for (sum, &x) in sums.iter_mut().zip(rest) {
             *sum += A::of(x);
         }
     }
 }
 
-/// Stores the sums of consecutive output elements, the first with row-major index `element`.
+/// Computes a row of cells of `channels` channels by `cell`, which is told the column and some channels, and
+/// stores it in blocks, which neighbouring cells share. `element` is the row-major index of the first.
 #[inline(always)]
-fn store<T: Element, A: Sum<T>>(
-    store: Store,
-    mut sums: [A; TILE],
-    element: u32,
+fn row<T: Element, A: Sum<T>>(
+    stored: Store,
+    channels: usize,
+    element: &mut u32,
     range: &mut A::Magnitude,
     out: &mut [T],
+    mut cell: impl FnMut(usize, Range<usize>) -> [A; LANES],
 ) {
-    put_all(store, &mut sums, element, range, out, Sum::store);
+    let (mut column, mut channel) = (0, 0);
+    for out in out.chunks_mut(BLOCK) {
+        let mut block = Lines([A::default(); BLOCK]);
+        let mut left = block.get_mut(..out.len()).unwrap_or_default();
+        while !left.is_empty() {
+            let len = LANES.min(channels - channel).min(left.len());
+            let Some((now, later)) = left.split_at_mut_checked(len) else {
+                break;
+            };
+            let sums = cell(column, channel..channel + len);
+            if let Some(now) = now.first_chunk_mut() {
+                *now = sums;
+            } else {
+                now.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
+            }
+            left = later;
+            channel += len;
+            if channel >= channels {
+                (column, channel) = (column + 1, 0);
+            }
+        }
+        put_all(stored, &mut block, *element, range, out, Sum::store);
+        *element = element.wrapping_add(out.len() as u32);
+    }
 }
 
 impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, Rows<'_, T, C>> {
@@ -229,7 +260,7 @@ impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, Rows<'_, T, C>> {
             extents,
             mean,
             x,
-            store: stored,
+            store,
             first,
             out,
         } = self.rows;
@@ -241,30 +272,31 @@ impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, Rows<'_, T, C>> {
         let mut element = (first * out_columns * channels) as u32;
         let mut at = locate(first, out_planes, out_rows);
         for out in rows_of_mut(out, out_columns * channels) {
-            let [image, plane, row] = at;
-            let (planes, rows) = (extents.planes_of(plane), rows.cells(row));
-            for (column, out) in rows_of_mut(out, channels).enumerate() {
-                let columns = columns.cells(column);
-                let cells = planes.len * rows.len * columns.len;
-                let factor = reciprocals.of(mean.cells.unwrap_or(cells));
-                let mut channel = 0;
-                for out in out.chunks_mut(TILE) {
-                    let mut sums = [A::default(); TILE];
+            let [image, plane, y] = at;
+            let (planes, rows) = (extents.planes_of(plane), rows.cells(y));
+            row(
+                store,
+                channels,
+                &mut element,
+                &mut range,
+                out,
+                |column, part| {
+                    let columns = columns.cells(column);
+                    let cells = planes.len * rows.len * columns.len;
+                    let factor = reciprocals.of(mean.cells.unwrap_or(cells));
+                    let mut sums = [A::default(); LANES];
                     for z in planes.iter() {
                         for y in rows.iter() {
                             for column in columns.iter() {
-                                let start = extents.input_at(image, [z, y, column]) + channel;
-                                let cell = x.get(start..start + out.len()).unwrap_or_default();
-                                add(isa, &mut sums, cell);
+                                let start = extents.input_at(image, [z, y, column]);
+                                let cell = x.get(start + part.start..start + part.end);
+                                add(isa, &mut sums, cell.unwrap_or_default());
                             }
                         }
                     }
-                    let sums = sums.map(|sum| sum.times(factor));
-                    store(stored, sums, element, &mut range, out);
-                    element = element.wrapping_add(out.len() as u32);
-                    channel += out.len();
-                }
-            }
+                    sums.map(|sum| sum.times(factor))
+                },
+            );
             advance(&mut at, out_planes, out_rows);
         }
         range.bits()
@@ -282,9 +314,9 @@ impl<T: Element, C: Cover> RowsBack<'_, T, C> {
         [planes, rows, columns]: [Steps; 3],
         channels: Range<usize>,
         reciprocals: &mut Reciprocals<A>,
-    ) -> [A; TILE] {
+    ) -> [A; LANES] {
         let [_, row_cover, column_cover] = self.extents.cover;
-        let mut sums = [A::default(); TILE];
+        let mut sums = [A::default(); LANES];
         for plane in planes.iter() {
             for row in rows.iter() {
                 for column in columns.iter() {
@@ -297,7 +329,7 @@ impl<T: Element, C: Cover> RowsBack<'_, T, C> {
                     }
                     let cells = self.extents.planes_of(plane).len * row_cover.cells(row).len;
                     let factor = reciprocals.of(cells * column_cover.cells(column).len);
-                    let mut errors = [A::default(); TILE];
+                    let mut errors = [A::default(); LANES];
                     add(isa, &mut errors, dy);
                     for (sum, error) in sums.iter_mut().zip(errors) {
                         *sum += error.times(factor);
@@ -330,17 +362,17 @@ impl<T: Element, C: Cover, A: Sum<T>> Kernel for SummedIn<A, RowsBack<'_, T, C>>
         for dx in rows_of_mut(core::mem::take(&mut rows.dx), width * channels) {
             let [image, z, y] = at;
             let over = (rows.extents.planes_over(z), row_cover.windows(y));
-            for (x, dx) in rows_of_mut(dx, channels).enumerate() {
-                let windows = [over.0, over.1, column_cover.windows(x)];
-                let mut channel = 0;
-                for dx in dx.chunks_mut(TILE) {
-                    let part = channel..channel + dx.len();
-                    let sums = rows.sums(isa, image, windows, part, &mut reciprocals);
-                    store(rows.store, sums, element, &mut range, dx);
-                    element = element.wrapping_add(dx.len() as u32);
-                    channel += dx.len();
-                }
-            }
+            row(
+                rows.store,
+                channels,
+                &mut element,
+                &mut range,
+                dx,
+                |x, part| {
+                    let windows = [over.0, over.1, column_cover.windows(x)];
+                    rows.sums(isa, image, windows, part, &mut reciprocals)
+                },
+            );
             advance(&mut at, depth, height);
         }
         range.bits()

@@ -61,8 +61,10 @@ where
     let m = T::MAGNITUDE_BITS as i32;
     let cut = (m - 15).max(0);
     let largest = ((1u64 << m) - 1) as f64;
-    for (seed, (rows, channels)) in SHAPES.into_iter().enumerate() {
-        for fill in 0..4 {
+    // Bytes of up to 64 rows or so are computed in 32 bits.
+    let shapes = SHAPES.into_iter().chain([(60, 5), (65, 66), (300, 2)]);
+    for (seed, (rows, channels)) in shapes.enumerate() {
+        for fill in 0..5 {
             let shape = Shape { rows, channels };
             let place = format!("{}, {shape:?}, fill {fill}", T::DTYPE);
             let mut source = Noise::new(440 + seed as u32);
@@ -72,6 +74,9 @@ where
                 1 => vec![T::from_f64(largest); count],
                 2 => (0..count)
                     .map(|i| T::from_f64(f64::from(i < channels)))
+                    .collect(),
+                3 => (0..count)
+                    .map(|i| T::from_f64(if i % 3 == 0 { largest } else { -largest }))
                     .collect(),
                 _ => (0..count)
                     .map(|_| T::from_f64(source.signed() * 3.0))

@@ -104,7 +104,7 @@ fn snapshot(run: &Value, step: u32) -> Option<Vec<(Vec<i64>, i64)>> {
     let tensors = layers.iter().flat_map(|layer| {
         let params = &layer["params"];
         let names = ["W", "U", "gamma", "b", "c", "beta"];
-        names.iter().filter_map(move |name| {
+        names.into_iter().filter_map(move |name| {
             let tensor = params.get(name)?;
             Some((numbers(&tensor["master"]), tensor["exp"].as_i64().unwrap()))
         })

@@ -131,12 +131,9 @@ fn is_online<N: Network<In = <N as Network>::Elem>, const D: usize>() {
             continue;
         };
         let (x, label) = sample(sent, len);
-        let loss = pipeline.step(&Serial, &[label], &SGD).unwrap();
+        pipeline.step(&Serial, &[label], &SGD).unwrap();
         online.input_mut().copy_from_slice(&x);
-        assert!(
-            loss == online.step(&Serial, &[label], &SGD).unwrap(),
-            "{name}"
-        );
+        online.step(&Serial, &[label], &SGD).unwrap();
         let fingerprint = pipeline.trainer().fingerprint();
         assert_eq!(fingerprint, online.fingerprint(), "{name}: tick {t}");
     }
