@@ -108,6 +108,8 @@ pub struct Extent {
     pub rank: usize,
     /// The extents; 1 beyond the rank.
     pub extents: [usize; 5],
+    /// Extent of the last axis.
+    pub channels: usize,
     /// Number of elements.
     pub len: usize,
 }
@@ -119,13 +121,9 @@ impl Extent {
         Self {
             rank: S::RANK,
             extents: S::EXTENTS,
+            channels: S::CHANNELS,
             len: S::LEN,
         }
-    }
-
-    /// Extent of the last axis.
-    pub(super) const fn channels(&self) -> usize {
-        self.extents[self.rank - 1]
     }
 
     /// Whether both have as many axes, and the first `axes` are equal.

@@ -195,10 +195,10 @@ const fn are_side_by_side(outputs: &[Extent], out: Extent) -> bool {
         if !out.agrees(&outputs[branch], out.rank - 1) {
             return false;
         }
-        channels += outputs[branch].channels();
+        channels += outputs[branch].channels;
         branch += 1;
     }
-    channels == out.channels()
+    channels == out.channels
 }
 
 /// The rows of some samples: `channels` elements in each.
@@ -218,7 +218,7 @@ fn join<Bs: Branches>(
         let (values, exponent) = outputs
             .get(branch)
             .map_or((&[][..], 0), |y| (y.data, y.exponent));
-        let channels = Bs::OUTPUTS.get(branch).map_or(0, Extent::channels);
+        let channels = Bs::OUTPUTS.get(branch).map_or(0, |output| output.channels);
         Operand {
             values,
             extents: rows(values, channels).unwrap_or(nothing), // which the kernel refuses
@@ -275,23 +275,12 @@ const fn cell(extents: [usize; 3], [row, column, layer]: [usize; 3]) -> usize {
     (row * extents[1] + column) * extents[2] + layer
 }
 
-/// Cells that come before that of branch `branch`.
-const fn before<G: Grid>(branch: usize) -> usize {
-    let own = cell(G::EXTENTS, G::CELLS[branch]);
-    let (mut other, mut count) = (0, 0);
-    while other < G::CELLS.len() {
-        if cell(G::EXTENTS, G::CELLS[other]) < own {
-            count += 1;
-        }
-        other += 1;
-    }
-    count
-}
-
 /// The branch in the cell that `place` others come before.
 fn branch_at<G: Grid>(place: usize) -> usize {
-    let mut branches = 0..G::CELLS.len();
-    (branches.find(|&branch| before::<G>(branch) == place)).unwrap_or(place)
+    let number = |at: &[usize; 3]| cell(G::EXTENTS, *at);
+    let before = |own: usize| G::CELLS.iter().filter(|at| number(at) < own).count();
+    let mut cells = G::CELLS.iter().map(number);
+    cells.position(|own| before(own) == place).unwrap_or(place)
 }
 
 /// Whether each cell is one of the grid.
@@ -310,7 +299,7 @@ const fn is_within<G: Grid>() -> bool {
     true
 }
 
-/// Whether no cell has two branches: then as many come before one as are smaller.
+/// Whether no cell has two branches.
 const fn is_unique<G: Grid>() -> bool {
     let mut branch = 0;
     while branch < G::CELLS.len() {
