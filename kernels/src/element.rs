@@ -11,7 +11,7 @@ use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
 use crate::{
     activation, attention, batch_norm, cluster, conv, dense, dropout, elementwise, experts, fixed,
-    init, layout, long, loss, norm, pool, recurrent, reduce, resize, sample, scale, select,
+    init, layout, long, loss, norm, pool, recurrent, reduce, resize, rope, sample, scale, select,
     softmax,
 };
 use core::fmt::{self, Debug};
@@ -151,6 +151,7 @@ pub trait Element:
     + softmax::Kernels
     + norm::Kernels
     + attention::Kernels
+    + rope::Kernels
     + batch_norm::Kernels
     + cluster::Kernels
     + recurrent::Kernels

@@ -371,6 +371,18 @@ pub enum Arg {
     Stride,
     /// Distance of a window's cells.
     Dilation,
+    /// Queries of an attention.
+    Query,
+    /// Its keys.
+    Key,
+    /// Its values.
+    Value,
+    /// Lengths of samples.
+    Lengths,
+    /// Base of frequencies.
+    Base,
+    /// Frequencies of pairs.
+    Frequencies,
     /// Weights of a recurrent layer's own output.
     HiddenWeight,
     /// Bias beside them.
@@ -387,14 +399,6 @@ pub enum Arg {
     Dzu,
     /// The weight of a balancing loss.
     Balance,
-    /// Queries of an attention.
-    Query,
-    /// Its keys.
-    Key,
-    /// Its values.
-    Value,
-    /// Lengths of samples.
-    Lengths,
 }
 
 impl Arg {
@@ -487,6 +491,12 @@ impl fmt::Display for Arg {
             Self::Kernel => "kernel",
             Self::Stride => "stride",
             Self::Dilation => "dilation",
+            Self::Query => "q",
+            Self::Key => "k",
+            Self::Value => "v",
+            Self::Lengths => "lengths",
+            Self::Base => "base",
+            Self::Frequencies => "frequencies",
             Self::HiddenWeight => "hidden weight",
             Self::HiddenBias => "hidden bias",
             Self::State => "state",
@@ -495,10 +505,6 @@ impl fmt::Display for Arg {
             Self::Dz => "dz",
             Self::Dzu => "dzu",
             Self::Balance => "balance",
-            Self::Query => "q",
-            Self::Key => "k",
-            Self::Value => "v",
-            Self::Lengths => "lengths",
         })
     }
 }

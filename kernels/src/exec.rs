@@ -89,7 +89,19 @@ pub(crate) fn split<C: Split, R: Copy + Default + Send>(
     task: impl Fn(C) -> R + Sync,
     join: impl Fn(R, R) -> R,
 ) -> R {
-    let tasks = exec.parallelism().min(MAX_TASKS);
+    split_into(exec, exec.parallelism(), rows, work, task, join)
+}
+
+/// The same among at most `most` tasks: as many as scratch memory is there for.
+pub(crate) fn split_into<C: Split, R: Copy + Default + Send>(
+    exec: &impl Executor,
+    most: usize,
+    rows: usize,
+    work: C,
+    task: impl Fn(C) -> R + Sync,
+    join: impl Fn(R, R) -> R,
+) -> R {
+    let tasks = exec.parallelism().min(most).min(MAX_TASKS);
     if tasks <= 1 || rows <= 1 {
         return task(work);
     }
@@ -168,73 +180,4 @@ pub(crate) fn rows_with<T: Send, U: Send>(
         });
     }
     results.into_iter().max().unwrap_or(0)
-}
-
-/// A slice of which each task takes the same number of elements for each of its rows, or for itself.
-pub(crate) type Part<'a, T> = (&'a mut [T], usize);
-
-/// Splits `rows` rows, to each of which belong as many elements of each slice of `outs` as its number tells, and
-/// gives every task as much of the two scratch slices as theirs tell: at most as many tasks as scratch
-/// is there for, at least one. Calls `task` with the number of its first row and its parts, and returns the largest
-/// of each result.
-pub(crate) fn parts<T: Send, S: Send, U: Send, const N: usize, const M: usize>(
-    exec: &impl Executor,
-    rows: usize,
-    outs: [Part<'_, T>; N],
-    scratch: Part<'_, S>,
-    second: Part<'_, U>,
-    task: impl Fn(usize, [&mut [T]; N], &mut [S], &mut [U]) -> [u32; M] + Sync,
-) -> [u32; M] {
-    let room = |len: usize, part: usize| len.checked_div(part).unwrap_or(usize::MAX);
-    let tasks = exec
-        .parallelism()
-        .min(MAX_TASKS)
-        .min(room(scratch.0.len(), scratch.1))
-        .min(room(second.0.len(), second.1));
-    if tasks <= 1 || rows <= 1 {
-        return task(0, outs.map(|(out, _)| out), scratch.0, second.0);
-    }
-    let rows_per_task = rows.div_ceil(tasks).max(1);
-    let tasks = rows.div_ceil(rows_per_task);
-    let mut results = [[0u32; M]; MAX_TASKS];
-    {
-        let outs = outs.map(|(out, row_len)| (Disjoint::new(out), row_len));
-        let scratch = (Disjoint::new(scratch.0), scratch.1);
-        let second = (Disjoint::new(second.0), second.1);
-        let results = Disjoint::new(&mut results);
-        exec.run(tasks, &|i| {
-            let first = i.saturating_mul(rows_per_task);
-            let last = first.saturating_add(rows_per_task).min(rows);
-            let next = i.saturating_add(1);
-            // SAFETY: an executor calls each `i` once, and task `i` alone takes rows `first..last` of
-            // each output, part `i` of each scratch slice and result `i`.
-            let (outs, scratch, second, result) = unsafe {
-                (
-                    outs.each_ref().map(|(out, row_len)| {
-                        out.part(
-                            first.saturating_mul(*row_len),
-                            last.saturating_mul(*row_len),
-                        )
-                    }),
-                    scratch
-                        .0
-                        .part(i.saturating_mul(scratch.1), next.saturating_mul(scratch.1)),
-                    second
-                        .0
-                        .part(i.saturating_mul(second.1), next.saturating_mul(second.1)),
-                    results.part(i, next),
-                )
-            };
-            if let Some(result) = result.first_mut() {
-                *result = task(first, outs, scratch, second);
-            }
-        });
-    }
-    let mut largest = [0; M];
-    for result in results {
-        for (largest, bits) in largest.iter_mut().zip(result) {
-            *largest = bits.max(*largest);
-        }
-    }
-    largest
 }

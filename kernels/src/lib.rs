@@ -29,7 +29,7 @@
 //! | [`recurrent`] | RNN, LSTM and GRU over sequences, whole or in pieces |
 //! | [`softmax`], [`loss`] | ten maps to probabilities; what a network is held against |
 //! | [`experts`] | mixtures by the weights of a gate; the loss that keeps all experts in use |
-//! | [`attention`] | scaled dot-product attention over several heads |
+//! | [`attention`], [`rope`] | scaled dot-product attention over several heads; rotary positions |
 //! | [`cluster`], [`dropout`] | soft k-means; random masks |
 //! | [`elementwise`], [`reduce`] | arithmetic with broadcasting, sums of branches; sums, means and extremes over axes |
 //! | [`select`], [`layout`] | the largest and where they are; moving elements |
@@ -96,6 +96,7 @@ pub mod reduce;
 pub mod requantize;
 pub mod resize;
 pub mod rng;
+pub mod rope;
 pub mod sample;
 pub mod scale;
 pub mod select;

@@ -314,3 +314,15 @@ pub fn attention(epsilon: f64, size: usize, rows: usize) -> f64 {
     let probability = product * size.sqrt() + 8.0;
     epsilon * size.sqrt() * (3.0 * probability + 2.0 * product) * rows
 }
+
+/// `lut::sine` and `lut::cosine` against the functions, in units of 2^-15: half a unit of an entry and of the
+/// interpolation, and the chord's distance to the curve, (π/512)²/8 of 1, which is 0.16 units.
+pub const SINE_UNITS: f64 = 1.2;
+
+/// What the length of a pair of integers changes by in a rotation, relative, before it is rounded, and the product
+/// of two: sine and cosine off by [`SINE_UNITS`] each, of both factors.
+pub const ROTATED_LENGTH: f64 = 2.0 * SINE_UNITS * std::f64::consts::SQRT_2 / 32_768.0;
+
+/// A turned pair of floats within 1, in units of epsilon: an angle up to π rounded, sine and cosine within a
+/// unit, two products and a sum.
+pub const ROTATION_EPSILONS: f64 = 2.0 * (1.6 + 0.5 + 0.5) + 1.0;

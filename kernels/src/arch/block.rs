@@ -23,6 +23,18 @@ pub struct Factors<'a, T> {
     pub row_step: usize,
 }
 
+impl<T: Copy + Default> Factors<'_, T> {
+    /// Those of row `k`, of the first `H` sums; zeros where there are none.
+    #[inline(always)]
+    pub(crate) fn of_row<const H: usize>(&self, k: usize) -> [T; H] {
+        let values = self.values.get(k * self.row_step..).unwrap_or_default();
+        if let (1, Some(neighbours)) = (self.sum_step, values.first_chunk()) {
+            return *neighbours;
+        }
+        core::array::from_fn(|r| values.get(r * self.sum_step).copied().unwrap_or_default())
+    }
+}
+
 /// Rows, at equal distances.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a, T> {
@@ -103,7 +115,7 @@ impl<'a, T> Rows<'a, T> {
 
 /// Whether `sums` sums can be computed: all factors and rows lie in their slices.
 #[inline(always)]
-pub(super) fn fit<T>(sums: usize, factors: Factors<'_, T>, rows: Rows<'_, T>) -> bool {
+pub(super) fn fit<F, T>(sums: usize, factors: Factors<'_, F>, rows: Rows<'_, T>) -> bool {
     let end = || {
         let last_row = rows.count.checked_sub(1)?;
         let last_sum = sums.checked_sub(1)?.checked_mul(factors.sum_step)?;

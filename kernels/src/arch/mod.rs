@@ -254,6 +254,35 @@ pub trait Isa: Copy {
     fn block_u8(self, factors: Factors<'_, u8>, rows: Rows<'_, u8>, sums: &mut [[i32; WIDTH]]) {
         block::plain(self, factors, rows, sums);
     }
+    /// Adds rows weighted by factors of 32 bits to sums, in the order of the rows; columns from the width on are undefined.
+    /// Tells whether it did: not without vectors, nor where factors or rows do not fit.
+    #[inline(always)]
+    fn weigh_f32<const H: usize>(
+        self,
+        _: Factors<'_, f32>,
+        _: Rows<'_, f32>,
+        _: &mut [[f32; WIDTH]; H],
+    ) -> bool {
+        false
+    }
+    #[inline(always)]
+    fn weigh_i8<const H: usize>(
+        self,
+        _: Factors<'_, i32>,
+        _: Rows<'_, i8>,
+        _: &mut [[i32; WIDTH]; H],
+    ) -> bool {
+        false
+    }
+    #[inline(always)]
+    fn weigh_u8<const H: usize>(
+        self,
+        _: Factors<'_, i32>,
+        _: Rows<'_, u8>,
+        _: &mut [[i32; WIDTH]; H],
+    ) -> bool {
+        false
+    }
     /// See [`patch::Patched`].
     #[inline(always)]
     fn line_i8(self, _from: &[i8], _before: usize, _padding: i8, _to: &mut [u8]) {}

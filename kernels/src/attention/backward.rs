@@ -2,12 +2,14 @@
 
 use super::forward::{Queries, copy};
 use super::numbers::{Core, HEIGHT, WIDTH};
-use super::{Errors, Inputs, Mask, ROWS, Scratch, Shape, Stores};
+use super::{Errors, Inputs, Mask, ROWS, Ranges, Scratch, Shape, Stores, backward_parts};
 use crate::arch::block::{Factors, Rows};
 use crate::arch::{self, Isa, Kernel};
 use crate::element::Element;
+use crate::exec::Split;
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Store;
+use crate::split::{rows_of, take_mut};
 use core::ops::Range;
 
 /// A checked call of [`backward`](super::backward), for some samples.
@@ -23,6 +25,29 @@ pub struct Backward<'a, T: Element> {
     pub(super) scratch: Scratch<'a, T>,
 }
 
+impl<T: Element> Split for Backward<'_, T> {
+    fn split_off(&mut self, samples: usize) -> Self {
+        let Shape { queries, keys, .. } = self.shape;
+        let [width, kv_width] = self.shape.widths();
+        let [scores, sums] = backward_parts(self.shape);
+        let first = self.first;
+        self.first += samples;
+        Self {
+            first,
+            errors: Errors {
+                dq: take_mut(&mut self.errors.dq, samples * queries * width),
+                dk: take_mut(&mut self.errors.dk, samples * keys * kv_width),
+                dv: take_mut(&mut self.errors.dv, samples * keys * kv_width),
+            },
+            scratch: Scratch {
+                scores: take_mut(&mut self.scratch.scores, scores),
+                sums: take_mut(&mut self.scratch.sums, sums),
+            },
+            ..*self
+        }
+    }
+}
+
 /// What has been seen so far.
 struct Seen<M> {
     scores: M,
@@ -33,10 +58,10 @@ struct Seen<M> {
 
 impl<T: Core> Kernel for Backward<'_, T> {
     const HAS_VECTORS: bool = arch::has_vectors::<T>();
-    type Output = [u32; 4];
+    type Output = Ranges;
 
     #[inline(always)]
-    fn run<I: Isa>(mut self, isa: I) -> [u32; 4] {
+    fn run<I: Isa>(mut self, isa: I) -> Ranges {
         let shape = self.shape;
         let [width, kv_width] = shape.widths();
         let none = <T::AttentionSum as Accumulator>::Magnitude::default();
@@ -82,7 +107,12 @@ impl<T: Core> Kernel for Backward<'_, T> {
                 put_rows(dv_store, shape, dv, element, &mut seen.dv, to);
             }
         }
-        [seen.scores, seen.dq, seen.dk, seen.dv].map(Magnitude::bits)
+        Ranges {
+            scores: seen.scores.bits(),
+            dq: seen.dq.bits(),
+            dk: seen.dk.bits(),
+            dv: seen.dv.bits(),
+        }
     }
 }
 
@@ -97,17 +127,15 @@ fn put_rows<T: Core>(
     out: &mut [T],
 ) {
     let [_, kv_width] = shape.widths();
-    for (key, sums) in sums
-        .chunks_exact(shape.size.max(1))
-        .enumerate()
-        .take(shape.keys)
-    {
-        for (block, sums) in sums.chunks(WIDTH).enumerate() {
+    let rows = rows_of(sums, shape.size).enumerate().take(shape.keys);
+    for (key, sums) in rows {
+        for column in (0..shape.size).step_by(WIDTH) {
+            let width = WIDTH.min(shape.size - column);
             let mut acc = [T::AttentionSum::default(); WIDTH];
+            let sums = sums.get(column..column + width).unwrap_or_default();
             copy(sums, &mut acc);
-            let start = key * kv_width + block * WIDTH;
-            let out = out.get_mut(start..).unwrap_or_default();
-            let out = out.get_mut(..sums.len()).unwrap_or_default();
+            let start = key * kv_width + column;
+            let out = out.get_mut(start..start + width).unwrap_or_default();
             T::put(store, &mut acc, (element + start) as u32, range, out);
         }
     }

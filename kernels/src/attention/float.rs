@@ -1,7 +1,8 @@
 //! Attention in floats: sums in a fixed order, in the accumulator's type.
 
+use super::forward::copy;
 use super::numbers::{Core, WIDTH};
-use super::{Backward, Exponents, Forward, Kernels, Shape};
+use super::{Backward, Exponents, Forward, Kernels, Ranges, Shape};
 use crate::arch::block::{Factors, Rows};
 use crate::arch::tile::{COLUMNS, Operand, Segments, Tile};
 use crate::arch::{self, Isa};
@@ -18,23 +19,29 @@ fn softmax<R: Real>(row: &mut [R]) -> R {
     };
     let mut most = [first; 8];
     let larger = |a: R, b: R| if b > a { b } else { a };
-    for z in row.chunks(8) {
+    let (eights, rest) = row.as_chunks::<8>();
+    for z in eights {
         for (most, &z) in most.iter_mut().zip(z) {
             *most = larger(*most, z);
         }
     }
+    for (most, &z) in most.iter_mut().zip(rest) {
+        *most = larger(*most, z);
+    }
     let most = most.into_iter().fold(first, larger);
+    // A loop of its own: it is computed side by side.
+    for z in row.iter_mut() {
+        *z = (*z - most).exp();
+    }
     let mut sums = [R::default(); 8];
-    let (eights, rest) = row.as_chunks_mut::<8>();
+    let (eights, rest) = row.as_chunks::<8>();
     for z in eights {
-        for (sum, z) in sums.iter_mut().zip(z) {
-            *z = (*z - most).exp();
-            *sum += *z;
+        for (sum, &z) in sums.iter_mut().zip(z) {
+            *sum += z;
         }
     }
-    for (sum, z) in sums.iter_mut().zip(rest) {
-        *z = (*z - most).exp();
-        *sum += *z;
+    for (sum, &z) in sums.iter_mut().zip(rest) {
+        *sum += z;
     }
     R::ONE / combine(sums)
 }
@@ -43,10 +50,14 @@ fn softmax<R: Real>(row: &mut [R]) -> R {
 #[inline(always)]
 fn score_errors<R: Real>(p: &[R], dp: &[R], scale: R, store: Store, ds: &mut [R]) {
     let mut sums = [R::default(); 8];
-    for (p, dp) in p.chunks(8).zip(dp.chunks(8)) {
+    let ((p8, p_rest), (dp8, dp_rest)) = (p.as_chunks::<8>(), dp.as_chunks::<8>());
+    for (p, dp) in p8.iter().zip(dp8) {
         for ((sum, &p), &dp) in sums.iter_mut().zip(p).zip(dp) {
             *sum += p * dp;
         }
+    }
+    for ((sum, &p), &dp) in sums.iter_mut().zip(p_rest).zip(dp_rest) {
+        *sum += p * dp;
     }
     let mean = combine(sums);
     let Store::Shift { shift, rounding } = store else {
@@ -74,8 +85,7 @@ fn weigh<T: FloatElement, I: Isa, const H: usize>(
         let width = rows.width - column;
         let mut local = [[T::Real::default(); LANES]; H];
         for (local, sums) in local.iter_mut().zip(&*sums) {
-            let sums = sums.get(column..).unwrap_or_default();
-            local.iter_mut().zip(sums).for_each(|(to, &sum)| *to = sum);
+            copy(sums.get(column..).unwrap_or_default(), local);
         }
         for k in 0..rows.count {
             let row = values.get(k * rows.step..).unwrap_or_default();
@@ -92,24 +102,22 @@ fn weigh<T: FloatElement, I: Isa, const H: usize>(
                     }
                 }
             }
-            for (r, local) in local.iter_mut().enumerate() {
-                let place = r * factors.sum_step + k * factors.row_step;
-                let factor = factors.values.get(place).copied().unwrap_or_default();
+            let factors = factors.of_row::<H>(k);
+            for (local, factor) in local.iter_mut().zip(factors) {
                 for (sum, &x) in local.iter_mut().zip(&x) {
                     *sum += factor * x;
                 }
             }
         }
         for (local, sums) in local.iter().zip(sums.iter_mut()) {
-            let sums = sums.get_mut(column..).unwrap_or_default();
-            sums.iter_mut().zip(local).for_each(|(to, &sum)| *to = sum);
+            copy(local, sums.get_mut(column..).unwrap_or_default());
         }
         column += LANES;
     }
 }
 
 macro_rules! impl_kernels {
-    ($($t:ident: $real:ident;)*) => {$(
+    ($($t:ident: $real:ident, |$isa:ident, $factors:ident, $rows:ident, $sums:ident| $weigh:expr;)*) => {$(
         impl Core for $t {
             type Dot = $real;
             type Scaling = $real;
@@ -170,12 +178,14 @@ macro_rules! impl_kernels {
 
             #[inline(always)]
             fn weigh<I: Isa, const H: usize>(
-                isa: I,
-                factors: Factors<'_, $real>,
-                rows: Rows<'_, Self>,
-                sums: &mut [[$real; WIDTH]; H],
+                $isa: I,
+                $factors: Factors<'_, $real>,
+                $rows: Rows<'_, Self>,
+                $sums: &mut [[$real; WIDTH]; H],
             ) {
-                weigh(isa, factors, rows, sums);
+                if !$weigh {
+                    weigh($isa, $factors, $rows, $sums);
+                }
             }
 
             #[inline(always)]
@@ -202,11 +212,16 @@ macro_rules! impl_kernels {
             }
 
             #[inline(never)]
-            fn attention_backward(call: Backward<'_, Self>) -> [u32; 4] {
+            fn attention_backward(call: Backward<'_, Self>) -> Ranges {
                 arch::dispatch(call)
             }
         }
     )*};
 }
 
-impl_kernels! { f16: f32; bf16: f32; f32: f32; f64: f64; }
+impl_kernels! {
+    f16: f32, |isa, factors, rows, sums| false;
+    bf16: f32, |isa, factors, rows, sums| false;
+    f32: f32, |isa, factors, rows, sums| isa.weigh_f32(factors, rows, sums);
+    f64: f64, |isa, factors, rows, sums| false;
+}

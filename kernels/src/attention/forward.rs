@@ -1,13 +1,15 @@
 //! The forward pass: scores of some queries of a head, their softmax, weighted sums of values.
 
 use super::numbers::{Block, Core, HEIGHT, WIDTH};
-use super::{Inputs, Mask, ROWS, Shape};
+use super::{Inputs, Mask, ROWS, Shape, forward_part};
 use crate::arch::block::{Factors, Rows};
 use crate::arch::tile::{COLUMNS, Operand, Segments, Tile};
 use crate::arch::{self, Isa, Kernel};
 use crate::element::Element;
+use crate::exec::Split;
 use crate::fixed::{Accumulator, Magnitude};
 use crate::requantize::Store;
+use crate::split::{rows_of_mut, take_mut};
 use core::ops::Range;
 
 /// A checked call of [`forward`](super::forward), for some queries.
@@ -20,6 +22,20 @@ pub struct Forward<'a, T: Element> {
     pub(super) first: usize,
     pub(super) out: &'a mut [T],
     pub(super) scratch: &'a mut [T::AttentionScore],
+}
+
+impl<T: Element> Split for Forward<'_, T> {
+    fn split_off(&mut self, rows: usize) -> Self {
+        let [width, _] = self.shape.widths();
+        let first = self.first;
+        self.first += rows;
+        Self {
+            first,
+            out: take_mut(&mut self.out, rows * width),
+            scratch: take_mut(&mut self.scratch, forward_part(self.shape)),
+            ..*self
+        }
+    }
 }
 
 /// Some queries of one head.
@@ -104,7 +120,7 @@ impl Queries {
             copy(&logits, to);
         });
         let mut rest = [T::AttentionScore::default(); ROWS];
-        let rows = scores.chunks_mut(shape.keys.max(1)).zip(seen);
+        let rows = rows_of_mut(scores, shape.keys).zip(seen);
         for ((row, keys), rest) in rows.zip(&mut rest).take(self.count) {
             *rest = T::softmax(row.get_mut(keys.clone()).unwrap_or_default());
         }

@@ -1,7 +1,8 @@
 //! Attention in integers: operands of at most 15 bits, logits in Q10, probabilities in Q15, one division a row.
 
+use super::forward::copy;
 use super::numbers::{Core, WIDTH};
-use super::{Backward, Exponents, Forward, Kernels, Shape, Stores};
+use super::{Backward, Exponents, Forward, Kernels, Ranges, Shape, Stores};
 use crate::arch::block::{Factors, Rows};
 use crate::arch::tile::{COLUMNS, Operand, Segments, Tile};
 use crate::arch::{self, Isa};
@@ -107,49 +108,86 @@ trait Parts: Short {
 
     /// A product of 15 and 15 bits.
     fn part(factor: i32, x: i32) -> Self::Part;
+
+    /// Adds at most [`Parts::PRODUCTS`] weighted rows by the instruction set, if it has that.
+    #[inline(always)]
+    fn by<I: Isa, const H: usize>(
+        _: I,
+        _: Factors<'_, i32>,
+        _: Rows<'_, Self>,
+        _: &mut [[Self::Part; WIDTH]; H],
+    ) -> bool {
+        false
+    }
 }
 
 /// Adds weighted rows to sums.
 #[inline(always)]
-fn weigh<T: Parts, const H: usize>(
+fn weigh<T: Parts, I: Isa, const H: usize>(
+    isa: I,
     factors: Factors<'_, i32>,
     rows: Rows<'_, T>,
     sums: &mut [[i64; WIDTH]; H],
+) {
+    let mut start = 0;
+    while start < rows.count {
+        let count = T::PRODUCTS.min(rows.count - start);
+        let factors = Factors {
+            values: (factors.values)
+                .get(start * factors.row_step..)
+                .unwrap_or_default(),
+            ..factors
+        };
+        let rows = Rows {
+            values: rows.values.get(start * rows.step..).unwrap_or_default(),
+            count,
+            ..rows
+        };
+        let mut parts = [[T::Part::default(); WIDTH]; H];
+        if !T::by(isa, factors, rows, &mut parts) {
+            add_parts(factors, rows, &mut parts);
+        }
+        for (sums, parts) in sums.iter_mut().zip(&parts) {
+            for (sum, &part) in sums.iter_mut().zip(parts) {
+                *sum += part.into();
+            }
+        }
+        start += count;
+    }
+}
+
+/// The same for as many rows as a part holds.
+#[inline(always)]
+fn add_parts<T: Parts, const H: usize>(
+    factors: Factors<'_, i32>,
+    rows: Rows<'_, T>,
+    sums: &mut [[T::Part; WIDTH]; H],
 ) {
     let mut column = 0;
     while column < rows.width {
         let values = rows.values.get(column..).unwrap_or_default();
         let width = rows.width - column;
-        let mut start = 0;
-        while start < rows.count {
-            let end = rows.count.min(start.saturating_add(T::PRODUCTS));
-            let mut local = [[T::Part::default(); LANES]; H];
-            for k in start..end {
-                let row = values.get(k * rows.step..).unwrap_or_default();
-                let mut x = [0; LANES];
-                match row.first_chunk::<LANES>() {
-                    Some(row) if width >= LANES => x = row.map(T::cut),
-                    _ => {
-                        for (x, row) in x.iter_mut().zip(row).take(width) {
-                            *x = row.cut();
-                        }
-                    }
-                }
-                for (r, local) in local.iter_mut().enumerate() {
-                    let place = r * factors.sum_step + k * factors.row_step;
-                    let factor = factors.values.get(place).copied().unwrap_or_default();
-                    for (sum, &x) in local.iter_mut().zip(&x) {
-                        *sum += T::part(factor, x);
+        let mut local = [[T::Part::default(); LANES]; H];
+        for k in 0..rows.count {
+            let row = values.get(k * rows.step..).unwrap_or_default();
+            let mut x = [0; LANES];
+            match row.first_chunk::<LANES>() {
+                Some(row) if width >= LANES => x = row.map(T::cut),
+                _ => {
+                    for (x, row) in x.iter_mut().zip(row).take(width) {
+                        *x = row.cut();
                     }
                 }
             }
-            for (local, sums) in local.iter().zip(sums.iter_mut()) {
-                let sums = sums.get_mut(column..).unwrap_or_default();
-                for (to, &sum) in sums.iter_mut().zip(local) {
-                    *to += sum.into();
+            let factors = factors.of_row::<H>(k);
+            for (local, factor) in local.iter_mut().zip(factors) {
+                for (sum, &x) in local.iter_mut().zip(&x) {
+                    *sum += T::part(factor, x);
                 }
             }
-            start = end;
+        }
+        for (local, sums) in local.iter().zip(sums.iter_mut()) {
+            copy(local, sums.get_mut(column..).unwrap_or_default());
         }
         column += LANES;
     }
@@ -170,7 +208,7 @@ fn cut_dots<T: Short>(x: Operand<'_, T>, w: Operand<'_, T>, size: usize, tile: &
 
 macro_rules! impl_kernels {
     ($($t:ident: dot $dot:ident, |$isa:ident, $x:ident, $w:ident, $segments:ident, $tile:ident| $dots:expr,
-       part $part:ident, products $products:expr;)*) => {$(
+       part $part:ident, products $products:expr $(, by $by:ident)?;)*) => {$(
         impl Parts for $t {
             type Part = $part;
             const PRODUCTS: usize = $products;
@@ -179,6 +217,18 @@ macro_rules! impl_kernels {
             fn part(factor: i32, x: i32) -> $part {
                 $part::from(factor * x) // at most 2^30
             }
+
+            $(
+                #[inline(always)]
+                fn by<I: Isa, const H: usize>(
+                    isa: I,
+                    factors: Factors<'_, i32>,
+                    rows: Rows<'_, Self>,
+                    sums: &mut [[i32; WIDTH]; H],
+                ) -> bool {
+                    isa.$by(factors, rows, sums)
+                }
+            )?
         }
 
         impl Core for $t {
@@ -239,12 +289,12 @@ macro_rules! impl_kernels {
 
             #[inline(always)]
             fn weigh<I: Isa, const H: usize>(
-                _: I,
+                isa: I,
                 factors: Factors<'_, i32>,
                 rows: Rows<'_, Self>,
                 sums: &mut [[i64; WIDTH]; H],
             ) {
-                weigh(factors, rows, sums);
+                weigh(isa, factors, rows, sums);
             }
 
             #[inline(always)]
@@ -274,7 +324,7 @@ macro_rules! impl_kernels {
             }
 
             #[inline(never)]
-            fn attention_backward(call: Backward<'_, Self>) -> [u32; 4] {
+            fn attention_backward(call: Backward<'_, Self>) -> Ranges {
                 arch::dispatch(call)
             }
         }
@@ -283,8 +333,8 @@ macro_rules! impl_kernels {
 
 // 2^22 · 2^8 of 8 bits stay below 2^31; 2^30 · 2^33 of others below 2^63.
 impl_kernels! {
-    i8: dot i32, |isa, x, w, segments, tile| <Self as Element>::tile(isa, x, w, segments, tile), part i32, products 256;
-    u8: dot i32, |isa, x, w, segments, tile| <Self as Element>::tile(isa, x, w, segments, tile), part i32, products 256;
+    i8: dot i32, |isa, x, w, segments, tile| <Self as Element>::tile(isa, x, w, segments, tile), part i32, products 256, by weigh_i8;
+    u8: dot i32, |isa, x, w, segments, tile| <Self as Element>::tile(isa, x, w, segments, tile), part i32, products 256, by weigh_u8;
     i16: dot i64, |isa, x, w, segments, tile| <Self as Element>::tile(isa, x, w, segments, tile), part i64, products usize::MAX;
     u16: dot i64, |isa, x, w, segments, tile| <Self as Element>::tile(isa, x, w, segments, tile), part i64, products usize::MAX;
     i32: dot i64, |_isa, x, w, segments, tile| cut_dots(x, w, segments.len(), tile), part i64, products usize::MAX;

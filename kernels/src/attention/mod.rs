@@ -32,7 +32,7 @@
 //!
 //! Source: Vaswani et al. 2017, "Attention Is All You Need"; shared keys: Shazeer 2019, "Fast Transformer
 //! Decoding", and Ainslie et al. 2023, "GQA"; windows: Beltagy et al. 2020, "Longformer"; integers:
-//! `docs/numerics.md` §23.
+//! `docs/numerics.md` §25.
 
 mod backward;
 mod float;
@@ -235,7 +235,7 @@ fn check_scratch(got: usize, part: usize) -> Result<()> {
 /// [`Error::Capacity`], [`Error::SampleLength`], [`Error::Overflow`]; [`Error::Accumulator`] for integers
 /// with heads of more than 256 features or more than 32,768 keys. `out` and `scratch` are then untouched.
 ///
-/// Source: the definition; integers: `docs/numerics.md` §23.
+/// Source: the definition; integers: `docs/numerics.md` §25.
 pub fn forward<T: Element>(
     exec: &impl Executor,
     shape: Shape,
@@ -252,28 +252,19 @@ pub fn forward<T: Element>(
     Arg::Out.check_len(out.len(), &[shape.batch, shape.queries, width])?;
     let part = forward_part(shape);
     check_scratch(scratch.len(), part)?;
-    let task =
-        |first: usize, [out]: [&mut [T]; 1], scratch: &mut [T::AttentionScore], _: &mut [()]| {
-            [T::attention_forward(Forward {
-                shape,
-                mask,
-                inputs,
-                store,
-                first,
-                out,
-                scratch,
-            })]
-        };
+    let tasks = scratch.len().checked_div(part).unwrap_or(1);
     let rows = shape.batch * shape.queries;
-    let [range] = exec::parts(
-        exec,
-        rows,
-        [(out, width)],
-        (scratch, part),
-        (&mut [], 0),
-        task,
-    );
-    Ok(range)
+    let call = Forward {
+        shape,
+        mask,
+        inputs,
+        store,
+        first: 0,
+        out,
+        scratch,
+    };
+    let run = T::attention_forward;
+    Ok(exec::split_into(exec, tasks, rows, call, run, u32::max))
 }
 
 /// What becomes of the accumulators of [`backward`].
@@ -313,6 +304,18 @@ pub struct Ranges {
     pub dk: u32,
     /// The values'.
     pub dv: u32,
+}
+
+impl Ranges {
+    /// The larger of each.
+    fn max(self, other: Self) -> Self {
+        Self {
+            scores: self.scores.max(other.scores),
+            dq: self.dq.max(other.dq),
+            dk: self.dk.max(other.dk),
+            dv: self.dv.max(other.dv),
+        }
+    }
 }
 
 /// What [`backward`] writes.
@@ -376,7 +379,7 @@ fn backward_parts(shape: Shape) -> [usize; 2] {
 /// # Errors
 /// As [`forward`]; nothing is then written.
 ///
-/// Source: the derivative of [`forward`]; integers: `docs/numerics.md` §23.
+/// Source: the derivative of [`forward`]; integers: `docs/numerics.md` §25.
 #[allow(clippy::too_many_arguments)] // executor, shape, mask, two inputs, rounding, outputs, memory
 pub fn backward<T: Element>(
     exec: &impl Executor,
@@ -405,31 +408,26 @@ pub fn backward<T: Element>(
     let [scores_part, sums_part] = backward_parts(shape);
     check_scratch(scratch.scores.len(), scores_part)?;
     check_scratch(scratch.sums.len(), sums_part)?;
-    let task = |first: usize, [dq, dk, dv]: [&mut [T]; 3], scores: &mut _, sums: &mut _| {
-        T::attention_backward(Backward {
-            shape,
-            mask,
-            inputs,
-            dy,
-            stores,
-            first,
-            errors: Errors { dq, dk, dv },
-            scratch: Scratch { scores, sums },
-        })
+    let tasks =
+        (scratch.scores.len() / scores_part.max(1)).min(scratch.sums.len() / sums_part.max(1));
+    let call = Backward {
+        shape,
+        mask,
+        inputs,
+        dy,
+        stores,
+        first: 0,
+        errors,
+        scratch,
     };
-    let [scores, dq, dk, dv] = exec::parts(
+    Ok(exec::split_into(
         exec,
+        tasks,
         batch,
-        [
-            (errors.dq, queries * width),
-            (errors.dk, keys * kv_width),
-            (errors.dv, keys * kv_width),
-        ],
-        (scratch.scores, scores_part),
-        (scratch.sums, sums_part),
-        task,
-    );
-    Ok(Ranges { scores, dq, dk, dv })
+        call,
+        T::attention_backward,
+        Ranges::max,
+    ))
 }
 
 /// The kernels of this family for one element type.
@@ -448,7 +446,7 @@ pub trait Kernels: Sized {
     where
         Self: Element;
     #[doc(hidden)]
-    fn attention_backward(call: Backward<'_, Self>) -> [u32; 4]
+    fn attention_backward(call: Backward<'_, Self>) -> Ranges
     where
         Self: Element;
 }

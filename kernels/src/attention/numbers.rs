@@ -10,8 +10,8 @@ use crate::element::Element;
 use crate::fixed::Accumulator;
 use crate::requantize::Store;
 
-/// Columns of weighted sums that are computed together.
-pub(super) const WIDTH: usize = if cfg!(target_os = "none") { 8 } else { 32 };
+pub(super) use crate::arch::block::WIDTH;
+
 /// Weighted sums that share each row that is loaded.
 pub(super) const HEIGHT: usize = if cfg!(target_os = "none") { 1 } else { 4 };
 

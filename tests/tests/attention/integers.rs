@@ -13,7 +13,7 @@ use selvedge_tests::compare::{
 use selvedge_tests::noise::Noise;
 use selvedge_tests::tolerance;
 
-/// The rule of `docs/numerics.md` §23 on big integers: accumulators of the output, of the errors of scores, and of
+/// The rule of `docs/numerics.md` §25 on big integers: accumulators of the output, of the errors of scores, and of
 /// the errors of queries, keys and values where those of scores are stored by `shift`.
 #[derive(Default)]
 struct Model {

@@ -102,7 +102,7 @@ fn kernels() -> Vec<Kernel> {
                 .any(|bound| generics.iter().any(|token| token == bound));
             let is_method = arguments.iter().take(4).any(|token| token == "self");
             let writes = has(arguments, &["&", "mut", "["])
-                || arguments.iter().any(|token| token == "Gradient");
+                || (arguments.iter()).any(|token| ["Gradient", "Errors"].contains(&token.as_str()));
             if is_generic && !is_method && writes {
                 kernels.push(Kernel {
                     modules: modules.clone(),

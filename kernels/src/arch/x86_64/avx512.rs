@@ -6,7 +6,7 @@ use super::detected;
 use super::float::{Double, Single};
 use super::lanes::{self, GROUP, Lanes};
 use super::masked::{LoadBf16, LoadF16};
-use super::{block, cells, narrow, panel, patch, scale, single};
+use super::{block, cells, narrow, panel, patch, scale, single, weigh};
 use crate::arch::block::{Factors, Rows, WIDTH, bytes, bytes_mut};
 use crate::arch::cells::{CellWeights, PIXELS, Quad, Strip};
 use crate::arch::narrow::{Extent, Narrowing, Scaling};
@@ -525,6 +525,22 @@ macro_rules! bytes {
     };
 }
 
+macro_rules! weigh {
+    ($name:ident, $element:ty, $sum:ty, $lanes:ty, |$rows:ident| $cast:expr) => {
+        #[inline(always)]
+        fn $name<const H: usize>(
+            self,
+            factors: Factors<'_, $sum>,
+            $rows: Rows<'_, $element>,
+            sums: &mut [[$sum; WIDTH]; H],
+        ) -> bool {
+            // SAFETY: `self` proves the instructions; signed and unsigned bytes have the same size
+            // and alignment, and any bits are valid in both.
+            unsafe { weigh::add::<$lanes, H>(factors, $cast, sums) }
+        }
+    };
+}
+
 /// What AVX2 does as well.
 macro_rules! as_avx2 {
     ($($name:ident: $element:ty => $acc:ty;)*) => {$(
@@ -580,6 +596,9 @@ impl Isa for Avx512 {
 
     block!(block_i8, i8, 0);
     block!(block_u8, u8, 0x80);
+    weigh!(weigh_f32, f32, f32, weigh::Floats, |rows| rows);
+    weigh!(weigh_i8, i8, i32, weigh::Bytes<0>, |rows| rows.bytes());
+    weigh!(weigh_u8, u8, i32, weigh::Bytes<0x80>, |rows| rows.bytes());
 
     #[inline(always)]
     fn sum_i8(self, a: &[i8]) -> i32 {

@@ -14,6 +14,7 @@ mod scale;
 mod single;
 #[cfg(test)]
 mod tests;
+mod weigh;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
