@@ -13,9 +13,6 @@ impl Grid for Swapped {
     const CELLS: &'static [[usize; 3]] = &[[0, 1, 0], [0, 0, 0]];
 }
 
-type Cells<T, R> =
-    Parallel<(Dense<T, 8, 6, Identity, R>, Dense<T, 8, 4, Identity, R>), Scatter<Swapped, D1<10>>>;
-
 net! {
     /// Each row of an image goes to two of three experts, which a balance keeps in use; then sums, means and views of
     /// the whole, side by side.
@@ -36,7 +33,9 @@ net! {
         sum: total { plain: dense(8) } { deep: dense(4, activation = relu), back: dense(8) } {},
         committee: mean { first: dense(8) } { second: dense(8, activation = tanh) },
         views: line { few: dense(3, activation = relu) } { one: dense(1) } { four: dense(4) },
-        cells: layer(Cells<T, R> => [10]),
+        cells: layer(Parallel<
+            (Dense<T, 8, 6, Identity, R>, Dense<T, 8, 4, Identity, R>), Scatter<Swapped, D1<10>>,
+        > => [10]),
         head: dense(CLASSES),
     }
 }

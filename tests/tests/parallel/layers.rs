@@ -207,7 +207,17 @@ fn gates_weigh_samples_and_rows() {
         T => Mixture<(DenseOver<T, Rows, 2>, Softmax<T, D2<3, 2>>), [DenseOver<T, Rows, 5>; 2]>,
         mixed("mixture of rows").defined_by(&by_row)
     );
-    // Experts without parameters, of any shape, weighed as whole samples.
+    // A gate without parameters.
+    let given = |x: &[f64], parameters: &[f64]| {
+        let mut rest = parameters;
+        let experts: Vec<_> = (0..2).map(|_| dense(x, &mut rest, [2, 3])).collect();
+        mixture(&softmax(x, 2, 2), &experts)
+    };
+    check_layer!(
+        T => Mixture<Softmax<T, D1<2>>, [Dense<T, 2, 3>; 2]>,
+        mixed("given weights").defined_by(&given)
+    );
+    // Experts without parameters, weighed as whole samples.
     let whole = |x: &[f64]| {
         let weights = softmax(&x[..2], 2, 2);
         mixture(&weights, &[x.iter().map(|x| x * x).collect(), x.to_vec()])

@@ -2,8 +2,8 @@
 
 use selvedge_core::net::layout::{Range, Ranges};
 use selvedge_core::net::{
-    Activate, Balance, Dense, Identity, Layer, Line, Mean, Mixture, Negate, Network, Parallel,
-    Relu, Residual, Scatter, Skip, Slice, Softmax, Stitch, TopKSoftmax, Total,
+    Activate, Balance, Dense, Embedding, Identity, Layer, Line, Mean, Mixture, Negate, Network,
+    Parallel, Relu, Residual, Scatter, Skip, Slice, Softmax, Stitch, TopKSoftmax, Total,
 };
 use selvedge_core::tensor::D1;
 use selvedge_core::train::Trainer;
@@ -274,6 +274,52 @@ net! {
         cells: layer(Parallel<(Dense<T, 5, 2, Identity, R>, Dense<T, 5, 3, Identity, R>), Scatter<Swapped, D1<5>>> => [5]),
         head: dense(2),
     }
+}
+
+net! {
+    /// Branches on numbers of tokens.
+    struct Tokens: [6] {
+        both: layer(Parallel<[Embedding<T, 6, 5, 8, u8, R>; 2], Total> => [6, 8]),
+        pool: global_average_pool,
+        head: dense(5),
+    }
+}
+
+fn learns_tokens<T: Element>() {
+    let mut trainer = Box::new(Trainer::<Tokens<T>, 5>::BLANK);
+    trainer.init(13).unwrap();
+    let before = tensors(trainer.network());
+    // Of each token, a row of six.
+    let labels = [0, 1, 2, 3, 4];
+    for (token, row) in trainer.input_mut().chunks_mut(6).enumerate() {
+        row.fill(token as u8);
+    }
+    for _ in 0..200 {
+        trainer.step(&Serial, &labels, &sgd(16, -6)).unwrap();
+    }
+    let logits = trainer.predict(&Serial, 5).unwrap();
+    for (label, z) in logits.data.chunks(5).enumerate() {
+        let right = z[label].to_f64();
+        let others = z.iter().enumerate().filter(|(i, _)| *i != label);
+        assert!(
+            others.into_iter().all(|(_, z)| z.to_f64() < right),
+            "{}",
+            T::DTYPE
+        );
+    }
+    let after = tensors(trainer.network());
+    assert!(
+        before.iter().zip(after).all(|(was, is)| *was != is),
+        "{}",
+        T::DTYPE
+    );
+}
+
+#[test]
+fn branches_take_tokens() {
+    learns_tokens::<f32>();
+    learns_tokens::<i8>();
+    learns_tokens::<i16>();
 }
 
 struct Swapped;

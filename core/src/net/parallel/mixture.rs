@@ -336,6 +336,7 @@ where
             .part::<E, B>(pass, number, x, tape, dy, [dw, rest], slots)
             .map_err(in_layer(number))?;
 
+        // The gate's and the experts', whose number is no type's: a table on the stack.
         let mut terms = [Term {
             values: &[][..],
             exponent: 0,
