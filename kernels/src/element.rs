@@ -10,8 +10,8 @@ use crate::arch::tile::{Operand, Segments, Tile};
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
 use crate::{
-    activation, attention, batch_norm, cluster, conv, dense, dropout, elementwise, fixed, init,
-    layout, long, loss, norm, pool, recurrent, reduce, resize, rope, sample, scale, select,
+    activation, attention, batch_norm, cluster, conv, dense, dropout, elementwise, experts, fixed,
+    init, layout, long, loss, norm, pool, recurrent, reduce, resize, rope, sample, scale, select,
     softmax,
 };
 use core::fmt::{self, Debug};
@@ -159,6 +159,7 @@ pub trait Element:
     + init::Uniform
     + long::Long
     + elementwise::Kernels
+    + experts::Kernels
     + reduce::Kernels
     + select::Kernels
     + layout::Kernels

@@ -397,6 +397,8 @@ pub enum Arg {
     Dz,
     /// The same, as the hidden weights see it.
     Dzu,
+    /// The weight of a balancing loss.
+    Balance,
 }
 
 impl Arg {
@@ -502,6 +504,7 @@ impl fmt::Display for Arg {
             Self::Gates => "gates",
             Self::Dz => "dz",
             Self::Dzu => "dzu",
+            Self::Balance => "balance",
         })
     }
 }

@@ -28,6 +28,7 @@
 //! | [`norm`], [`batch_norm`] | LayerNorm and RMSNorm; BatchNorm, also folded |
 //! | [`recurrent`] | RNN, LSTM and GRU over sequences, whole or in pieces |
 //! | [`softmax`], [`loss`] | ten maps to probabilities; what a network is held against |
+//! | [`experts`] | mixtures by the weights of a gate; the loss that keeps all experts in use |
 //! | [`attention`], [`rope`] | scaled dot-product attention over several heads; rotary positions |
 //! | [`cluster`], [`dropout`] | soft k-means; random masks |
 //! | [`elementwise`], [`reduce`] | arithmetic with broadcasting, sums of branches; sums, means and extremes over axes |
@@ -76,6 +77,7 @@ pub mod elementwise;
 pub mod embedding;
 mod error;
 pub mod exec;
+pub mod experts;
 mod finish;
 pub mod fixed;
 pub mod init;

@@ -12,6 +12,7 @@ pub mod layers;
 pub mod noise;
 pub mod parameters;
 pub mod plain;
+pub mod replay;
 pub mod saved;
 pub mod tensors;
 pub mod threads;

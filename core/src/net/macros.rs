@@ -41,6 +41,9 @@
 /// | `sum { layers } { layers }`, `product`, `difference`, `quotient`, `minimum`, `maximum` | any | that of the first |
 /// | `concat { layers } { layers } …` | any of up to three extents | with the channels of all |
 /// | `concat(axis = a) { layers } { layers } …`, `a` being 0 or 1 | any of two or three extents | with that extent of all |
+/// | `total { layers } { layers } ..`, `mean { layers } ..`, of two to six | any | that of the first |
+/// | `line { layers } { layers } ..`, of two to six | any of up to three extents | with the channels of all |
+/// | `mixture { gate } { expert } { expert } ..`, of two to six experts | any | that of the first expert |
 /// | `layer(Type => [extents])` | any | as given |
 ///
 /// A kernel or stride is one token (a number, a constant, an expression in parentheses), or
@@ -263,6 +266,59 @@ macro_rules! net {
         $crate::net!(@then $net $done $layer $shape { $crate::net::Activate<
             T, $crate::net!(@shape $shape), $crate::__net_option!(activation [$($activation)+]),
         > } $($($rest)*)?);
+    };
+
+    // Any number of branches, or a gate and its experts: the layers of each, then what brings them together.
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: mixture { $($gate:tt)* } $({ $($expert:tt)* })+ $(, $($rest:tt)*)?) => {
+        $crate::net!(@branches mixture { $net $shape $done $layer { $($($rest)*)? } } [] { $($gate)* } $({ $($expert)* })+);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: total $({ $($branch:tt)* })+ $(, $($rest:tt)*)?) => {
+        $crate::net!(@branches total { $net $shape $done $layer { $($($rest)*)? } } [] $({ $($branch)* })+);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: mean $({ $($branch:tt)* })+ $(, $($rest:tt)*)?) => {
+        $crate::net!(@branches mean { $net $shape $done $layer { $($($rest)*)? } } [] $({ $($branch)* })+);
+    };
+    (@layer $net:tt $shape:tt $done:tt $layer:ident: line $({ $($branch:tt)* })+ $(, $($rest:tt)*)?) => {
+        $crate::net!(@branches line { $net $shape $done $layer { $($($rest)*)? } } [] $({ $($branch)* })+);
+    };
+    (@branches $kind:ident { $net:tt $shape:tt $($state:tt)* } $branches:tt { $($first:tt)* } $($others:tt)*) => {
+        $crate::net!(@layer { branch $kind { $net $shape $($state)* } $branches { $($others)* } } $shape [] $($first)*);
+    };
+    (@layer { branch $kind:ident $state:tt [$($branches:tt)*] { $($others:tt)* } } $out:tt $chain:tt) => {
+        $crate::net!(@branches $kind $state [$($branches)* { $out $chain }] $($others)*);
+    };
+    (@branches mixture { $net:tt $shape:tt $done:tt $layer:ident { $($rest:tt)* } }
+        [{ $weights:tt [$($gate:tt)*] } { $out:tt [$($first:tt)*] } $({ $other:tt [$($chain:tt)*] })+]) => {
+        $crate::net!(@then $net $done $layer $out { $crate::net::Mixture<
+            $crate::__net_option!(chain $shape $($gate)*),
+            ($crate::__net_option!(chain $shape $($first)*), $($crate::__net_option!(chain $shape $($chain)*)),+),
+        > } $($rest)*);
+    };
+    (@branches total $state:tt [{ $out:tt $first:tt } $({ $other:tt $chain:tt })+]) => {
+        $crate::net!(@parallel $state $out { $crate::net::Total } $first $($chain)+);
+    };
+    (@branches mean $state:tt [{ $out:tt $first:tt } $({ $other:tt $chain:tt })+]) => {
+        $crate::net!(@parallel $state $out { $crate::net::Mean } $first $($chain)+);
+    };
+    (@branches line $state:tt [{ [$a:expr] $first:tt } $({ [$b:expr] $chain:tt })+]) => {
+        $crate::net!(@line $state [$a $(+ $b)+] $first $($chain)+);
+    };
+    (@branches line $state:tt [{ [$x:expr, $a:expr] $first:tt } $({ [$x2:expr, $b:expr] $chain:tt })+]) => {
+        $crate::net!(@line $state [$x, $a $(+ $b)+] $first $($chain)+);
+    };
+    (@branches line $state:tt [{ [$y:expr, $x:expr, $a:expr] $first:tt } $({ [$y2:expr, $x2:expr, $b:expr] $chain:tt })+]) => {
+        $crate::net!(@line $state [$y, $x, $a $(+ $b)+] $first $($chain)+);
+    };
+    (@branches $kind:ident { $net:tt $shape:tt $done:tt $layer:ident $rest:tt } $branches:tt) => {
+        $crate::__net_refuse!(options $layer $kind);
+    };
+    (@line $state:tt $out:tt $($chains:tt)+) => {
+        $crate::net!(@parallel $state $out { $crate::net::Line<$crate::net!(@shape $out)> } $($chains)+);
+    };
+    (@parallel { $net:tt $shape:tt $done:tt $layer:ident { $($rest:tt)* } } $out:tt { $combine:ty } $([$($chain:tt)*])+) => {
+        $crate::net!(@then $net $done $layer $out { $crate::net::Parallel<
+            ($($crate::__net_option!(chain $shape $($chain)*)),+), $combine,
+        > } $($rest)*);
     };
 
     // Branches: the first one's layers, then the second's, then what joins them.

@@ -31,6 +31,7 @@ mod macros;
 mod mixed;
 mod norm;
 mod options;
+pub mod parallel;
 mod param;
 pub mod pool;
 mod recurrent;
@@ -80,6 +81,9 @@ pub use join::{
 pub use layout::{Gather, Pad, Part, Permute, Reshape, Slice, TopK};
 pub use mixed::{MixedConv, MixedDense};
 pub use norm::{Deviation, LayerNorm, MeanSquare, Norm, NormTape, Normal, RmsNorm};
+pub use parallel::{
+    Balance, Branches, Combine, Grid, Line, Mean, Mixture, Parallel, Scatter, Total,
+};
 pub use param::{Kept, Momentum, Optimizer, Param, Plain, Velocities};
 pub use pool::{
     AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool,
@@ -93,7 +97,7 @@ pub use resize::{ResizeBilinear, ResizeNearest};
 pub use scratch::Scratch;
 pub use softmax::{
     AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
-    MixtureSoftmax, Softmax, Sparsemax, TreeSoftmax,
+    MixtureSoftmax, Softmax, Sparsemax, TopKSoftmax, TreeSoftmax,
 };
 pub use streamed::{Stream, StreamTape};
 pub use tape::{ActivatedTape, OutputTape, SampleTape, Slopes, Tape};

@@ -72,6 +72,10 @@ macro_rules! __net_refuse {
     ($layer:ident minimum $shape:tt) => { $crate::__net_refuse!(options $layer minimum); };
     ($layer:ident maximum $shape:tt) => { $crate::__net_refuse!(options $layer maximum); };
     ($layer:ident concat $shape:tt) => { $crate::__net_refuse!(options $layer concat); };
+    ($layer:ident total $shape:tt) => { $crate::__net_refuse!(options $layer total); };
+    ($layer:ident mean $shape:tt) => { $crate::__net_refuse!(options $layer mean); };
+    ($layer:ident line $shape:tt) => { $crate::__net_refuse!(options $layer line); };
+    ($layer:ident mixture $shape:tt) => { $crate::__net_refuse!(options $layer mixture); };
     ($layer:ident layer $shape:tt) => { $crate::__net_refuse!(options $layer layer); };
     ($layer:ident $kind:ident $shape:tt) => {
         ::core::compile_error!(::core::concat!(
@@ -79,7 +83,7 @@ macro_rules! __net_refuse {
             "dense, conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d, depthwise, ",
             "max_pool, average_pool, global_max_pool, global_average_pool, flatten, batch_norm, layer_norm, rms_norm, ",
             "relu, activation, residual, sum, addition, product, difference, quotient, minimum, maximum, concat, ",
-            "and layer(Type => [extents]) for any other"
+            "total, mean, line, mixture, and layer(Type => [extents]) for any other"
         ));
     };
 }

@@ -2,8 +2,10 @@
 //! them, [`train`] trains one for a few steps, [`fingerprint`] is what targets compare. Together they have every
 //! layer.
 
+mod experts;
 mod tensors;
 
+pub use experts::Experts;
 pub use tensors::{Audio, Moves, Parts, Shares, Volume};
 
 use crate::{CLASSES, SEED, SIDE, TRAIN};
@@ -28,6 +30,7 @@ macro_rules! each {
             residual: Residual (i8, u16), mobile: Mobile (i8, u16), hourglass: Hourglass (i8, u16),
             signal: Signal (i8, u16), clusters: Clusters (i8, u16), volume: Volume (i8, u16),
             moves: Moves (i8, u16), shares: Shares (i8, u16), audio: Audio (i16, u16), parts: Parts (i8, u16),
+            experts: Experts (i8, u16),
         }
     };
 }

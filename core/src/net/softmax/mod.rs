@@ -3,10 +3,12 @@
 mod learned;
 mod parts;
 mod rows;
+mod top_k;
 
 pub use learned::LearnedMixture;
 pub use parts::{Adaptive, Clusters, Levels, Mixed, Tree, Weights};
 pub use rows::{Allowed, Drawn, Grouped, Masked, OfAlpha, Plain};
+pub use top_k::{TopKSoftmax, TopKTape};
 
 use super::axes::agree;
 use super::{Apply, Context, Function, Tape, Values};
