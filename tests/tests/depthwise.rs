@@ -67,7 +67,7 @@ impl Samples for Part {
 
 /// Test accuracy in percent, the mean of the last three epochs: at a rate of 1/8, divided by the batch, halved after
 /// two thirds and after five sixths of them.
-fn accuracy<N: Network>(seed: u32) -> f64 {
+fn accuracy<N: Network<In = <N as Network>::Elem>>(seed: u32) -> f64 {
     let [train, test] = &PARTS;
     let mut trainer = Box::new(Trainer::<N, BATCH>::BLANK);
     trainer.init(seed).unwrap();

@@ -15,7 +15,7 @@ use selvedge_kernels::optim::Decay;
 use selvedge_kernels::{bf16, f16};
 use selvedge_tests::threads::Threads;
 
-fn trained<N: Network>(
+fn trained<N: Network<In = <N as Network>::Elem>>(
     mut trainer: Box<Trainer<N, BATCH>>,
     seed: u32,
     epochs: u32,
@@ -54,7 +54,7 @@ fn accuracy_does_not_depend_on_the_element_type() {
     }
 }
 
-fn fingerprint<N: Network>(epochs: u32) -> String {
+fn fingerprint<N: Network<In = <N as Network>::Elem>>(epochs: u32) -> String {
     let trainer = Box::new(Trainer::<N, BATCH>::BLANK);
     trained(trainer, SEED, epochs).fingerprint().to_string()
 }
@@ -186,7 +186,7 @@ net! {
 }
 
 /// With momentum, Nesterov's, and weight decay, at an eighth of the rate.
-fn with_momentum<N: Network>(epochs: u32) -> String {
+fn with_momentum<N: Network<In = <N as Network>::Elem>>(epochs: u32) -> String {
     let mut trainer = Box::new(Trainer::<N, BATCH>::BLANK);
     trainer.init(SEED).unwrap();
     for epoch in 0..epochs {

@@ -30,7 +30,7 @@ struct Held {
 }
 
 impl Held {
-    fn of<L: Layer>(layer: &L) -> Self {
+    fn of<L: Layer<In = <L as Layer>::Elem>>(layer: &L) -> Self {
         let mut held = Self::default();
         layer.visit(&mut held);
         held
@@ -90,7 +90,7 @@ const SAMPLES: usize = 3;
 /// `products` is the number of products of the longest sum.
 fn folds<L>(name: &str, products: usize)
 where
-    L: Fold + Layer<Out = <L as Layer>::Elem>,
+    L: Fold + Layer<In = <L as Layer>::Elem, Out = <L as Layer>::Elem>,
 {
     type Norm<L> = BatchNorm<<L as Layer>::Elem, <L as Layer>::Output, Momentum>;
     let dtype = L::Elem::DTYPE;

@@ -44,7 +44,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// Runs a layer forward, then backward with an update at a rate of 1: a parameter less its gradient.
-fn replay<L: Layer>(case: &Case, tolerance: f64) {
+fn replay<L: Layer<In = <L as Layer>::Elem>>(case: &Case, tolerance: f64) {
     let place = format!("{} in {}", case.name, L::Elem::DTYPE);
     let mut driven = Driven::<L, BATCH>::new(1);
     driven.sgd = Sgd::new(Rate {

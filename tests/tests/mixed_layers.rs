@@ -93,7 +93,7 @@ fn a_layer_gives_the_bytes_of_the_wide_one_with_the_same_weights() {
 
 #[test]
 fn a_layer_that_keeps_slopes_gives_the_bytes_of_the_wide_one() {
-    fn passes<L: Layer>(parameters: Option<&[f64]>) -> [Vec<f64>; 3] {
+    fn passes<L: Layer<In = <L as Layer>::Elem>>(parameters: Option<&[f64]>) -> [Vec<f64>; 3] {
         let mut layer = Driven::<L, 2>::new(3);
         let parameters = parameters.map_or_else(|| layer.parameters(), <[f64]>::to_vec);
         layer.set_parameters(&parameters); // without low bytes
@@ -139,7 +139,9 @@ net! {
 }
 
 /// The digits that a network has right after three epochs, and its fingerprint.
-fn trained<N: Network>(exec: &impl selvedge_core::Executor) -> (usize, String) {
+fn trained<N: Network<In = <N as Network>::Elem>>(
+    exec: &impl selvedge_core::Executor,
+) -> (usize, String) {
     let mut trainer = Box::new(Trainer::<N, BATCH>::BLANK);
     course(&mut *trainer, exec, 1, 3, &mut [0; TRAIN], |_| ()).unwrap();
     let right = trainer.count_right(exec, &test()).unwrap();
@@ -203,7 +205,7 @@ fn momentum_keeps_velocities_of_weights() {
 /// A sample that is too short is refused with the layer's number, before anything is written.
 #[test]
 fn inputs_of_another_length_are_refused() {
-    fn refused<L: Layer<Elem = i16>>(layer: u32) {
+    fn refused<L: Layer<Elem = i16, In = i16>>(layer: u32) {
         use selvedge_core::net::{Pass, Tape, Values};
         let mut of = Box::new(L::BLANK);
         of.init(1, layer).unwrap();

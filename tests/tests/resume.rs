@@ -3,16 +3,17 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used)]
 
-use selvedge_core::net::{Layer, Momentum, Network};
+use selvedge_core::net::{Layer, Momentum, Network, Visitor, VisitorMut};
 use selvedge_core::train::{Samples, Trainer};
 use selvedge_core::{Element, Rate, Serial, Sgd, net};
 use selvedge_digits::SIDE;
 use selvedge_digits::zoo::{self, BATCH};
+use selvedge_kernels::scale::State;
 use selvedge_tests::for_each_type;
 use selvedge_tests::saved::{ALL, Kept, Loader, Saved};
 
 /// Twelve steps with samples from the trainer's own count of steps on.
-fn train<N: Network>(trainer: &mut Trainer<N, BATCH>, momentum: u8) {
+fn train<N: Network<In = <N as Network>::Elem>>(trainer: &mut Trainer<N, BATCH>, momentum: u8) {
     let digits = selvedge_digits::train();
     let sgd = Sgd {
         momentum,
@@ -36,7 +37,9 @@ fn train<N: Network>(trainer: &mut Trainer<N, BATCH>, momentum: u8) {
 }
 
 /// Parameters and outputs at inference.
-fn outcome<N: Network>(trainer: &mut Trainer<N, BATCH>) -> (Vec<u8>, Vec<u8>) {
+fn outcome<N: Network<In = <N as Network>::Elem>>(
+    trainer: &mut Trainer<N, BATCH>,
+) -> (Vec<u8>, Vec<u8>) {
     let mut saved = Saved::default();
     trainer.visit(&mut saved);
     let inputs = trainer.input_mut().chunks_exact_mut(SIDE * SIDE);
@@ -51,7 +54,10 @@ fn outcome<N: Network>(trainer: &mut Trainer<N, BATCH>) -> (Vec<u8>, Vec<u8>) {
 
 /// Trains, saves, goes on; loads what is `kept` into another trainer, which has trained on something else, and goes on
 /// there. Returns whether both are the same, and what there was to keep.
-fn goes_on<N: Network>(momentum: u8, kept: &[Kept]) -> (bool, [usize; 3]) {
+fn goes_on<N: Network<In = <N as Network>::Elem>>(
+    momentum: u8,
+    kept: &[Kept],
+) -> (bool, [usize; 3]) {
     let mut first = Box::new(Trainer::<N, BATCH>::BLANK);
     first.init(selvedge_digits::SEED).unwrap();
     train(&mut first, momentum);

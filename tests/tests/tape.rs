@@ -38,7 +38,10 @@ impl VisitorMut for Parameters {
 }
 
 /// A layer that has made `passes` (mode, samples) of forward passes says what it thinks of a backward pass.
-fn backward<L: Layer>(passes: &[(Mode, usize)], samples: usize) -> (Result<(), Error>, bool) {
+fn backward<L: Layer<In = <L as Layer>::Elem>>(
+    passes: &[(Mode, usize)],
+    samples: usize,
+) -> (Result<(), Error>, bool) {
     let (mut layer, mut tape) = (Box::new(L::BLANK), Box::new(<L::Tape<SAMPLES>>::BLANK));
     layer.init(1, 7).unwrap();
     let x: Vec<L::Elem> = (0..SAMPLES * L::Input::LEN)
@@ -77,7 +80,7 @@ fn backward<L: Layer>(passes: &[(Mode, usize)], samples: usize) -> (Result<(), E
     (done, parameters(&mut layer) != before)
 }
 
-fn refuses_stale_tapes<L: Layer>() {
+fn refuses_stale_tapes<L: Layer<In = <L as Layer>::Elem>>() {
     let (train, infer) = ((Mode::Train, 2), (Mode::Infer, 2));
     let stale: [(&[_], usize); 5] = [
         (&[], 2),
@@ -125,7 +128,7 @@ fn a_stale_tape_is_refused_and_nothing_changes() {
 
 #[test]
 fn a_tape_is_read_once() {
-    fn reads_once<L: Layer<Elem = f32>>() {
+    fn reads_once<L: Layer<Elem = f32, In = f32>>() {
         let (mut layer, mut tape) = (Box::new(L::BLANK), Box::new(<L::Tape<1>>::BLANK));
         layer.init(1, 0).unwrap();
         let x = vec![0.5; L::Input::LEN];

@@ -100,7 +100,7 @@ net! {
 }
 
 /// Momentum is refused for `layer`, and nothing has changed, what the next batch gives included.
-fn refuses_momentum<N: Network<Elem: Loss>>(layer: u32) {
+fn refuses_momentum<N: Network<In = <N as Network>::Elem, Elem: Loss>>(layer: u32) {
     let momentum = Sgd {
         momentum: 200,
         ..SGD

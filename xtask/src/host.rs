@@ -45,7 +45,10 @@ pub(crate) fn zoo() -> Result<Vec<(String, String)>> {
     Ok(all)
 }
 
-fn fingerprint<N: Network>(mut trainer: Box<Trainer<N, BATCH>>, epochs: u32) -> Result<String> {
+fn fingerprint<N: Network<In = <N as Network>::Elem>>(
+    mut trainer: Box<Trainer<N, BATCH>>,
+    epochs: u32,
+) -> Result<String> {
     let mut order = [0; TRAIN];
     course(&mut trainer, &Serial, SEED, epochs, &mut order, |_| ())
         .map_err(|error| error.to_string())?;

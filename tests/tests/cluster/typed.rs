@@ -32,7 +32,7 @@ impl Clustering for Blocks {
 /// What a layer gives after some steps at a rate of 0, with a backward pass in each or in the first alone: their
 /// errors and centres, which do not change, then the outputs, errors and centres of steps that learn, which show its states. Errors are smaller
 /// by then: a state that counts steps to spare shrinks after as many as its count lacks.
-fn after<L: Layer>(all: bool) -> Vec<Vec<f64>> {
+fn after<L: Layer<In = <L as Layer>::Elem>>(all: bool) -> Vec<Vec<f64>> {
     let place = format!("{}, {}", L::INFO.kind, L::Elem::DTYPE);
     let mut layer = Driven::<L, 3>::new(590);
     let mut source = Noise::new(591);
@@ -65,7 +65,7 @@ fn after<L: Layer>(all: bool) -> Vec<Vec<f64>> {
     seen
 }
 
-fn backward_has_no_side_effects<L: Layer>() {
+fn backward_has_no_side_effects<L: Layer<In = <L as Layer>::Elem>>() {
     let place = format!("{}, {}", L::INFO.kind, L::Elem::DTYPE);
     assert_eq!(after::<L>(true), after::<L>(false), "{place}");
 }

@@ -38,7 +38,7 @@ struct Course {
 const HELD_OUT: usize = 160;
 
 /// Trains a network; it must learn, and every parameter tensor must move.
-fn learns<N: Network, const B: usize>(data: &impl Data, course: Course) {
+fn learns<N: Network<In = <N as Network>::Elem>, const B: usize>(data: &impl Data, course: Course) {
     let name = std::any::type_name::<N>();
     let mut trainer = Box::new(Trainer::<N, B>::BLANK);
     trainer.init(1).unwrap();
@@ -76,12 +76,12 @@ fn learns<N: Network, const B: usize>(data: &impl Data, course: Course) {
 type Head<N> = <<N as Network>::Elem as Element>::Head;
 
 /// Whether a network gives back what it is given.
-fn is_autoencoder<N: Network, const B: usize>() -> bool {
+fn is_autoencoder<N: Network<In = <N as Network>::Elem>, const B: usize>() -> bool {
     Trainer::<N, B>::INPUT_LEN == Trainer::<N, B>::OUTPUT_LEN
 }
 
 /// Makes batch `number` the input of a network; returns its labels and pixels.
-fn read<N: Network, const B: usize>(
+fn read<N: Network<In = <N as Network>::Elem>, const B: usize>(
     trainer: &mut Trainer<N, B>,
     data: &impl Data,
     part: Part,
@@ -100,7 +100,10 @@ fn read<N: Network, const B: usize>(
 
 /// The loss at inference on samples that are held out, as a share of that of the best constant output: of the
 /// entropy of their classes, or of the variance of what is to be given back.
-fn left<N: Network, const B: usize>(trainer: &mut Trainer<N, B>, data: &impl Data) -> f64 {
+fn left<N: Network<In = <N as Network>::Elem>, const B: usize>(
+    trainer: &mut Trainer<N, B>,
+    data: &impl Data,
+) -> f64 {
     let outputs = Trainer::<N, B>::OUTPUT_LEN;
     let (mut all, mut loss) = (vec![Vec::new(); outputs], 0.0);
     for number in 0..HELD_OUT / B {

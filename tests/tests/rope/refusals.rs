@@ -18,6 +18,7 @@ fn what_does_not_fit_is_refused() {
     let odd = Error::Value {
         arg: Arg::Shape,
         expected: "an even number of features",
+        got: None,
     };
     for (shape, lens, want) in [
         (Shape { batch: 0, ..good }, [24, 24, 2], [zero; 2]),
@@ -31,7 +32,10 @@ fn what_does_not_fit_is_refused() {
                 ..good
             },
             [24, 24, 2],
-            [Error::Overflow { arg: Arg::Shape }; 2],
+            [Error::Overflow {
+                arg: Arg::Shape,
+                got: None,
+            }; 2],
         ),
         (good, [24, 24, 3], [length(Arg::Frequencies, 2, 3); 2]),
         (
@@ -65,6 +69,7 @@ fn frequencies_out_of_range_are_refused() {
     let scale = |expected| Error::Value {
         arg: Arg::Scale,
         expected,
+        got: None,
     };
     let llama = |factor, low, high, context| Scaling::Llama3 {
         factor,
@@ -75,6 +80,7 @@ fn frequencies_out_of_range_are_refused() {
     let base = Error::Value {
         arg: Arg::Base,
         expected: "2 or more",
+        got: None,
     };
     for (base, scaling, len, want) in [
         (1, Scaling::None, 2, base),
