@@ -34,7 +34,7 @@
 /// | `max_pool(k, stride = k, padding = 0)`, `average_pool(k, …)` | signal, image, volume | the same |
 /// | `global_max_pool`, `global_average_pool` | signal, image, volume | features |
 /// | `flatten` | any | features |
-/// | `dense(features, activation = …)`, over the last axis | any | the same but for the last axis |
+/// | `dense(features, activation = …)` | features, or a row of them at each step | the same |
 /// | `batch_norm`, `layer_norm`, `rms_norm` | any | the same |
 /// | `activation(…)`, `relu` | any | the same |
 /// | `residual { layers }`, `residual { layers } shortcut { layers }` | any | that of its layers |
@@ -98,19 +98,12 @@ macro_rules! net {
         > } $($($rest)*)?);
     };
 
-    (@layer $net:tt [$first:expr, $($others:expr),+] $done:tt
+    (@layer $net:tt [$steps:expr, $inputs:expr] $done:tt
         $layer:ident: dense($features:expr $(, activation = $($activation:tt)+)?) $(, $($rest:tt)*)?) => {
-        $crate::net!(@over [$first, $($others),+] [$($others),+] [$first] { $net $done $layer [$features] [$($($activation)+)?] }
-            $($($rest)*)?);
-    };
-    // All axes but the last stay.
-    (@over $input:tt [$axis:expr, $($others:expr),+] [$($kept:expr),+] $options:tt $($rest:tt)*) => {
-        $crate::net!(@over $input [$($others),+] [$($kept),+, $axis] $options $($rest)*);
-    };
-    (@over $input:tt [$last:expr] [$($kept:expr),+] { $net:tt $done:tt $layer:ident [$features:expr] $activation:tt } $($rest:tt)*) => {
-        $crate::net!(@then $net $done $layer [$($kept),+, $features] { $crate::net::DenseOver<
-            T, $crate::net!(@shape $input), { $features }, $crate::__net_option!(activation $activation), R,
-        > } $($rest)*);
+        $crate::net!(@then $net $done $layer [$steps, $features] { $crate::net::DenseOver<
+            T, $crate::tensor::D2<{ $steps }, { $inputs }>, { $features },
+            $crate::__net_option!(activation [$($($activation)+)?]), R,
+        > } $($($rest)*)?);
     };
 
     // Windows: options in brackets, empty where they are left out; then the axes, and how each reads its option.

@@ -24,6 +24,7 @@ macro_rules! __net_refuse {
 
     // An input of the right kind: so it is the options.
     ($layer:ident dense [$features:expr]) => { $crate::__net_refuse!(options $layer dense); };
+    ($layer:ident dense [$steps:expr, $features:expr]) => { $crate::__net_refuse!(options $layer dense); };
     ($layer:ident conv1d [$x:expr, $c:expr]) => { $crate::__net_refuse!(options $layer conv1d); };
     ($layer:ident conv2d [$y:expr, $x:expr, $c:expr]) => { $crate::__net_refuse!(options $layer conv2d); };
     ($layer:ident conv3d [$z:expr, $y:expr, $x:expr, $c:expr]) => { $crate::__net_refuse!(options $layer conv3d); };
