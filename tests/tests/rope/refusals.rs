@@ -34,7 +34,7 @@ fn what_does_not_fit_is_refused() {
             [24, 24, 2],
             [Error::Overflow {
                 arg: Arg::Shape,
-                got: None,
+                got: Some(25_769_803_776),
             }; 2],
         ),
         (good, [24, 24, 3], [length(Arg::Frequencies, 2, 3); 2]),
