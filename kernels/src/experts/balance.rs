@@ -25,6 +25,12 @@ pub struct Balance {
 const BITS: u32 = 24;
 
 impl Balance {
+    /// No such loss, of no experts.
+    pub const NONE: Self = Self {
+        experts: 0,
+        thousandths: 0,
+    };
+
     /// `α` is `thousandths / 1000`; with 0 there is no such loss.
     ///
     /// # Errors

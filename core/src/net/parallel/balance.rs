@@ -34,7 +34,7 @@ pub struct Balanced<S, const THOUSANDTHS: u32>(PhantomData<S>);
 impl<S: Shape, const THOUSANDTHS: u32> Balanced<S, THOUSANDTHS> {
     const BALANCE: experts::Balance = match experts::Balance::new(THOUSANDTHS, S::CHANNELS) {
         Ok(balance) => balance,
-        Err(_) => panic!("balance: a weight that times the number of experts is 16,777 or more"),
+        Err(_) => experts::Balance::NONE, // does not compile: see `CHECKED`
     };
 }
 
@@ -46,9 +46,10 @@ impl<S: Shape, const THOUSANDTHS: u32> Function for Balanced<S, THOUSANDTHS> {
 
     const KIND: &'static str = "balance";
     const RESCALES: bool = false;
-    const CHECKED: () = {
-        let _ = Self::BALANCE;
-    };
+    const CHECKED: () = assert!(
+        experts::Balance::new(THOUSANDTHS, S::CHANNELS).is_ok(),
+        "balance: a weight that times the number of experts is 16,777 or more"
+    );
 
     fn forward<T: Element, E: Executor>(
         _: Context<'_, T, E>,

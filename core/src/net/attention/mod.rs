@@ -1,5 +1,10 @@
 //! Multi-head attention with its projections.
 
+mod heads;
+mod kinds;
+
+pub use kinds::{Cache, Causal, Everything, Fresh, Recall, Recent, Sight};
+
 use super::join::copy;
 use super::weighted::Weighted;
 use super::{
@@ -10,84 +15,16 @@ use super::{
 use crate::error::{Result, in_layer};
 use crate::tensor::{D1, D2, D3, Shape};
 use core::marker::PhantomData;
-use selvedge_kernels::attention::{self, Exponents, Inputs, Mask, ROWS, Ranges, Stores};
+use heads::heads_errors;
+use kinds::window;
+use selvedge_kernels::attention::{self, Exponents, Inputs, Mask, ROWS};
 use selvedge_kernels::elementwise::{self, Term, aligned_exponent};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::{Words, stream};
-use selvedge_kernels::scale::{Mode, Scale};
+use selvedge_kernels::scale::Scale;
 use selvedge_kernels::{Element, Error, Result as KernelResult, dense};
-
-/// Which positions a position sees, as a type: [`Everything`], [`Causal`], [`Recent`].
-pub trait Sight: 'static {
-    /// None behind its own.
-    const IS_CAUSAL: bool;
-    /// How many up to its own, if not all.
-    const WINDOW: Option<usize>;
-}
-
-/// Every position sees all.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Everything;
-
-/// No position sees one behind it.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Causal;
-
-/// A position sees itself and those before it, `N` in all: a sliding window.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Recent<const N: usize>;
-
-impl Sight for Everything {
-    const IS_CAUSAL: bool = false;
-    const WINDOW: Option<usize> = None;
-}
-
-impl Sight for Causal {
-    const IS_CAUSAL: bool = true;
-    const WINDOW: Option<usize> = None;
-}
-
-impl<const N: usize> Sight for Recent<N> {
-    const IS_CAUSAL: bool = true;
-    const WINDOW: Option<usize> = Some(N);
-}
-
-/// What attention remembers of earlier passes, as a type: [`Fresh`], [`Cache`].
-pub trait Recall: 'static {
-    /// Positions, those of a pass among them, that keys and values are kept of; 0 if none are.
-    const CAPACITY: usize;
-    /// `[CAPACITY, HEADS, SIZE]`.
-    type Rows<const HEADS: usize, const SIZE: usize>: Shape;
-    /// The same of all positions that a pass of `L` sees.
-    type Keys<const L: usize, const HEADS: usize, const SIZE: usize>: Shape;
-}
-
-/// Nothing: each pass is a sequence of its own.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Fresh;
-
-/// Keys and values of up to `CAPACITY` positions, those of the pass among them, until [`Tape::reset`]: a KV cache. A
-/// pass adds its own, at inference and in training, where no error goes to those of earlier ones. Where an exponent has
-/// changed since, what is kept is rounded to it, to nearest even. All passes of a sequence have the same batch.
-///
-/// A full cache is an [error](selvedge_kernels::Error::Capacity), unless attention sees [`Recent`] positions only:
-/// then the oldest go, which none sees.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cache<const CAPACITY: usize>;
-
-impl Recall for Fresh {
-    const CAPACITY: usize = 0;
-    type Rows<const HEADS: usize, const SIZE: usize> = D1<0>;
-    type Keys<const L: usize, const HEADS: usize, const SIZE: usize> = D3<L, HEADS, SIZE>;
-}
-
-impl<const CAPACITY: usize> Recall for Cache<CAPACITY> {
-    const CAPACITY: usize = CAPACITY;
-    type Rows<const HEADS: usize, const SIZE: usize> = D3<CAPACITY, HEADS, SIZE>;
-    type Keys<const L: usize, const HEADS: usize, const SIZE: usize> = D3<CAPACITY, HEADS, SIZE>;
-}
 
 /// Weights of queries, `[HEADS, SIZE, F]`, with their bias.
 type Projection<T, const F: usize, const HEADS: usize, const SIZE: usize, R> =
@@ -416,96 +353,6 @@ impl<
             [exponent; 3]
         })
     }
-}
-
-/// Positions before its own that one sees, where it does not see all.
-const fn window<S: Sight>() -> usize {
-    match S::WINDOW {
-        Some(positions) => positions.saturating_sub(1),
-        None => 0,
-    }
-}
-
-/// Runs the backward pass of heads with the exponents that their states ask for: of the errors of scores, and of
-/// queries, keys and values, whose exponents it returns. A state that is unset is measured first, and the scores'
-/// before the others, which depend on it.
-fn heads_errors<T: Element>(
-    (scores_scale, part_scales): (&mut T::Scale, &mut [T::Scale; 3]),
-    inputs: Exponents,
-    dy: i32,
-    roundings: [Rounding; 3],
-    mut run: impl FnMut(Stores) -> KernelResult<Ranges>,
-) -> KernelResult<[i32; 3]> {
-    const NEAREST: Rounding = Rounding::NearestEven;
-    const UNKNOWN: Stores = Stores {
-        scores: Store::Measure,
-        dq: Store::Measure,
-        dk: Store::Measure,
-        dv: Store::Measure,
-    };
-    let is_unset = |scale: T::Scale| T::DTYPE.is_integer() && scale.exponent().is_none();
-    let bits = T::MAGNITUDE_BITS;
-
-    let mut ranges = Ranges::default();
-    if is_unset(*scores_scale) {
-        ranges = run(UNKNOWN)?;
-    }
-    let at = inputs.scores::<T>(dy);
-    let (scores, exponent) = plan(
-        *scores_scale,
-        at,
-        Stores::SCORE_BITS,
-        NEAREST,
-        ranges.scores,
-    )?;
-    let stores = Stores { scores, ..UNKNOWN };
-    if part_scales.iter().any(|&scale| is_unset(scale)) {
-        ranges = run(stores)?;
-    }
-    let parts = [
-        inputs.dq::<T>(exponent),
-        inputs.dk::<T>(exponent),
-        Exponents::dv::<T>(dy),
-    ];
-    let [q, k, v] = *part_scales;
-    let [at_q, at_k, at_v] = parts;
-    let [by_q, by_k, by_v] = roundings;
-    let (dq, _) = plan(q, at_q, bits, by_q, ranges.dq)?;
-    let (dk, _) = plan(k, at_k, bits, by_k, ranges.dk)?;
-    let (dv, _) = plan(v, at_v, bits, by_v, ranges.dv)?;
-    let ranges = run(Stores { scores, dq, dk, dv })?;
-
-    // The states see what was stored.
-    scores_scale.requantize(at, Stores::SCORE_BITS, Mode::Train, NEAREST, |_| {
-        Ok(ranges.scores)
-    })?;
-    let seen = [ranges.dq, ranges.dk, ranges.dv];
-    let mut exponents = [0; 3];
-    for ((((scale, at), rounding), range), exponent) in (part_scales.iter_mut().zip(parts))
-        .zip(roundings)
-        .zip(seen)
-        .zip(&mut exponents)
-    {
-        *exponent = scale.requantize(at, bits, Mode::Train, rounding, |_| Ok(range))?;
-    }
-    Ok(exponents)
-}
-
-/// How accumulators are stored by a state that stays as it is, and at which exponent, where `range` is what an unset
-/// state would measure.
-fn plan<S: Scale>(
-    mut scale: S,
-    at: i32,
-    bits: u32,
-    rounding: Rounding,
-    range: u32,
-) -> KernelResult<(Store, i32)> {
-    let mut last = Store::Measure;
-    let exponent = scale.requantize(at, bits, Mode::Infer, rounding, |store| {
-        last = store;
-        Ok(range)
-    })?;
-    Ok((last, exponent))
 }
 
 impl<
