@@ -1,4 +1,4 @@
-//~ the trait bound `Dense<i8, 2, 4, Relu>: Fold` is not satisfied
+//~ the trait bound `DenseOver<i8, D1<2>, 4, Relu>: Fold` is not satisfied
 use selvedge_core::net::{BatchNorm, Dense, Relu};
 use selvedge_core::tensor::D1;
 

@@ -179,5 +179,5 @@ learn! {
     mobilenet_learns: MobileNet, batch 8, Stripes { side: 96 }, steps 120, rate 2^-8, left 0.4;
     autoencoders_learn: Autoencoder, batch 8, Frames, steps 2000, rate 2^-8, left 0.85;
     convolutional_autoencoders_learn: Hourglass, batch 8, DIGITS, steps 3000, rate 2^-9, left 0.6;
-    signals_are_learned: Signal, batch 8, Waves { channels: 2, classes: 4 }, steps 400, rate 2^-5, left 0.2;
+    signals_are_learned: Signal, batch 8, Waves { channels: 2, classes: 4 }, steps 400, rate 2^-6, left 0.02;
 }
