@@ -316,7 +316,7 @@ where
     T::AffineBias: Default,
 {
     let multipliers = vec![Multiplier::from_f64(0.001); 128];
-    let bias = vec![T::AffineBias::default(); 128];
+    let bias = [T::AffineBias::default(); 128];
     let roundings = [
         ("", affine::Rounding::Double),
         (", one rounding", affine::Rounding::Single),
