@@ -51,7 +51,7 @@ pub trait Recall: 'static {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fresh;
 
-/// Keys and values of up to `CAPACITY` positions, those of the pass among them, until [`Tape::reset`]: a KV cache. A
+/// Keys and values of up to `CAPACITY` positions, those of the pass among them, until [`Tape::reset`](crate::net::Tape::reset): a KV cache. A
 /// pass adds its own, at inference and in training, where no error goes to those of earlier ones. Where an exponent has
 /// changed since, what is kept is rounded to it, to nearest even. All passes of a sequence have the same batch.
 ///
