@@ -25,7 +25,10 @@ export! {
     one_epoch_u16: u16 for 1;
 }
 
-fn fingerprint<N: Network<In = <N as Network>::Elem>>(mut trainer: Box<Trainer<N, BATCH>>, epochs: u32) -> *const u8 {
+fn fingerprint<N: Network<In = <N as Network>::Elem>>(
+    mut trainer: Box<Trainer<N, BATCH>>,
+    epochs: u32,
+) -> *const u8 {
     match course(&mut trainer, &Serial, SEED, epochs, &mut [0; TRAIN], |_| ()) {
         Ok(()) => Box::leak(Box::new(trainer.fingerprint().0)).as_ptr(),
         Err(_) => std::ptr::null(),
@@ -52,7 +55,9 @@ macro_rules! export_zoo {
 
 selvedge_digits::each!(export_zoo!());
 
-fn a_few_steps<N: Network<In = <N as Network>::Elem>>(mut trainer: Box<Trainer<N, { zoo::BATCH }>>) -> *const u8 {
+fn a_few_steps<N: Network<In = <N as Network>::Elem>>(
+    mut trainer: Box<Trainer<N, { zoo::BATCH }>>,
+) -> *const u8 {
     match zoo::fingerprint(&mut trainer, &Serial) {
         Ok(fingerprint) => Box::leak(Box::new(fingerprint.0)).as_ptr(),
         Err(_) => std::ptr::null(),
