@@ -65,9 +65,10 @@ fn attention<T: Element>(c: &mut Criterion) {
         };
         let (store, stores) = stores::<T>();
         let [mut out, mut dq, mut dk, mut dv] = [(); 4].map(|()| vec![T::ZERO; count]);
-        let [scores, sums] = attention::backward_scratch_len::<T>(shape, 1).unwrap();
+        let [scores, products, sums] = attention::backward_scratch_len::<T>(shape, 1).unwrap();
         let mut scores = vec![T::AttentionScore::BLANK; scores];
-        let mut sums = vec![T::AttentionSum::BLANK; sums];
+        let [mut products, mut sums] =
+            [products, sums].map(|len| vec![T::AttentionSum::BLANK; len]);
         for (name, mask) in [("", Mask::NONE), (" causal", Mask::CAUSAL)] {
             let extents = format!("{batch}x{steps} 4x{size}{name}");
             let mut group = c.benchmark_group(format!("attention forward {extents}"));
@@ -91,6 +92,7 @@ fn attention<T: Element>(c: &mut Criterion) {
                     };
                     let scratch = Scratch {
                         scores: &mut scores,
+                        products: &mut products,
                         sums: &mut sums,
                     };
                     let inputs = black_box(inputs);

@@ -29,7 +29,7 @@ impl<T: Element> Split for Backward<'_, T> {
     fn split_off(&mut self, samples: usize) -> Self {
         let Shape { queries, keys, .. } = self.shape;
         let [width, kv_width] = self.shape.widths();
-        let [scores, sums] = backward_parts(self.shape);
+        let [scores, products, sums] = backward_parts(self.shape);
         let first = self.first;
         self.first += samples;
         Self {
@@ -41,6 +41,7 @@ impl<T: Element> Split for Backward<'_, T> {
             },
             scratch: Scratch {
                 scores: take_mut(&mut self.scratch.scores, scores),
+                products: take_mut(&mut self.scratch.products, products),
                 sums: take_mut(&mut self.scratch.sums, sums),
             },
             ..*self
@@ -77,7 +78,8 @@ impl<T: Core> Kernel for Backward<'_, T> {
         let head_len = shape.keys * shape.size;
         for sample in self.first..self.first + samples {
             for kv_head in 0..shape.kv_heads {
-                head_sums::<T>(shape, self.scratch.sums).fill(T::AttentionSum::default());
+                let sums = self.scratch.sums.get_mut(..2 * head_len);
+                sums.unwrap_or_default().fill(T::AttentionSum::default());
                 for head in kv_head * group..(kv_head + 1) * group {
                     for query in (0..shape.queries).step_by(ROWS) {
                         let queries = Queries {
@@ -98,9 +100,8 @@ impl<T: Core> Kernel for Backward<'_, T> {
                 let Self {
                     errors, scratch, ..
                 } = &mut self;
-                let rows = shape.keys.saturating_mul(ROWS);
-                let sums = scratch.sums.get(rows..).unwrap_or_default();
-                let (dk, dv) = sums.split_at_checked(head_len).unwrap_or_default();
+                let sums = scratch.sums.split_at_checked(head_len);
+                let (dk, dv) = sums.unwrap_or_default();
                 let to = errors.dk.get_mut(start..).unwrap_or_default();
                 put_rows(dk_store, shape, dk, element, &mut seen.dk, to);
                 let to = errors.dv.get_mut(start..).unwrap_or_default();
@@ -141,15 +142,6 @@ fn put_rows<T: Core>(
     }
 }
 
-/// The sums of errors of a head's keys and values.
-#[inline(always)]
-fn head_sums<T: Core>(shape: Shape, sums: &mut [T::AttentionSum]) -> &mut [T::AttentionSum] {
-    let rows = shape.keys.saturating_mul(ROWS);
-    let len = (shape.keys * shape.size).saturating_mul(2);
-    let sums = sums.get_mut(rows..).unwrap_or_default();
-    sums.get_mut(..len).unwrap_or_default()
-}
-
 /// Errors of some queries, and what they add to those of their keys and values.
 #[inline(always)]
 fn add_queries<T: Core, I: Isa>(
@@ -174,9 +166,7 @@ fn add_queries<T: Core, I: Isa>(
     let Some((p, ds)) = scratch.scores.split_at_mut_checked(rows_len) else {
         return;
     };
-    let Some((dp, sums)) = scratch.sums.split_at_mut_checked(rows_len) else {
-        return;
-    };
+    let dp = &mut *scratch.products;
     let rest = queries.shares(isa, shape, inputs, (&keys, all.clone()), p);
     let operands = (dy, inputs.v, inputs.capacity);
     queries.products(isa, shape, operands, all.clone(), |r, key, dots| {
@@ -211,7 +201,7 @@ fn add_queries<T: Core, I: Isa>(
     let parts = (inputs, stores.dq, &*ds);
     queries.dq(isa, shape, &keys, parts, &mut seen.dq, dq);
     let head_len = shape.keys * shape.size;
-    let Some((dk, dv)) = sums.split_at_mut_checked(head_len) else {
+    let Some((dk, dv)) = scratch.sums.split_at_mut_checked(head_len) else {
         return;
     };
     queries.add(isa, shape, (&keys, all.clone()), (ds, inputs.q), dk);

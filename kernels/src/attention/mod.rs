@@ -334,29 +334,31 @@ pub struct Errors<'a, T> {
 pub struct Scratch<'a, T: Element> {
     /// Probabilities, and errors of scores.
     pub scores: &'a mut [T::AttentionScore],
-    /// Sums.
+    /// Products of errors with values.
+    pub products: &'a mut [T::AttentionSum],
+    /// Errors of a head's keys and values.
     pub sums: &'a mut [T::AttentionSum],
 }
 
-/// Elements of the two parts of the scratch memory of [`backward`] for `tasks` tasks.
+/// Elements of `scores`, `products` and `sums` in the scratch memory of [`backward`] for `tasks` tasks.
 ///
 /// # Errors
 /// Those of `shape`.
-pub fn backward_scratch_len<T: Element>(shape: Shape, tasks: usize) -> Result<[usize; 2]> {
+pub fn backward_scratch_len<T: Element>(shape: Shape, tasks: usize) -> Result<[usize; 3]> {
     shape.check::<T>()?;
-    let [scores, sums] = backward_parts(shape);
-    Ok([total(scores, tasks)?, total(sums, tasks)?])
+    let [scores, products, sums] = backward_parts(shape);
+    Ok([
+        total(scores, tasks)?,
+        total(products, tasks)?,
+        total(sums, tasks)?,
+    ])
 }
 
-/// Probabilities and errors of scores of some queries; their products with values, and the errors of
-/// a head's keys and values.
-fn backward_parts(shape: Shape) -> [usize; 2] {
+/// The scratch memory of a task of [`backward`].
+fn backward_parts(shape: Shape) -> [usize; 3] {
     let rows = forward_part(shape);
     let head = shape.keys.saturating_mul(shape.size);
-    [
-        rows.saturating_mul(2),
-        rows.saturating_add(head.saturating_mul(2)),
-    ]
+    [rows.saturating_mul(2), rows, head.saturating_mul(2)]
 }
 
 /// Gradients of [`forward`] with respect to queries, keys and values, the error of the output being `dy`:
@@ -405,11 +407,17 @@ pub fn backward<T: Element>(
     Arg::Query.check_len(errors.dq.len(), &[batch, queries, width])?;
     Arg::Key.check_len(errors.dk.len(), &[batch, keys, kv_width])?;
     Arg::Value.check_len(errors.dv.len(), &[batch, keys, kv_width])?;
-    let [scores_part, sums_part] = backward_parts(shape);
-    check_scratch(scratch.scores.len(), scores_part)?;
-    check_scratch(scratch.sums.len(), sums_part)?;
-    let tasks =
-        (scratch.scores.len() / scores_part.max(1)).min(scratch.sums.len() / sums_part.max(1));
+    let parts = backward_parts(shape);
+    let lens = [
+        scratch.scores.len(),
+        scratch.products.len(),
+        scratch.sums.len(),
+    ];
+    let mut tasks = usize::MAX;
+    for (part, len) in parts.into_iter().zip(lens) {
+        check_scratch(len, part)?;
+        tasks = tasks.min(len / part.max(1));
+    }
     let call = Backward {
         shape,
         mask,

@@ -1,6 +1,6 @@
 //! The passes over time: products with the weights by rows, then each sequence's units.
 
-use super::products::{self, Rows};
+use super::products::{Product, Rows, Way};
 use super::{Cell, Errors, Exponents, Input, Keep, Output, Shape, State, Tops, Weights, Windows};
 use crate::arch::{self, Isa, Kernel};
 use crate::element::Element;
@@ -224,7 +224,13 @@ fn input_products<T: Element>(
             count,
         };
         let out = out.get_mut(call * count * rows..).unwrap_or_default();
-        products::forward(x, weights.input, [inputs, rows], out);
+        arch::dispatch(Product {
+            way: Way::Ahead,
+            rows: x,
+            weight: weights.input,
+            extents: [inputs, rows],
+            out,
+        });
     }
 }
 
@@ -288,7 +294,13 @@ pub(super) fn forward<T: Units>(call: Forward<'_, T>) {
                 step: units,
                 count: batch,
             };
-            products::forward(h, call.weights.hidden, [units, rows], of_h);
+            arch::dispatch(Product {
+                way: Way::Ahead,
+                rows: h,
+                weight: call.weights.hidden,
+                extents: [units, rows],
+                out: of_h,
+            });
             for b in 0..batch {
                 let at = b * steps + t;
                 let h = part_mut(call.state.h, b, units);
@@ -372,7 +384,13 @@ pub(super) fn backward<T: Units>(call: Backward<'_, T>) -> Seen {
             step: steps * rows,
             count: batch,
         };
-        products::transposed(d, call.weights.hidden, [units, rows], recurrent);
+        arch::dispatch(Product {
+            way: Way::Back,
+            rows: d,
+            weight: call.weights.hidden,
+            extents: [units, rows],
+            out: &mut *recurrent,
+        });
         for acc in recurrent.iter().take(batch * units) {
             range = range.or(acc.magnitude());
         }

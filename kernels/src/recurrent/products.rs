@@ -31,13 +31,24 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
-/// A product of rows with weights: a kernel of its own, so that both products of a layer share one copy.
-struct Product<'a, T: Element> {
-    rows: Rows<'a, T>,
-    weight: &'a [T],
-    extents: [usize; 2],
-    is_transposed: bool,
-    out: &'a mut [T::Acc],
+/// Which way a product goes.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    /// `out[r, o] = Σ_i rows[r, i] · weight[o, i]`; floats in the order of [`Element::dot`].
+    Ahead,
+    /// `out[r, i] = Σ_o rows[r, o] · weight[o, i]`; floats in the order of `o`.
+    Back,
+}
+
+/// A product of rows with weights, `[outputs, inputs]`: a kernel of its own, so that all products of a layer share
+/// one copy.
+pub(super) struct Product<'a, T: Element> {
+    pub(super) way: Way,
+    pub(super) rows: Rows<'a, T>,
+    pub(super) weight: &'a [T],
+    /// Inputs and outputs.
+    pub(super) extents: [usize; 2],
+    pub(super) out: &'a mut [T::Acc],
 }
 
 impl<T: Element> Kernel for Product<'_, T> {
@@ -47,51 +58,17 @@ impl<T: Element> Kernel for Product<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self, isa: I) {
         let Self {
+            way,
             rows,
             weight,
             extents,
             out,
-            ..
         } = self;
-        if self.is_transposed {
-            back(isa, rows, weight, extents, out);
-        } else {
-            ahead(isa, rows, weight, extents, out);
+        match way {
+            Way::Ahead => ahead(isa, rows, weight, extents, out),
+            Way::Back => back(isa, rows, weight, extents, out),
         }
     }
-}
-
-/// `out[r, o] = Σ_i x[r, i] · weight[o, i]`, with rows of `inputs` elements, of `outputs` accumulators; floats in
-/// the order of [`Element::dot`].
-pub(super) fn forward<T: Element>(
-    rows: Rows<'_, T>,
-    weight: &[T],
-    extents: [usize; 2],
-    out: &mut [T::Acc],
-) {
-    arch::dispatch(Product {
-        rows,
-        weight,
-        extents,
-        is_transposed: false,
-        out,
-    });
-}
-
-/// `out[r, i] = Σ_o d[r, o] · weight[o, i]`, with rows of `inputs` accumulators; floats in the order of `o`.
-pub(super) fn transposed<T: Element>(
-    rows: Rows<'_, T>,
-    weight: &[T],
-    extents: [usize; 2],
-    out: &mut [T::Acc],
-) {
-    arch::dispatch(Product {
-        rows,
-        weight,
-        extents,
-        is_transposed: true,
-        out,
-    });
 }
 
 #[inline(always)]

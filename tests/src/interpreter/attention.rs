@@ -204,9 +204,11 @@ impl<T: Element> Attention<T> {
         let shape = self.shape(x);
         let inputs = inputs(&self.saved, shape);
         let mut errors: Vec<_> = self.saved[..3].to_vec();
-        let [scores, sums] = attention::backward_scratch_len::<T>(shape, exec.parallelism())?;
+        let [scores, products, sums] =
+            attention::backward_scratch_len::<T>(shape, exec.parallelism())?;
         let mut scores = vec![T::AttentionScore::BLANK; scores];
-        let mut sums = vec![T::AttentionSum::BLANK; sums];
+        let [mut products, mut sums] =
+            [products, sums].map(|len| vec![T::AttentionSum::BLANK; len]);
         let mask = self.mask;
         let mut run = |errors: &mut [Tensor<T>], stores: Stores| -> Result<Ranges> {
             let [dq, dk, dv] = errors else {
@@ -219,6 +221,7 @@ impl<T: Element> Attention<T> {
             };
             let scratch = Scratch {
                 scores: &mut scores,
+                products: &mut products,
                 sums: &mut sums,
             };
             attention::backward(

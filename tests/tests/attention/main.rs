@@ -87,14 +87,14 @@ fn backward<T: Element>(
     let [queries, keys] = lens(shape);
     let mut errors = [queries, keys, keys].map(|len| vec![T::ZERO; len]);
     let [dq, dk, dv] = &mut errors;
-    let [scores, sums] = attention::backward_scratch_len::<T>(shape, exec.parallelism()).unwrap();
-    let (mut scores, mut sums) = (
-        vec![T::AttentionScore::BLANK; scores],
-        vec![T::AttentionSum::BLANK; sums],
-    );
+    let [scores, products, sums] =
+        attention::backward_scratch_len::<T>(shape, exec.parallelism()).unwrap();
+    let mut scores = vec![T::AttentionScore::BLANK; scores];
+    let [mut products, mut sums] = [products, sums].map(|len| vec![T::AttentionSum::BLANK; len]);
     let to = Errors { dq, dk, dv };
     let scratch = Scratch {
         scores: &mut scores,
+        products: &mut products,
         sums: &mut sums,
     };
     let ranges = attention::backward(exec, shape, mask, inputs, dy, stores, to, scratch).unwrap();

@@ -22,8 +22,8 @@ struct Call<'a> {
     capacity: usize,
     /// q, k, v, out or dy, dq, dk, dv.
     lens: [usize; 7],
-    /// Scores and sums.
-    scratch: [usize; 2],
+    /// Scores, products and sums.
+    scratch: [usize; 3],
 }
 
 const QUERIES: usize = 2 * 3 * 4 * 6;
@@ -35,7 +35,7 @@ fn good<'a>() -> Call<'a> {
         mask: Mask::NONE,
         capacity: 5,
         lens: [QUERIES, KEYS, KEYS, QUERIES, QUERIES, KEYS, KEYS],
-        scratch: [2 * 5 * attention::ROWS, 5 * attention::ROWS + 2 * 5 * 6],
+        scratch: [2 * 5 * attention::ROWS, 5 * attention::ROWS, 2 * 5 * 6],
     }
 }
 
@@ -51,7 +51,7 @@ fn run(call: &Call<'_>) -> [Option<Error>; 2] {
     };
     let (mut out, mut dq, mut dk, mut dv) = (y.clone(), dq, dk, dv);
     let mut scores = vec![77i32; call.scratch[0]];
-    let mut sums = vec![77i64; call.scratch[1]];
+    let [mut products, mut sums] = [1, 2].map(|part| vec![77i64; call.scratch[part]]);
     let Call { shape, mask, .. } = *call;
     let store = Store::EXACT;
     let forward = attention::forward(&Serial, shape, mask, inputs, store, &mut out, &mut scores);
@@ -66,13 +66,15 @@ fn run(call: &Call<'_>) -> [Option<Error>; 2] {
     };
     let scratch = Scratch {
         scores: &mut scores,
+        products: &mut products,
         sums: &mut sums,
     };
     let stores = Stores::EXACT;
     let backward = attention::backward(&Serial, shape, mask, inputs, &y, stores, errors, scratch);
     if backward.is_err() {
         assert!([dq, dk, dv].iter().flatten().all(|&x| x == 85));
-        assert!(scores.iter().all(|&x| x == 77) && sums.iter().all(|&x| x == 77));
+        assert!(scores.iter().all(|&x| x == 77));
+        assert!(products.iter().chain(&sums).all(|&x| x == 77));
     }
     [forward.err(), backward.err()]
 }
@@ -251,16 +253,17 @@ fn what_does_not_fit_is_refused() {
             ],
         ),
         (
-            "sums",
+            "products",
             with(|c| c.scratch[1] -= 1),
             [
                 None,
-                length(
-                    Arg::Scratch,
-                    5 * attention::ROWS + 60,
-                    5 * attention::ROWS + 59,
-                )[1],
+                length(Arg::Scratch, 5 * attention::ROWS, 5 * attention::ROWS - 1)[1],
             ],
+        ),
+        (
+            "sums",
+            with(|c| c.scratch[2] -= 1),
+            [None, length(Arg::Scratch, 60, 59)[1]],
         ),
     ];
     for (name, call, want) in cases {
@@ -277,13 +280,13 @@ fn with(change: impl FnOnce(&mut Call<'_>)) -> Call<'static> {
 
 #[test]
 fn scratch_is_told_before_the_call() {
-    let [scores, sums] = good().scratch;
+    let [scores, products, sums] = good().scratch;
     let forward = |tasks| attention::forward_scratch_len::<i8>(SHAPE, tasks);
     let backward = |tasks| attention::backward_scratch_len::<i8>(SHAPE, tasks);
     assert_eq!(forward(1), Ok(5 * attention::ROWS));
     assert_eq!(forward(3), Ok(15 * attention::ROWS));
-    assert_eq!(backward(1), Ok([scores, sums]));
-    assert_eq!(backward(2), Ok([2 * scores, 2 * sums]));
+    assert_eq!(backward(1), Ok([scores, products, sums]));
+    assert_eq!(backward(2), Ok([2 * scores, 2 * products, 2 * sums]));
     let overflow = Error::Overflow {
         arg: Arg::Scratch,
         got: None,

@@ -107,7 +107,8 @@ pub struct AttentionTape<
     /// Errors of the input, by way of keys and of values.
     input_errors: [SampleTape<T, D2<L, F>, B>; 2],
     scores: Scratch<T::AttentionScore, C::Keys<L, 1, { ROWS }>, 2>,
-    sums: Scratch<T::AttentionSum, C::Keys<L, 1, SIZE>, { 2 + ROWS }>,
+    products: Scratch<T::AttentionSum, C::Keys<L, 1, { ROWS }>, 1>,
+    sums: Scratch<T::AttentionSum, C::Keys<L, 1, SIZE>, 2>,
 }
 
 impl<
@@ -135,6 +136,7 @@ impl<
         value_error: Tape::BLANK,
         input_errors: [Tape::BLANK; 2],
         scores: Tape::BLANK,
+        products: Tape::BLANK,
         sums: Tape::BLANK,
     };
 
@@ -304,6 +306,7 @@ impl<
             key_error,
             value_error,
             scores,
+            products,
             sums,
             ..
         } = tape;
@@ -318,6 +321,7 @@ impl<
             };
             let scratch = attention::Scratch {
                 scores: scores.all(),
+                products: products.all(),
                 sums: sums.all(),
             };
             let shape = Self::extents(batch, keys);
