@@ -102,7 +102,8 @@ pub mod scale;
 pub mod select;
 mod short;
 pub mod softmax;
-mod split;
+#[doc(hidden)]
+pub mod split;
 pub mod window;
 
 pub use element::{Blank, DType, Element};

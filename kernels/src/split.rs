@@ -3,7 +3,7 @@
 
 /// The whole rows of `len` elements; none if `len` is 0.
 #[inline(always)]
-pub(crate) fn rows_of<T>(mut slice: &[T], len: usize) -> impl Iterator<Item = &[T]> {
+pub fn rows_of<T>(mut slice: &[T], len: usize) -> impl Iterator<Item = &[T]> {
     core::iter::from_fn(move || {
         if len == 0 {
             return None;
@@ -16,7 +16,7 @@ pub(crate) fn rows_of<T>(mut slice: &[T], len: usize) -> impl Iterator<Item = &[
 
 /// The same, to be changed.
 #[inline(always)]
-pub(crate) fn rows_of_mut<T>(mut slice: &mut [T], len: usize) -> impl Iterator<Item = &mut [T]> {
+pub fn rows_of_mut<T>(mut slice: &mut [T], len: usize) -> impl Iterator<Item = &mut [T]> {
     core::iter::from_fn(move || {
         if len == 0 {
             return None;

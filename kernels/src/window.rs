@@ -268,25 +268,28 @@ impl<const N: usize> Window<N> {
     #[cfg_attr(target_os = "none", inline(never))]
     #[cfg_attr(not(target_os = "none"), inline(always))]
     pub(crate) fn axes(&self, inputs: [usize; N]) -> [Axis; 3] {
-        let mut axes = [Axis::UNIT; 3];
-        // Neither an index below `N` nor a zip from its end: each links the panic of what guards it.
-        let (_, own) = axes
-            .split_at_mut_checked(3usize.saturating_sub(N))
-            .unwrap_or_default();
-        let steps = self.stride.into_iter().zip(self.dilation);
-        let of_kernel = self.kernel.into_iter().zip(self.padding).zip(steps);
-        for (to, (((kernel, [before, after]), (stride, dilation)), input)) in
-            own.iter_mut().zip(of_kernel.zip(inputs))
-        {
-            let end = input.saturating_add(before).saturating_add(after).max(1);
-            *to = Axis {
-                kernel,
-                stride: stride.min(end),
-                before,
-                dilation: dilation.min(end),
+        // Indices that cannot fail, and no zip from its end: each links the panic of what guards it.
+        let missing = 3usize.saturating_sub(N);
+        core::array::from_fn(|place| {
+            let Some(axis) = place.checked_sub(missing) else {
+                return Axis::UNIT;
             };
-        }
-        axes
+            let (Some(&kernel), Some(&[before, after]), Some(&input)) = (
+                self.kernel.get(axis),
+                self.padding.get(axis),
+                inputs.get(axis),
+            ) else {
+                return Axis::UNIT;
+            };
+            let end = input.saturating_add(before).saturating_add(after).max(1);
+            let step = |steps: &[usize; N]| steps.get(axis).map_or(1, |&step| step.min(end));
+            Axis {
+                kernel,
+                stride: step(&self.stride),
+                before,
+                dilation: step(&self.dilation),
+            }
+        })
     }
 
     /// Axis `axis`, of the `N` that there are.

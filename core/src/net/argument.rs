@@ -7,6 +7,7 @@ use crate::tensor::Shape;
 use core::marker::PhantomData;
 use selvedge_kernels::axes::Extents;
 use selvedge_kernels::exec::Executor;
+use selvedge_kernels::split::{rows_of, rows_of_mut};
 use selvedge_kernels::{Arg, Element, Error, Result, select};
 
 /// The index of the largest element along the axis `A` of `In`, the first of several, as an element: a whole number
@@ -87,8 +88,7 @@ impl<In: Shape, Out: Shape, A: Axes, const LARGEST: bool> Function for Place<In,
             });
         }
         let indices = scratch.room.all();
-        let samples = x.data.chunks_exact(In::LEN.max(1));
-        for (x, out) in samples.zip(out.chunks_exact_mut(Out::LEN.max(1))) {
+        for (x, out) in rows_of(x.data, In::LEN).zip(rows_of_mut(out, Out::LEN)) {
             if LARGEST {
                 select::argmax(context.exec, extents, axis, x, indices)?;
             } else {

@@ -11,6 +11,7 @@ use selvedge_kernels::elementwise::{self, Term};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::requantize::Store;
+use selvedge_kernels::split::{rows_of, rows_of_mut};
 
 /// `Inner` over a stream of rows of `F` features, of which a pass is given `L`: windows also see the `CONTEXT`
 /// rows before, those of earlier passes, and zeros before the first. So `Inner` takes `[CONTEXT + L, F]`, the layer
@@ -126,13 +127,13 @@ where
                 rounding: Rounding::NearestEven,
             };
             elementwise::sum(pass.exec, &[term], store, room).map_err(in_layer(number))?;
-            context.copy_from_slice(room);
+            copy(room, context);
         }
         (tape.is_running, tape.exponent) = (true, x.exponent);
         let rows = tape.rows.samples_mut(x.batch);
-        let pieces = x.data.chunks_exact(Self::PIECE.max(1));
+        let pieces = rows_of(x.data, Self::PIECE);
         for ((seen, piece), before) in
-            (rows.chunks_exact_mut(Self::SEEN.max(1)).zip(pieces)).zip(chunks(context, CONTEXT * F))
+            (rows_of_mut(rows, Self::SEEN).zip(pieces)).zip(chunks(context, CONTEXT * F))
         {
             let (first, last) = seen.split_at_mut_checked(CONTEXT * F).unwrap_or_default();
             copy(before, first);

@@ -204,8 +204,7 @@ pub fn conv_forward<T: Activation, const N: usize>(
     quantization: &Quantization<'_>,
     out: &mut [T],
 ) -> Result<()> {
-    let (extents, _) = shape.extents()?;
-    dense::limit(extents.filter_len, T::AFFINE_PRODUCTS)?;
+    let extents = shape.check([T::AFFINE_PRODUCTS, usize::MAX])?;
     extents.check_x(Arg::X, x.len())?;
     extents.check_weight(weight.len())?;
     if let Some(bias) = bias {

@@ -68,15 +68,21 @@ impl<const N: usize> Shape<N> {
 
     /// For a pass that gathers, as the convolution itself.
     fn check_gather<T: Element>(self) -> Result<Extents> {
-        let (extents, _) = self.extents()?;
-        limit(extents.filter_len, T::MAX_PRODUCTS)?;
-        Ok(extents)
+        self.check([T::MAX_PRODUCTS, usize::MAX])
     }
 
     /// For a pass that scatters, as its input gradient.
     fn check_scatter<T: Element>(self) -> Result<Extents> {
+        self.check([usize::MAX, T::MAX_PRODUCTS])
+    }
+
+    /// The extents, where a sum of the forward pass and one of the input gradient have no more products than these:
+    /// one copy for all passes, as in flash it is larger than some of them.
+    #[inline(never)]
+    pub(crate) fn check(self, [most, most_backward]: [usize; 2]) -> Result<Extents> {
         let (extents, backward_len) = self.extents()?;
-        limit(backward_len, T::MAX_PRODUCTS)?;
+        limit(extents.filter_len, most)?;
+        limit(backward_len, most_backward)?;
         Ok(extents)
     }
 
@@ -329,7 +335,7 @@ fn weight_gradient<T: Element, const N: usize>(
     dy: &[T],
     gradient: &mut Gradient<'_, T, T::Acc>,
 ) -> Result<()> {
-    let (extents, _) = shape.extents()?;
+    let extents = shape.check([usize::MAX; 2])?;
     let [planes, rows, columns] = extents.out;
     let positions = Arg::Shape.product(&[extents.batch, planes, rows, columns])?;
     limit(positions, T::MAX_GRADIENT_PRODUCTS)?;

@@ -42,7 +42,7 @@ pub fn forward<T: dense::Input<S>, S: Scale, O: dense::Output<T, S>, const N: us
     out: &mut [O],
     slope: &mut [T],
 ) -> Result<u32> {
-    let (extents, _) = shape.extents()?;
+    let extents = shape.check([usize::MAX; 2])?;
     weights.check(shape.filters, extents.filter_len)?;
     let Fitted { weights, drop } = T::packed_fitted(weights, extents.filter_len)?;
     extents.check_x(Arg::X, x.len())?;

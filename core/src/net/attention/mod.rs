@@ -24,6 +24,7 @@ use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::Scale;
+use selvedge_kernels::split::{rows_of, rows_of_mut};
 use selvedge_kernels::{Element, Error, Result as KernelResult, dense};
 
 /// Weights of queries, `[HEADS, SIZE, F]`, with their bias.
@@ -247,8 +248,8 @@ impl<
                 copy(room, cache);
             }
             *exponent = new.exponent;
-            let samples = cache.chunks_exact_mut((C::CAPACITY * Self::KEYS).max(1));
-            for (cache, new) in samples.zip(new.data.chunks_exact((L * Self::KEYS).max(1))) {
+            let samples = rows_of_mut(cache, C::CAPACITY * Self::KEYS);
+            for (cache, new) in samples.zip(rows_of(new.data, L * Self::KEYS)) {
                 let [from, len] = [forgotten, kept].map(|rows| rows * Self::KEYS);
                 if from > 0 && from + len <= cache.len() {
                     cache.copy_within(from..from + len, 0);

@@ -7,6 +7,7 @@ use crate::net::{Axes, Context, Function, Values};
 use crate::tensor::Shape;
 use selvedge_kernels::axes::Extents;
 use selvedge_kernels::exec::Executor;
+use selvedge_kernels::split::{rows_of, rows_of_mut};
 use selvedge_kernels::{Arg, Element, Error, Result, select};
 
 impl<In: Shape, Out: Shape, A: Axes> Largest<In, Out, A> {
@@ -46,8 +47,7 @@ impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
         let extents = sample::<In>()?;
         check_len(Arg::X, x.data.len(), x.batch * In::LEN)?;
         check_len(Arg::Out, out.len(), x.batch * Out::LEN)?;
-        let samples = x.data.chunks_exact(In::LEN.max(1));
-        for (x, out) in samples.zip(out.chunks_exact_mut(Out::LEN.max(1))) {
+        for (x, out) in rows_of(x.data, In::LEN).zip(rows_of_mut(out, Out::LEN)) {
             select::top_k(extents, Self::AXIS, Self::K, x, out, places.all())?;
         }
         Ok(x.exponent)
@@ -65,9 +65,8 @@ impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
         check_len(Arg::X, x.data.len(), x.batch * In::LEN)?;
         check_len(Arg::Dy, dy.data.len(), x.batch * Out::LEN)?;
         check_len(Arg::Dx, dx.len(), x.batch * In::LEN)?;
-        let samples = x.data.chunks_exact(In::LEN.max(1));
-        let errors = dy.data.chunks_exact(Out::LEN.max(1));
-        for ((x, dy), dx) in samples.zip(errors).zip(dx.chunks_exact_mut(In::LEN.max(1))) {
+        let pairs = rows_of(x.data, In::LEN).zip(rows_of(dy.data, Out::LEN));
+        for ((x, dy), dx) in pairs.zip(rows_of_mut(dx, In::LEN)) {
             let (values, places) = (values.all(), places.all());
             select::top_k(extents, Self::AXIS, Self::K, x, values, places)?;
             select::top_k_backward(extents, Self::AXIS, Self::K, places, dy, dx)?;

@@ -13,6 +13,7 @@ use selvedge_kernels::axes::Extents;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::scale::Scale;
 use selvedge_kernels::softmax::{self, Errors, Logits, Temperature, gradient_exponent, masked};
+use selvedge_kernels::split::{rows_of, rows_of_mut};
 use selvedge_kernels::{Element, Result as KernelResult, select};
 
 /// The softmax of the `K` largest logits of each row of `S`, the first of equal ones; the others are exactly 0 and get
@@ -91,8 +92,8 @@ impl<T: Element, S: Shape, const K: usize, const THOUSANDTHS: u32>
         let (values, places) = &mut self.largest;
         let (values, places) = (values.first(K), places.first(K));
         allowed.fill(false);
-        let rows = x.chunks_exact(S::CHANNELS.max(1));
-        for (x, allowed) in rows.zip(allowed.chunks_exact_mut(S::CHANNELS.max(1))) {
+        let rows = rows_of(x, S::CHANNELS);
+        for (x, allowed) in rows.zip(rows_of_mut(allowed, S::CHANNELS)) {
             select::top_k(extents, 0, K, x, values, places)?;
             for &place in &*places {
                 if let Some(allowed) = allowed.get_mut(place as usize) {
