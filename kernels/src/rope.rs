@@ -62,7 +62,7 @@ pub enum Scaling {
 }
 
 impl Scaling {
-    fn check(self) -> Result<()> {
+    const fn check(self) -> Result<()> {
         let expected = match self {
             Self::Linear { factor } | Self::Llama3 { factor, .. } if factor < 1000 => {
                 "a factor of 1 or more"
@@ -79,7 +79,7 @@ impl Scaling {
     }
 
     /// Turns a position, in Q64.
-    fn apply(self, turns: u64) -> u64 {
+    const fn apply(self, turns: u64) -> u64 {
         match self {
             Self::None => turns,
             Self::Linear { factor } => divided(turns, factor),
@@ -90,22 +90,25 @@ impl Scaling {
                 context,
             } => {
                 // Turns in the old context: thousandths, in Q32.
-                let all = ((u128::from(turns) * u128::from(context) * 1000) >> 32) as u64;
-                let above = all.saturating_sub(u64::from(low) << 32);
-                let (share, _) = div_rem(above, u64::from(high.saturating_sub(low)));
-                let share = u128::from(share.min(1 << 32));
-                let kept = (u128::from(turns) * share) >> 32;
-                let rest = (u128::from(turns) * ((1 << 32) - share)) >> 32;
+                let all = ((turns as u128 * context as u128 * 1000) >> 32) as u64;
+                let above = all.saturating_sub((low as u64) << 32);
+                let (share, _) = div_rem(above, high.saturating_sub(low) as u64);
+                let share = if share > ONE { ONE } else { share } as u128;
+                let kept = (turns as u128 * share) >> 32;
+                let rest = (turns as u128 * (ONE as u128 - share)) >> 32;
                 kept as u64 + divided(rest as u64, factor) // at most `turns`
             }
         }
     }
 }
 
+/// A share of all, in Q32.
+const ONE: u64 = 1 << 32;
+
 /// `turns` over a factor of at least 1,000 thousandths.
-fn divided(turns: u64, factor: u32) -> u64 {
-    let (quotient, rest) = div_rem(turns, u64::from(factor));
-    let (part, _) = div_rem(rest * 1000, u64::from(factor));
+const fn divided(turns: u64, factor: u32) -> u64 {
+    let (quotient, rest) = div_rem(turns, factor as u64);
+    let (part, _) = div_rem(rest * 1000, factor as u64);
     quotient * 1000 + part
 }
 
@@ -127,30 +130,61 @@ const ROOTS: [u64; LOG_PLACES as usize] = {
 };
 
 /// `log2(n)` with [`LOG_PLACES`] places, of a number from 1 on: bit by bit, by squaring.
-fn log2(n: u32) -> u64 {
-    let whole = 31 - n.max(1).leading_zeros();
-    let mut log = u64::from(whole);
-    let mut rest = u64::from(n) << (62 - whole); // 1 to 2 in Q62
-    for _ in 0..LOG_PLACES {
-        rest = ((u128::from(rest) * u128::from(rest)) >> 62) as u64;
+const fn log2(n: u32) -> u64 {
+    let whole = 31 - (n | 1).leading_zeros();
+    let mut log = whole as u64;
+    let mut rest = (n as u64) << (62 - whole); // 1 to 2 in Q62
+    let mut place = 0;
+    while place < LOG_PLACES {
+        rest = ((rest as u128 * rest as u128) >> 62) as u64;
         log <<= 1;
         if rest >> 63 == 1 {
             rest >>= 1;
             log |= 1;
         }
+        place += 1;
     }
     log
 }
 
 /// `2^-x` in Q62 of `x` with [`LOG_PLACES`] places: a product of roots.
-fn exp2_neg(x: u64) -> u64 {
+const fn exp2_neg(x: u64) -> u64 {
     let mut product = 1u64 << 62;
-    for (root, place) in ROOTS.iter().zip((0..LOG_PLACES).rev()) {
+    let (mut roots, mut place) = (ROOTS.as_slice(), LOG_PLACES);
+    while let [root, rest @ ..] = roots {
+        (roots, place) = (rest, place.saturating_sub(1));
         if x >> place & 1 == 1 {
-            product = ((u128::from(product) * u128::from(*root)) >> 62) as u64;
+            product = ((product as u128 * *root as u128) >> 62) as u64;
         }
     }
-    product >> (x >> LOG_PLACES).min(63)
+    let whole = x >> LOG_PLACES;
+    product >> if whole > 63 { 63 } else { whole }
+}
+
+/// Turns a position in Q32 of pair `pair` of `pairs`: an element of [`frequencies`], also where the program is compiled.
+///
+/// # Errors
+/// As [`frequencies`].
+pub const fn frequency(base: u32, scaling: Scaling, pair: usize, pairs: usize) -> Result<u32> {
+    if base < 2 {
+        return Err(Error::Value {
+            arg: Arg::Base,
+            expected: "2 or more",
+            got: None,
+        });
+    }
+    if pairs == 0 {
+        return Err(Error::Zero { arg: Arg::Shape });
+    }
+    if let Err(error) = scaling.check() {
+        return Err(error);
+    }
+    let (quotient, rest) = div_rem(log2(base), pairs as u64);
+    let (part, _) = div_rem(rest * pair as u64, pairs as u64);
+    let power = exp2_neg(quotient * pair as u64 + part);
+    let turns = ((RADIAN as u128 * power as u128) >> 62) as u64;
+    let turns = scaling.apply(turns);
+    Ok(((turns + (1 << 31)) >> 32) as u32)
 }
 
 /// Fills `out`, which has an element for each pair of features, with turns a position in Q32: pair `i` of `n`
@@ -165,23 +199,11 @@ fn exp2_neg(x: u64) -> u64 {
 ///
 /// Source: Su et al. 2021, §3.2.2; the fixed-point rule is `docs/numerics.md` §26.
 pub fn frequencies(base: u32, scaling: Scaling, out: &mut [u32]) -> Result<()> {
-    if base < 2 {
-        return Err(Error::Value {
-            arg: Arg::Base,
-            expected: "2 or more",
-            got: None,
-        });
-    }
-    scaling.check()?;
-    Arg::Shape.product(&[out.len()])?;
-    let pairs = out.len() as u64;
-    let (quotient, rest) = div_rem(log2(base), pairs);
-    for (i, out) in (0u64..).zip(out.iter_mut()) {
-        let (part, _) = div_rem(rest * i, pairs);
-        let power = exp2_neg(quotient * i + part);
-        let turns = ((u128::from(RADIAN) * u128::from(power)) >> 62) as u64;
-        let turns = scaling.apply(turns);
-        *out = ((turns + (1 << 31)) >> 32) as u32;
+    // A base and a scaling that the first pair takes are right for all.
+    let pairs = out.len();
+    frequency(base, scaling, 0, pairs)?;
+    for (pair, out) in out.iter_mut().enumerate() {
+        *out = frequency(base, scaling, pair, pairs)?;
     }
     Ok(())
 }

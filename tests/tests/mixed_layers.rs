@@ -219,6 +219,7 @@ fn inputs_of_another_length_are_refused() {
                 mantissa: 1,
                 exponent: 0,
             }),
+            lengths: &[],
         };
         let x = Values {
             data: &[7i16; 3],

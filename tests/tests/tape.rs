@@ -24,6 +24,7 @@ fn pass(mode: Mode) -> Pass<'static, Serial> {
             mantissa: 1,
             exponent: 0,
         }),
+        lengths: &[],
     }
 }
 

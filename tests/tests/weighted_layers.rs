@@ -184,6 +184,7 @@ fn a_batch_of_one_row_is_refused_in_training() {
             mantissa: 0,
             exponent: 0,
         }),
+        lengths: &[],
     };
     let before = layer.running().elements().to_vec();
     let refused = layer.forward::<_, 2>(&pass, 7, x, &mut tape);

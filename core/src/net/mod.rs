@@ -54,7 +54,8 @@ pub use activation::{
 };
 pub use argument::{ArgMax, ArgMin};
 pub use attention::{
-    Attention, AttentionTape, Cache, Causal, Everything, Fresh, Recall, Recent, Sight,
+    Attention, AttentionTape, Cache, Causal, CrossAttention, CrossTape, Everything, Fresh, Padded,
+    Recall, Recent, Rotary, Sight, Turn, Unturned, rotary,
 };
 pub use axes::{Along, Axes, Axes2, Axes3, Axes4, Axes5, Axis, LastAxis};
 pub use batch_norm::{BatchNorm, BatchNormTape};
@@ -140,6 +141,8 @@ pub struct Pass<'a, E> {
     pub step: u32,
     /// Rate, momentum and decay of the update.
     pub sgd: Sgd,
+    /// `[batch]`: how many positions of each sample are real, for layers that see no [padding](Padded); or empty: all.
+    pub lengths: &'a [u32],
 }
 
 impl<E> Pass<'_, E> {

@@ -47,6 +47,44 @@ pub struct Trainer<N: Network, const B: usize> {
     loss_scale: <N::Elem as Element>::Scale,
     seed: u32,
     step: u32,
+    lengths: Lengths<B>,
+}
+
+/// How many positions of samples are real.
+struct Lengths<const B: usize> {
+    all: [u32; B],
+    /// Of so many samples; 0: nobody has told.
+    count: usize,
+}
+
+impl<const B: usize> Lengths<B> {
+    const NONE: Self = Self {
+        all: [0; B],
+        count: 0,
+    };
+
+    /// Of the first `batch` samples, or of as many as are told.
+    fn of(&self, batch: usize) -> &[u32] {
+        self.all.get(..batch.min(self.count)).unwrap_or_default()
+    }
+}
+
+/// What the layers share in a pass, at the step `[seed, step]`.
+const fn pass<'a, E>(
+    exec: &'a E,
+    mode: Mode,
+    [seed, step]: [u32; 2],
+    sgd: Sgd,
+    lengths: &'a [u32],
+) -> Pass<'a, E> {
+    Pass {
+        exec,
+        mode,
+        seed,
+        step,
+        sgd,
+        lengths,
+    }
 }
 
 impl<N: Network, const B: usize> Trainer<N, B> {
@@ -59,6 +97,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         loss_scale: Scale::UNSET,
         seed: 0,
         step: 0,
+        lengths: Lengths::NONE,
     };
 
     /// Bytes of RAM that training takes, without the stack.
@@ -325,7 +364,13 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
     ) -> Result<L> {
         <N::Layers as Layer>::INFO.check(sgd, batch)?;
-        let pass = self.pass(exec, Mode::Train, *sgd);
+        let pass = pass(
+            exec,
+            Mode::Train,
+            [self.seed, self.step],
+            *sgd,
+            self.lengths.of(batch),
+        );
         let x = input::<N, B>(&self.input, batch)?;
         let layers = self.network.layers_mut();
         layers.forward::<_, B>(&pass, 0, x, &mut self.tape)?;
@@ -341,7 +386,13 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         exponent: impl FnOnce(i32) -> i32,
         mut gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
     ) -> Result<L> {
-        let pass = self.pass(exec, Mode::Train, *sgd);
+        let pass = pass(
+            exec,
+            Mode::Train,
+            [self.seed, self.step],
+            *sgd,
+            self.lengths.of(batch),
+        );
         let x = input::<N, B>(&self.input, batch)?;
         let y = self.network.layers().output::<B>(x, &self.tape);
         let [error, spare] = self.errors.pair();
@@ -375,15 +426,46 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         Ok(loss)
     }
 
-    /// What the layers share in a pass.
-    const fn pass<'a, E>(&self, exec: &'a E, mode: Mode, sgd: Sgd) -> Pass<'a, E> {
-        Pass {
-            exec,
-            mode,
-            seed: self.seed,
-            step: self.step,
-            sgd,
+    /// Tells how many positions of each sample are real, from the first on, in all passes from now on: layers
+    /// whose attention is [`Padded`](crate::net::Padded) see no others. Without any, all are, as at first.
+    ///
+    /// # Errors
+    /// [`Error::Batch`] for more than `B`. A pass refuses fewer than its samples, and lengths beyond the positions:
+    /// [`Error::Layer`].
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::net::{Attention, Axis, Everything, Padded, Part};
+    /// use selvedge_core::tensor::D2;
+    /// use selvedge_core::{Serial, net, train::Trainer};
+    /// net! {
+    ///     struct Net: [4, 2] {
+    ///         look: layer(Attention<T, 4, 2, 1, 1, 2, Padded<Everything>> => [4, 2]),
+    ///         first: layer(Part<T, D2<4, 2>, D2<1, 2>, Axis<0>> => [1, 2]),
+    ///         head: dense(3),
+    ///     }
+    /// }
+    /// let mut trainer = Trainer::<Net<f32>, 2>::BLANK;
+    /// trainer.init(1)?;
+    /// trainer.input_mut().fill(1.0);
+    /// trainer.set_lengths(&[4, 3])?; // the second sample has three positions
+    /// let y = trainer.predict(&Serial, 2)?.data.to_vec();
+    /// trainer.input_mut()[14..].fill(9.0); // its fourth, which none of the others sees
+    /// assert_eq!(trainer.predict(&Serial, 2)?.data, y);
+    /// # Ok::<(), selvedge_core::Error>(())
+    /// ```
+    pub fn set_lengths(&mut self, lengths: &[u32]) -> Result<()> {
+        let Some(places) = self.lengths.all.get_mut(..lengths.len()) else {
+            return Err(Error::Batch {
+                capacity: B,
+                got: lengths.len(),
+            });
+        };
+        for (to, &length) in places.iter_mut().zip(lengths) {
+            *to = length;
         }
+        self.lengths.count = lengths.len();
+        Ok(())
     }
 
     /// The output for the first `batch` samples of the input, `[batch, OUTPUT_LEN]` with its exponent. Samples
@@ -406,7 +488,13 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     /// # Ok::<(), selvedge_core::Error>(())
     /// ```
     pub fn predict(&mut self, exec: &impl Executor, batch: usize) -> Result<Values<'_, Head<N>>> {
-        let pass = self.pass(exec, Mode::Infer, Sgd::STILL);
+        let pass = pass(
+            exec,
+            Mode::Infer,
+            [self.seed, self.step],
+            Sgd::STILL,
+            self.lengths.of(batch),
+        );
         let x = input::<N, B>(&self.input, batch)?;
         self.network
             .layers_mut()

@@ -1,6 +1,6 @@
 //! Networks as clocked pipelines: the step form.
 
-use super::{Head, Loss, Trainer, check_labels, input, samples_of};
+use super::{Head, Loss, Trainer, check_labels, input, pass, samples_of};
 use crate::error::{Error, Result};
 use crate::net::{Layer, Network, Tape, Values};
 use crate::tensor::Storage;
@@ -23,7 +23,13 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         batch: usize,
         mode: Mode,
     ) -> Result<Values<'_, Head<N>>> {
-        let pass = self.pass(exec, mode, Sgd::STILL);
+        let pass = pass(
+            exec,
+            mode,
+            [self.seed, self.step],
+            Sgd::STILL,
+            self.lengths.of(batch),
+        );
         let x = input::<N, B>(&self.input, batch)?;
         let layers = self.network.layers_mut();
         layers.tick::<_, B>(&pass, 0, x, &mut self.tape)?;
@@ -41,7 +47,13 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         batch: usize,
         mode: Mode,
     ) -> Result<Values<'_, Head<N>>> {
-        let pass = self.pass(exec, mode, Sgd::STILL);
+        let pass = pass(
+            exec,
+            mode,
+            [self.seed, self.step],
+            Sgd::STILL,
+            self.lengths.of(batch),
+        );
         let x = input::<N, B>(&self.input, batch)?;
         let layers = self.network.layers_mut();
         layers.tick_one::<_, B>(index, &pass, 0, x, &mut self.tape)?;
@@ -179,9 +191,16 @@ impl<N: Network, const B: usize, const D: usize> Pipeline<N, B, D> {
             let from = Storage::flatten(&self.next);
             (Storage::flatten_mut(kept).iter_mut().zip(from)).for_each(|(to, &x)| *to = x);
         }
-        let pass = self.trainer.pass(exec, Mode::Infer, Sgd::STILL);
+        let Trainer {
+            network,
+            seed,
+            step,
+            lengths,
+            ..
+        } = &mut self.trainer;
+        let pass = pass(exec, Mode::Infer, [*seed, *step], Sgd::STILL, lengths.of(B));
         let x = input::<N, B>(&self.next, B)?;
-        let layers = self.trainer.network.layers_mut();
+        let layers = network.layers_mut();
         layers.tick::<_, B>(&pass, 0, x, &mut self.tape)?;
         self.place = if self.place + 1 < D {
             self.place + 1

@@ -67,19 +67,19 @@ impl<const N: usize> Shape<N> {
     }
 
     /// For a pass that gathers, as the convolution itself.
-    fn check_gather<T: Element>(self) -> Result<Extents> {
+    fn check_gather<T: Element>(&self) -> Result<Extents> {
         self.check([T::MAX_PRODUCTS, usize::MAX])
     }
 
     /// For a pass that scatters, as its input gradient.
-    fn check_scatter<T: Element>(self) -> Result<Extents> {
+    fn check_scatter<T: Element>(&self) -> Result<Extents> {
         self.check([usize::MAX, T::MAX_PRODUCTS])
     }
 
     /// The extents, where a sum of the forward pass and one of the input gradient have no more products than these:
     /// one copy for all passes, as in flash it is larger than some of them.
     #[inline(never)]
-    pub(crate) fn check(self, [most, most_backward]: [usize; 2]) -> Result<Extents> {
+    pub(crate) fn check(&self, [most, most_backward]: [usize; 2]) -> Result<Extents> {
         let (extents, backward_len) = self.extents()?;
         limit(extents.filter_len, most)?;
         limit(backward_len, most_backward)?;
@@ -88,7 +88,7 @@ impl<const N: usize> Shape<N> {
 
     /// The extents, and the products of an input gradient's sum.
     #[inline(always)]
-    pub(crate) fn extents(self) -> Result<(Extents, usize)> {
+    pub(crate) fn extents(&self) -> Result<(Extents, usize)> {
         const {
             assert!(
                 N >= 1 && N <= 3,
@@ -102,13 +102,12 @@ impl<const N: usize> Shape<N> {
             filters,
             groups,
             window,
-        } = self;
+        } = *self;
         let input = three_axes(inputs);
-        // Each tensor for itself: the number of products may exceed 32 bits.
-        Arg::Shape.product(&[batch, input[0], input[1], input[2], channels])?;
         let out = three_axes(self.outputs()?);
-        Arg::Shape.product(&[batch, out[0], out[1], out[2], filters])?;
-        Arg::Shape.product(&[groups])?;
+        if groups == 0 {
+            return Err(Error::Zero { arg: Arg::Shape });
+        }
         let refuse = Error::Groups {
             channels,
             filters,
@@ -121,9 +120,16 @@ impl<const N: usize> Shape<N> {
         };
         let group = [per_group(channels)?, per_group(filters)?];
         let cells = Arg::Shape.product(&window.kernel)?;
-        let filter_len = Arg::Shape.product(&[cells, group[0]])?;
-        Arg::Shape.product(&[filters, filter_len])?;
-        let backward_len = Arg::Shape.product(&[cells, group[1]])?;
+        // Each tensor for itself, and the products of a sum: those of all may exceed 32 bits.
+        for extents in [
+            &[batch, input[0], input[1], input[2], channels][..],
+            &[batch, out[0], out[1], out[2], filters],
+            &[filters, cells, group[0]],
+            &[cells, group[1]],
+        ] {
+            Arg::Shape.product(extents)?;
+        }
+        let [filter_len, backward_len] = group.map(|channels| cells * channels);
         let extents = Extents {
             batch,
             input,

@@ -213,6 +213,7 @@ fn pass(mode: Mode, seed: u32, step: u32, sgd: Sgd) -> Pass<'static, Serial> {
         seed,
         step,
         sgd,
+        lengths: &[],
     }
 }
 

@@ -181,6 +181,7 @@ fn refuses_untrained<L: Layer<Elem = f32, In = f32>>() {
             mantissa: 1,
             exponent: 0,
         }),
+        lengths: &[],
     };
     let back = |layer: &mut L, tape: &mut L::Tape<2>| {
         let (mut error, mut spare) = ([0.0; 64], [0.0; 64]);

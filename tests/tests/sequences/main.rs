@@ -6,5 +6,6 @@
 
 mod golden;
 mod learning;
+mod padding;
 mod streams;
 mod ticks;

@@ -2,7 +2,7 @@
 
 use selvedge_core::net::{
     AllSteps, Attention, Cache, Carried, Causal, Conv, Fresh, Gru, Lstm, MaxPool, Network, Recent,
-    Relu, Rnn, Slide, Step, Stream,
+    Relu, Rnn, Rotary, Slide, Step, Stream,
 };
 use selvedge_core::tensor::{D1, D2, D3};
 use selvedge_core::train::Trainer;
@@ -16,9 +16,10 @@ const WHOLE: usize = 12;
 const FEATURES: usize = 4;
 const BATCH: usize = 2;
 
-/// Networks over `$length` rows, the same whatever the length; convolution and pooling see two rows, and one, more.
+/// Networks over `$length` rows, the same whatever the length; convolution and pooling see two rows, and one, more. A
+/// window's cache is `$short`: rows are shifted out of it, whose positions have turned them.
 macro_rules! networks {
-    ($module:ident: $length:literal, seen $conv:literal $pool:literal, $steps:ty, $recall:ty) => {
+    ($module:ident: $length:literal, seen $conv:literal $pool:literal, $steps:ty, $recall:ty, $short:ty) => {
         mod $module {
             use super::*;
 
@@ -53,7 +54,9 @@ macro_rules! networks {
                     },
                     late: residual {
                         n2: rms_norm,
-                        a2: layer(Attention<T, $length, 8, 2, 2, 4, Recent<4>, R, $recall> => [$length, 8]),
+                        a2: layer(
+                            Attention<T, $length, 8, 2, 2, 4, Recent<4>, R, $short, Rotary> => [$length, 8]
+                        ),
                     },
                     head: dense(3),
                 }
@@ -62,9 +65,9 @@ macro_rules! networks {
     };
 }
 
-networks!(whole: 12, seen 14 13, AllSteps, Fresh);
-networks!(pieces: 3, seen 5 4, Carried<AllSteps>, Cache<12>);
-networks!(singles: 1, seen 3 2, Carried<AllSteps>, Cache<12>);
+networks!(whole: 12, seen 14 13, AllSteps, Fresh, Fresh);
+networks!(pieces: 3, seen 5 4, Carried<AllSteps>, Cache<12>, Cache<6>);
+networks!(singles: 1, seen 3 2, Carried<AllSteps>, Cache<12>, Cache<4>);
 
 /// Sequences of noise with labels for each row.
 fn sequences<T: Element>(seed: u32) -> (Vec<T>, Vec<u16>) {

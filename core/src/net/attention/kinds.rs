@@ -1,13 +1,16 @@
 //! What attention sees, and what it remembers of earlier passes.
 
 use crate::tensor::{D1, D3, Shape};
+use core::marker::PhantomData;
 
-/// Which positions a position sees, as a type: [`Everything`], [`Causal`], [`Recent`].
+/// Which positions a position sees, as a type: [`Everything`], [`Causal`], [`Recent`]; and [`Padded`] of these.
 pub trait Sight: 'static {
     /// None behind its own.
     const IS_CAUSAL: bool;
     /// How many up to its own, if not all.
     const WINDOW: Option<usize>;
+    /// None beyond the length that the pass gives for the sample.
+    const IS_PADDED: bool = false;
 }
 
 /// Every position sees all.
@@ -22,6 +25,12 @@ pub struct Causal;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Recent<const N: usize>;
 
+/// What `S` sees of the positions that are real: those before the [length](crate::net::Pass::lengths) of the sample.
+/// Padding still has outputs of its own, which the layers behind should not use. A sample of length 0 sees nothing, and
+/// its heads give zeros.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Padded<S = Everything>(PhantomData<S>);
+
 impl Sight for Everything {
     const IS_CAUSAL: bool = false;
     const WINDOW: Option<usize> = None;
@@ -35,6 +44,12 @@ impl Sight for Causal {
 impl<const N: usize> Sight for Recent<N> {
     const IS_CAUSAL: bool = true;
     const WINDOW: Option<usize> = Some(N);
+}
+
+impl<S: Sight> Sight for Padded<S> {
+    const IS_CAUSAL: bool = S::IS_CAUSAL;
+    const WINDOW: Option<usize> = S::WINDOW;
+    const IS_PADDED: bool = true;
 }
 
 /// What attention remembers of earlier passes, as a type: [`Fresh`], [`Cache`].

@@ -91,7 +91,10 @@ pub struct Asked {
 }
 
 /// The samples `values` of shape `S` as an operand of `rank` axes beside the batch.
-fn operand<S: Shape, T>(values: Values<'_, T>, rank: usize) -> KernelResult<Operand<'_, T>> {
+pub(in crate::net) fn operand<S: Shape, T>(
+    values: Values<'_, T>,
+    rank: usize,
+) -> KernelResult<Operand<'_, T>> {
     let mut extents = [1; 6];
     let own = S::EXTENTS.iter().take(S::RANK);
     for (to, &extent) in extents.iter_mut().skip(1 + rank - S::RANK).zip(own) {
