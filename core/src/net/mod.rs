@@ -141,7 +141,8 @@ pub struct Pass<'a, E> {
     pub step: u32,
     /// Rate, momentum and decay of the update.
     pub sgd: Sgd,
-    /// `[batch]`: how many positions of each sample are real, for layers that see no [padding](Padded); or empty: all.
+    /// How many positions of each sample are real, for layers that see no [padding](Padded), and of more samples than
+    /// there are; or empty: all.
     pub lengths: &'a [u32],
 }
 

@@ -47,26 +47,14 @@ pub struct Trainer<N: Network, const B: usize> {
     loss_scale: <N::Elem as Element>::Scale,
     seed: u32,
     step: u32,
-    lengths: Lengths<B>,
+    /// How many positions of each sample are real, where somebody has told.
+    lengths: [u32; B],
+    is_padded: bool,
 }
 
-/// How many positions of samples are real.
-struct Lengths<const B: usize> {
-    all: [u32; B],
-    /// Of so many samples; 0: nobody has told.
-    count: usize,
-}
-
-impl<const B: usize> Lengths<B> {
-    const NONE: Self = Self {
-        all: [0; B],
-        count: 0,
-    };
-
-    /// Of the first `batch` samples, or of as many as are told.
-    fn of(&self, batch: usize) -> &[u32] {
-        self.all.get(..batch.min(self.count)).unwrap_or_default()
-    }
+/// The lengths of samples that have any.
+const fn real(lengths: &[u32], is_padded: bool) -> &[u32] {
+    if is_padded { lengths } else { &[] }
 }
 
 /// What the layers share in a pass, at the step `[seed, step]`.
@@ -97,7 +85,8 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         loss_scale: Scale::UNSET,
         seed: 0,
         step: 0,
-        lengths: Lengths::NONE,
+        lengths: [0; B],
+        is_padded: false,
     };
 
     /// Bytes of RAM that training takes, without the stack.
@@ -369,7 +358,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             Mode::Train,
             [self.seed, self.step],
             *sgd,
-            self.lengths.of(batch),
+            real(&self.lengths, self.is_padded),
         );
         let x = input::<N, B>(&self.input, batch)?;
         let layers = self.network.layers_mut();
@@ -391,7 +380,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             Mode::Train,
             [self.seed, self.step],
             *sgd,
-            self.lengths.of(batch),
+            real(&self.lengths, self.is_padded),
         );
         let x = input::<N, B>(&self.input, batch)?;
         let y = self.network.layers().output::<B>(x, &self.tape);
@@ -427,11 +416,8 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     }
 
     /// Tells how many positions of each sample are real, from the first on, in all passes from now on: layers
-    /// whose attention is [`Padded`](crate::net::Padded) see no others. Without any, all are, as at first.
-    ///
-    /// # Errors
-    /// [`Error::Batch`] for more than `B`. A pass refuses fewer than its samples, and lengths beyond the positions:
-    /// [`Error::Layer`].
+    /// whose attention is [`Padded`](crate::net::Padded) see no others. With `None` all are, as at first. A pass of fewer
+    /// samples uses the first lengths; one of more positions than a sample has is refused by the layer.
     ///
     /// # Example
     /// ```
@@ -448,24 +434,15 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     /// let mut trainer = Trainer::<Net<f32>, 2>::BLANK;
     /// trainer.init(1)?;
     /// trainer.input_mut().fill(1.0);
-    /// trainer.set_lengths(&[4, 3])?; // the second sample has three positions
+    /// trainer.set_lengths(Some([4, 3])); // the second sample has three positions
     /// let y = trainer.predict(&Serial, 2)?.data.to_vec();
     /// trainer.input_mut()[14..].fill(9.0); // its fourth, which none of the others sees
     /// assert_eq!(trainer.predict(&Serial, 2)?.data, y);
     /// # Ok::<(), selvedge_core::Error>(())
     /// ```
-    pub fn set_lengths(&mut self, lengths: &[u32]) -> Result<()> {
-        let Some(places) = self.lengths.all.get_mut(..lengths.len()) else {
-            return Err(Error::Batch {
-                capacity: B,
-                got: lengths.len(),
-            });
-        };
-        for (to, &length) in places.iter_mut().zip(lengths) {
-            *to = length;
-        }
-        self.lengths.count = lengths.len();
-        Ok(())
+    pub fn set_lengths(&mut self, lengths: Option<[u32; B]>) {
+        self.is_padded = lengths.is_some();
+        self.lengths = lengths.unwrap_or([0; B]);
     }
 
     /// The output for the first `batch` samples of the input, `[batch, OUTPUT_LEN]` with its exponent. Samples
@@ -493,7 +470,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             Mode::Infer,
             [self.seed, self.step],
             Sgd::STILL,
-            self.lengths.of(batch),
+            real(&self.lengths, self.is_padded),
         );
         let x = input::<N, B>(&self.input, batch)?;
         self.network

@@ -1,6 +1,6 @@
 //! Networks as clocked pipelines: the step form.
 
-use super::{Head, Loss, Trainer, check_labels, input, pass, samples_of};
+use super::{Head, Loss, Trainer, check_labels, input, pass, real, samples_of};
 use crate::error::{Error, Result};
 use crate::net::{Layer, Network, Tape, Values};
 use crate::tensor::Storage;
@@ -28,7 +28,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             mode,
             [self.seed, self.step],
             Sgd::STILL,
-            self.lengths.of(batch),
+            real(&self.lengths, self.is_padded),
         );
         let x = input::<N, B>(&self.input, batch)?;
         let layers = self.network.layers_mut();
@@ -52,7 +52,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             mode,
             [self.seed, self.step],
             Sgd::STILL,
-            self.lengths.of(batch),
+            real(&self.lengths, self.is_padded),
         );
         let x = input::<N, B>(&self.input, batch)?;
         let layers = self.network.layers_mut();
@@ -196,9 +196,16 @@ impl<N: Network, const B: usize, const D: usize> Pipeline<N, B, D> {
             seed,
             step,
             lengths,
+            is_padded,
             ..
         } = &mut self.trainer;
-        let pass = pass(exec, Mode::Infer, [*seed, *step], Sgd::STILL, lengths.of(B));
+        let pass = pass(
+            exec,
+            Mode::Infer,
+            [*seed, *step],
+            Sgd::STILL,
+            real(lengths, *is_padded),
+        );
         let x = input::<N, B>(&self.next, B)?;
         let layers = network.layers_mut();
         layers.tick::<_, B>(&pass, 0, x, &mut self.tape)?;

@@ -215,12 +215,16 @@ impl<
     }
 
     /// What the queries of a pass see, of which `keys` positions are there.
-    fn mask<'a, E>(pass: &Pass<'a, E>, keys: usize) -> Mask<'a> {
+    fn mask<'a, E>(pass: &Pass<'a, E>, batch: usize, keys: usize) -> Mask<'a> {
         Mask {
             causal: S::IS_CAUSAL,
             offset: keys.saturating_sub(L),
             window: S::WINDOW,
-            lengths: if S::IS_PADDED { pass.lengths } else { &[] },
+            lengths: if S::IS_PADDED {
+                pass.lengths.get(..batch).unwrap_or(pass.lengths)
+            } else {
+                &[]
+            },
         }
     }
 
@@ -272,7 +276,7 @@ impl<
         let exponent = context
             .rescale(inputs.exponents.out::<T>(), |store| {
                 let shape = Self::extents(batch, kept.keys());
-                let mask = Self::mask(pass, kept.keys());
+                let mask = Self::mask(pass, batch, kept.keys());
                 attention::forward(pass.exec, shape, mask, inputs, store, out, scratch)
             })
             .map_err(in_layer(number))?;
@@ -440,7 +444,7 @@ impl<
             attention::backward(
                 pass.exec,
                 Self::extents(batch, keys),
-                Self::mask(pass, keys),
+                Self::mask(pass, batch, keys),
                 inputs,
                 dy,
                 stores,
