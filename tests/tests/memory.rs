@@ -61,7 +61,7 @@ fn no_network_of_the_zoo_allocates() {
     selvedge_digits::each!(each_type!());
 }
 
-fn does_not_allocate<N: Network<In = <N as Network>::Elem>>() {
+fn does_not_allocate<N: Network<In: zoo::Given<<N as Network>::Elem>>>() {
     let mut trainer = Box::new(Trainer::<N, { zoo::BATCH }>::BLANK);
     let before = ALLOCATIONS.with(Cell::get);
     let fingerprint = zoo::fingerprint(&mut trainer, &Serial).unwrap();

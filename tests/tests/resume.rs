@@ -4,16 +4,19 @@
 #![allow(clippy::unwrap_used)]
 
 use selvedge_core::net::{Layer, Momentum, Network, Visitor, VisitorMut};
-use selvedge_core::train::{Samples, Trainer};
+use selvedge_core::train::Trainer;
 use selvedge_core::{Element, Rate, Serial, Sgd, net};
-use selvedge_digits::SIDE;
-use selvedge_digits::zoo::{self, BATCH};
+use selvedge_digits::zoo::{self, BATCH, Given};
+use selvedge_digits::{Digits, SIDE};
 use selvedge_kernels::scale::State;
 use selvedge_tests::for_each_type;
 use selvedge_tests::saved::{ALL, Kept, Loader, Saved};
 
 /// Twelve steps with samples from the trainer's own count of steps on.
-fn train<N: Network<In = <N as Network>::Elem>>(trainer: &mut Trainer<N, BATCH>, momentum: u8) {
+fn train<N: Network<In: Given<<N as Network>::Elem>>>(
+    trainer: &mut Trainer<N, BATCH>,
+    momentum: u8,
+) {
     let digits = selvedge_digits::train();
     let sgd = Sgd {
         momentum,
@@ -24,28 +27,36 @@ fn train<N: Network<In = <N as Network>::Elem>>(trainer: &mut Trainer<N, BATCH>,
     };
     for _ in 0..12 {
         let first = trainer.steps() as usize * BATCH;
-        let mut labels = vec![0; BATCH * Trainer::<N, BATCH>::LABELS];
-        let inputs = trainer.input_mut().chunks_exact_mut(SIDE * SIDE);
-        for (at, x) in inputs.enumerate() {
-            let label = digits.read(first + at, x).unwrap();
-            if labels.len() == BATCH {
-                labels[at] = label;
-            }
-        }
+        let labels = read(trainer, &digits, first);
         trainer.step(&Serial, &labels, &sgd).unwrap();
     }
 }
 
+/// Puts a batch from the digit `first` on into the input, and returns its labels: of pixels there is one class.
+fn read<N: Network<In: Given<<N as Network>::Elem>>>(
+    trainer: &mut Trainer<N, BATCH>,
+    digits: &Digits,
+    first: usize,
+) -> Vec<u16> {
+    let [inputs, each] = [Trainer::<N, BATCH>::INPUT_LEN, Trainer::<N, BATCH>::LABELS];
+    let mut labels = vec![0; BATCH * each];
+    let samples = trainer.input_mut().chunks_exact_mut(inputs);
+    for (at, (x, labels)) in samples.zip(labels.chunks_exact_mut(each)).enumerate() {
+        N::In::read(digits, first + at, x, labels);
+    }
+    if Trainer::<N, BATCH>::CLASSES == 1 {
+        labels.fill(0);
+    }
+    labels
+}
+
 /// Parameters and outputs at inference.
-fn outcome<N: Network<In = <N as Network>::Elem>>(
+fn outcome<N: Network<In: Given<<N as Network>::Elem>>>(
     trainer: &mut Trainer<N, BATCH>,
 ) -> (Vec<u8>, Vec<u8>) {
     let mut saved = Saved::default();
     trainer.visit(&mut saved);
-    let inputs = trainer.input_mut().chunks_exact_mut(SIDE * SIDE);
-    for (at, x) in inputs.enumerate() {
-        selvedge_digits::test().read(at, x).unwrap();
-    }
+    read(trainer, &selvedge_digits::test(), 0);
     let mut outputs = Saved::default();
     let y = trainer.predict(&Serial, BATCH).unwrap();
     outputs.elements(y.data);
@@ -54,7 +65,7 @@ fn outcome<N: Network<In = <N as Network>::Elem>>(
 
 /// Trains, saves, goes on; loads what is `kept` into another trainer, which has trained on something else, and goes on
 /// there. Returns whether both are the same, and what there was to keep.
-fn goes_on<N: Network<In = <N as Network>::Elem>>(
+fn goes_on<N: Network<In: Given<<N as Network>::Elem>>>(
     momentum: u8,
     kept: &[Kept],
 ) -> (bool, [usize; 3]) {
@@ -63,6 +74,7 @@ fn goes_on<N: Network<In = <N as Network>::Elem>>(
     train(&mut first, momentum);
     let mut saved = Saved::default();
     first.visit(&mut saved);
+    first.reset(); // what layers carry on is not saved
     let mut second = Box::new(Trainer::<N, BATCH>::BLANK);
     second.init(99).unwrap();
     let mut loader = Loader {

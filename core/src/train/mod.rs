@@ -114,6 +114,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     /// # Errors
     /// [`Error::Layer`] for a layer with more inputs than its element type can sum.
     pub fn init(&mut self, seed: u32) -> Result<()> {
+        self.reset();
         (self.loss_scale, self.seed, self.step) = (Scale::UNSET, seed, 0);
         self.network.layers_mut().init(seed, 0)
     }
@@ -130,7 +131,8 @@ impl<N: Network, const B: usize> Trainer<N, B> {
 
     /// Shows all that training goes on from but [`Trainer::seed`] and [`Trainer::steps`]: parameters and states of the
     /// layers in order, then the exponent state of the loss's gradient. With these, a model is saved; as the bytes of
-    /// integers are the same everywhere, it may go on on another machine. Example: [`Trainer::resume`].
+    /// integers are the same everywhere, it may go on on another machine. What layers carry from pass to pass is not
+    /// among them: there, a new sequence begins, as after [`Trainer::reset`]. Example: [`Trainer::resume`].
     pub fn visit(&self, visitor: &mut impl Visitor) {
         self.network.layers().visit(visitor);
         show_scales::<N::Elem>(visitor, &[self.loss_scale]);
@@ -211,7 +213,8 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         self.step
     }
 
-    /// Forgets what recurrent layers [carry](crate::net::Carried) from pass to pass: a new sequence begins.
+    /// Forgets what layers carry from pass to pass ([`Carried`](crate::net::Carried), [`Cache`](crate::net::Cache),
+    /// [`Stream`](crate::net::Stream)): a new sequence begins.
     pub fn reset(&mut self) {
         self.tape.reset();
     }

@@ -3,12 +3,16 @@
 //! layer.
 
 mod experts;
+mod given;
+mod sequences;
 mod tensors;
 
 pub use experts::Experts;
+pub use given::Given;
+pub use sequences::{Decoder, Rows, Speller};
 pub use tensors::{Audio, Moves, Parts, Shares, Volume};
 
-use crate::{CLASSES, SEED, SIDE, TRAIN};
+use crate::{CLASSES, Digits, SEED, SIDE, TRAIN};
 use selvedge_core::fingerprint::Fingerprint;
 use selvedge_core::net::{Euclidean, KMeans, Layer, Network};
 use selvedge_core::tensor::{D1, D2, Shape};
@@ -21,6 +25,8 @@ pub const BATCH: usize = 4;
 /// Steps that make every state, exponent and rounding matter.
 pub const STEPS: u32 = 24;
 
+const _: () = assert!(STEPS as usize * BATCH <= TRAIN, "each image once");
+
 /// Calls `$with!` with the name and the type of each network and the two types that it is trained in.
 #[macro_export]
 macro_rules! each {
@@ -30,7 +36,8 @@ macro_rules! each {
             residual: Residual (i8, u16), mobile: Mobile (i8, u16), hourglass: Hourglass (i8, u16),
             signal: Signal (i8, u16), clusters: Clusters (i8, u16), volume: Volume (i8, u16),
             moves: Moves (i8, u16), shares: Shares (i8, u16), audio: Audio (i16, u16), parts: Parts (i8, u16),
-            experts: Experts (i8, u16),
+            experts: Experts (i8, u16), rows: Rows (i8, u16), decoder: Decoder (i8, u16),
+            speller: Speller (i8, u16),
         }
     };
 }
@@ -155,18 +162,14 @@ net! {
 ///
 /// # Errors
 /// As [`train`].
-pub fn fingerprint<N: Network<In = <N as Network>::Elem>>(
+pub fn fingerprint<N: Network<In: Given<<N as Network>::Elem>>>(
     trainer: &mut Trainer<N, BATCH>,
     exec: &impl Executor,
 ) -> Result<Fingerprint> {
     train(trainer, exec)?;
     let mut hash = Sha256::new();
     hash.update(trainer.fingerprint().0);
-    let digits = crate::test();
-    let (inputs, _) = trainer.input_mut().as_chunks_mut::<{ SIDE * SIDE }>();
-    for (index, x) in inputs.iter_mut().enumerate() {
-        digits.read(index, x);
-    }
+    read(trainer, &crate::test(), 0);
     let outputs = trainer.predict(exec, BATCH)?;
     for output in outputs.data {
         output.le_bytes(|bytes| hash.update(bytes));
@@ -175,12 +178,12 @@ pub fn fingerprint<N: Network<In = <N as Network>::Elem>>(
     Ok(Fingerprint(hash.finalize().into()))
 }
 
-/// Trains for [`STEPS`] steps: a network with as many outputs as inputs towards its input by Huber's loss,
+/// Trains for [`STEPS`] steps: a network with as many outputs as pixels towards the image by Huber's loss,
 /// every other by cross-entropy.
 ///
 /// # Errors
 /// Those of [`Trainer::step`], none of which occurs with the networks of this module.
-pub fn train<N: Network<In = <N as Network>::Elem>>(
+pub fn train<N: Network<In: Given<<N as Network>::Elem>>>(
     trainer: &mut Trainer<N, BATCH>,
     exec: &impl Executor,
 ) -> Result<()> {
@@ -192,22 +195,39 @@ pub fn train<N: Network<In = <N as Network>::Elem>>(
     trainer.init(SEED)?;
     let digits = crate::train();
     for step in 0..STEPS as usize {
-        let mut labels = [0; BATCH];
-        let mut targets = [[<Head<N> as Element>::ZERO; SIDE * SIDE]; BATCH];
-        let (inputs, _) = trainer.input_mut().as_chunks_mut::<{ SIDE * SIDE }>();
-        let places = inputs.iter_mut().zip(&mut labels).zip(&mut targets);
-        for (at, ((x, label), target)) in places.enumerate() {
-            let index = (step * BATCH + at) % TRAIN;
-            *label = digits.read(index, x).unwrap_or_default();
-            digits.read(index, target);
-        }
+        let first = step * BATCH;
+        let labels = read(trainer, &digits, first);
         if <N::Layers as Layer>::Output::LEN == SIDE * SIDE {
+            let mut targets = [[<Head<N> as Element>::ZERO; SIDE * SIDE]; BATCH];
+            for (index, target) in (first..).zip(&mut targets) {
+                digits.read(index, target);
+            }
             let exponent = <Head<N> as Element>::PIXEL_EXPONENT;
             let distance = Distance::Huber(Delta::ONE);
             trainer.step_towards(exec, targets.as_flattened(), exponent, distance, &sgd)?;
         } else {
-            trainer.step(exec, &labels, &sgd)?;
+            let labels = labels.get(..BATCH * Trainer::<N, BATCH>::LABELS);
+            trainer.step(exec, labels.unwrap_or_default(), &sgd)?;
         }
     }
     Ok(())
+}
+
+/// Puts a batch from the digit `first` on into the input, and returns what is asked of the samples, one after the
+/// other.
+fn read<N: Network<In: Given<<N as Network>::Elem>>>(
+    trainer: &mut Trainer<N, BATCH>,
+    digits: &Digits,
+    first: usize,
+) -> [u16; BATCH * given::LABELS] {
+    let inputs = Trainer::<N, BATCH>::INPUT_LEN;
+    // Of an autoencoder no labels are asked.
+    let each = Trainer::<N, BATCH>::LABELS.min(given::LABELS);
+    let mut labels = [0; BATCH * given::LABELS];
+    let samples = trainer.input_mut().chunks_exact_mut(inputs.max(1));
+    let samples = samples.zip(labels.chunks_exact_mut(each.max(1)));
+    for (index, (x, labels)) in (first..).zip(samples) {
+        N::In::read(digits, index, x, labels);
+    }
+    labels
 }

@@ -16,11 +16,13 @@ pub struct Case<'a> {
     pub(super) definition: Option<Definition<'a>>,
     pub(super) definition_by: Option<DefinitionBy<'a>>,
     /// What inputs lie around, within `bound`.
-    pub(super) centre: f64,
+    centre: f64,
     bound: f64,
     pub(super) seed: u32,
     /// The least magnitude of an input.
     gap: f64,
+    /// How many tokens there are, if inputs are tokens.
+    vocabulary: Option<usize>,
     /// The error of outputs beside that of storing them: of 8-bit types and of other integers as a share of
     /// the largest, of floats in roundings of `f32`, or of the type if that is finer.
     pub(super) own: [f64; 3],
@@ -30,6 +32,8 @@ pub struct Case<'a> {
     pub(super) difference: f64,
     /// Places that the errors of outputs leave free in integers.
     pub(super) headroom: i32,
+    /// Passes both ways before the one that is compared.
+    pub(super) warm_up: u32,
 }
 
 impl<'a> Case<'a> {
@@ -44,9 +48,11 @@ impl<'a> Case<'a> {
             bound: 2.0,
             seed: 1,
             gap: 0.0,
+            vocabulary: None,
             own: [0.0, 0.0, 8.0],
             rate: -6,
             headroom: 0,
+            warm_up: 0,
             difference: SMOOTH_DIFFERENCE,
         }
     }
@@ -87,6 +93,15 @@ impl<'a> Case<'a> {
         Self { gap, ..self }
     }
 
+    /// Inputs are tokens, as whole numbers below `vocabulary`: they have no errors.
+    #[must_use]
+    pub fn of_tokens(self, vocabulary: usize) -> Self {
+        Self {
+            vocabulary: Some(vocabulary),
+            ..self
+        }
+    }
+
     /// Outputs have an error beside that of storing them, as a share of the largest: of 8-bit types, of
     /// other integers.
     #[must_use]
@@ -123,13 +138,37 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// What is compared comes after two passes with the same samples, for windows that are not measured: of the first
+    /// one they learn how large the errors of the last step of a sequence are, then those of the steps before.
+    #[must_use]
+    pub fn warmed_up(self) -> Self {
+        Self { warm_up: 2, ..self }
+    }
+
+    /// Whether inputs are tokens.
+    pub(super) fn has_tokens(&self) -> bool {
+        self.vocabulary.is_some()
+    }
+
     /// Random inputs.
     pub(super) fn samples(&self, noise: &mut Noise, len: usize) -> Vec<f64> {
         let mut sample = || {
+            if let Some(vocabulary) = self.vocabulary {
+                return noise.below(vocabulary) as f64;
+            }
             let x = noise.signed();
             self.centre + x.signum() * (self.gap + x.abs() * (self.bound - self.gap))
         };
         (0..len).map(|_| sample()).collect()
+    }
+
+    /// Random inputs nearer to the centre, so that exponents which training has set have room for them.
+    pub(super) fn near_samples(&self, noise: &mut Noise, len: usize) -> Vec<f64> {
+        let samples = self.samples(noise, len).into_iter();
+        match self.vocabulary {
+            None => samples.map(|x| (x + self.centre) / 2.0).collect(),
+            Some(_) => samples.collect(),
+        }
     }
 
     /// The update that is compared.

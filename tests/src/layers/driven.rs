@@ -1,6 +1,6 @@
 //! One layer alone, with all that its passes take.
 
-use super::numbers::rounded;
+use super::numbers::{numbered, numbers, rounded};
 use crate::compare::values;
 use crate::noise::Noise;
 use selvedge_core::net::{Backward, Layer, Pass, Tape, Values, Visitor, VisitorMut};
@@ -9,8 +9,9 @@ use selvedge_core::{Rate, Serial, Sgd};
 use selvedge_kernels::scale::Mode;
 use selvedge_kernels::{Blank, Element};
 
-/// A layer with all that its passes take, for batches of up to `B` samples. Its number is 0.
-pub struct Driven<L: Layer<In = <L as Layer>::Elem>, const B: usize> {
+/// A layer with all that its passes take, for batches of up to `B` samples. Its number is 0. Each pass is a sequence
+/// of its own.
+pub struct Driven<L: Layer<In: Element>, const B: usize> {
     /// The layer.
     pub layer: Box<L>,
     /// Whether exponent states adapt, and random layers are random.
@@ -19,9 +20,11 @@ pub struct Driven<L: Layer<In = <L as Layer>::Elem>, const B: usize> {
     pub sgd: Sgd,
     /// Training step, which addresses random words.
     pub step: u32,
+    /// Whether inputs are tokens, as whole numbers.
+    pub has_tokens: bool,
     tape: Box<L::Tape<B>>,
     seed: u32,
-    x: Vec<L::Elem>,
+    x: Vec<L::In>,
     x_exponent: i32,
 }
 
@@ -35,7 +38,7 @@ pub struct Inferred {
     pub exponent: i32,
 }
 
-impl<L: Layer<In = <L as Layer>::Elem>, const B: usize> Driven<L, B> {
+impl<L: Layer<In: Element>, const B: usize> Driven<L, B> {
     /// A layer that is initialised with `seed` and has seen nothing.
     #[must_use]
     pub fn new(seed: u32) -> Self {
@@ -51,6 +54,7 @@ impl<L: Layer<In = <L as Layer>::Elem>, const B: usize> Driven<L, B> {
                 exponent: 0,
             }),
             step: 0,
+            has_tokens: false,
             tape: Box::new(Tape::BLANK),
             seed,
             x: Vec::new(),
@@ -58,9 +62,18 @@ impl<L: Layer<In = <L as Layer>::Elem>, const B: usize> Driven<L, B> {
         }
     }
 
+    /// Samples as the layer takes them.
+    fn give(&mut self, x: &[f64]) {
+        (self.x, self.x_exponent) = match self.has_tokens {
+            true => (numbered(x), 0),
+            false => rounded(x),
+        };
+    }
+
     /// The output for samples `x`, which are rounded to the element type.
     pub fn forward(&mut self, x: &[f64]) -> Vec<f64> {
-        (self.x, self.x_exponent) = rounded(x);
+        self.give(x);
+        self.tape.reset();
         let pass = pass(self.mode, self.seed, self.step, self.sgd);
         let x = samples::<L>(&self.x, self.x_exponent);
         let y = self
@@ -70,7 +83,7 @@ impl<L: Layer<In = <L as Layer>::Elem>, const B: usize> Driven<L, B> {
         values(y.data, y.exponent)
     }
 
-    /// The error of the input of the last forward pass, for the error `dy` of its output; then the
+    /// The error of the input of the last forward pass, for the error `dy` of its output, none of tokens; then the
     /// parameters are updated. The error buffers are no larger than the layer says.
     pub fn backward(&mut self, dy: &[f64]) -> Vec<f64> {
         self.backward_with(dy, 0)
@@ -116,17 +129,22 @@ impl<L: Layer<In = <L as Layer>::Elem>, const B: usize> Driven<L, B> {
             .layer
             .backward::<_, B>(&pass, 0, x, &mut self.tape, errors, is_needed)
             .expect("a backward pass");
-        let len = if is_needed { self.x.len() } else { 0 };
+        let len = if is_needed && !self.has_tokens {
+            self.x.len()
+        } else {
+            0
+        };
         (errors.error[..len].to_vec(), errors.exponent)
     }
 
     /// The outputs at inference for samples `x`, of all at once and of one after the other, with their exponent.
     pub fn infer(&mut self, x: &[f64]) -> Inferred {
-        (self.x, self.x_exponent) = rounded(x);
+        self.give(x);
         let pass = pass(Mode::Infer, self.seed, self.step, self.sgd);
         let exponent = self.x_exponent;
         let (layer, tape) = (&mut self.layer, &mut self.tape);
-        let mut run = |x: &[L::Elem]| {
+        let mut run = |x: &[L::In]| {
+            tape.reset();
             let y = layer
                 .forward::<_, B>(&pass, 0, samples::<L>(x, exponent), tape)
                 .expect("a forward pass");
@@ -144,7 +162,10 @@ impl<L: Layer<In = <L as Layer>::Elem>, const B: usize> Driven<L, B> {
     /// What the samples of the last forward pass were rounded to.
     #[must_use]
     pub fn input(&self) -> Vec<f64> {
-        values(&self.x, self.x_exponent)
+        match self.has_tokens {
+            true => numbers(&self.x),
+            false => values(&self.x, self.x_exponent),
+        }
     }
 
     /// All parameters in order, with the low bytes of masters.
@@ -217,7 +238,7 @@ fn pass(mode: Mode, seed: u32, step: u32, sgd: Sgd) -> Pass<'static, Serial> {
     }
 }
 
-fn samples<L: Layer>(data: &[L::Elem], exponent: i32) -> Values<'_, L::Elem> {
+fn samples<L: Layer>(data: &[L::In], exponent: i32) -> Values<'_, L::In> {
     Values {
         data,
         exponent,

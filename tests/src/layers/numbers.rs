@@ -15,6 +15,23 @@ pub fn rounded<T: Element>(x: &[f64]) -> (Vec<T>, i32) {
     (crate::compare::elements(x, exponent), exponent)
 }
 
+/// Whole numbers as tokens: unsigned integers that are no elements of a tensor.
+pub(super) fn numbered<I: Element>(x: &[f64]) -> Vec<I> {
+    let number = |x: &f64| I::from_le_bytes_of(&(*x as u32).to_le_bytes()[..I::DTYPE.bytes()]);
+    let numbers: Option<Vec<I>> = x.iter().map(number).collect();
+    numbers.expect("the bytes of a token")
+}
+
+/// The same back.
+pub(super) fn numbers<I: Element>(tokens: &[I]) -> Vec<f64> {
+    let number = |token: &I| {
+        let mut number = [0; 4];
+        token.le_bytes(|bytes| number[..bytes.len()].copy_from_slice(bytes));
+        u32::from_le_bytes(number).into()
+    };
+    tokens.iter().map(number).collect()
+}
+
 /// How far a type's outputs may be from `f64`, and its errors.
 #[derive(Clone, Copy, Debug)]
 pub struct Precision {

@@ -55,7 +55,7 @@ macro_rules! export_zoo {
 
 selvedge_digits::each!(export_zoo!());
 
-fn a_few_steps<N: Network<In = <N as Network>::Elem>>(
+fn a_few_steps<N: Network<In: zoo::Given<<N as Network>::Elem>>>(
     mut trainer: Box<Trainer<N, { zoo::BATCH }>>,
 ) -> *const u8 {
     match zoo::fingerprint(&mut trainer, &Serial) {
