@@ -215,10 +215,13 @@ fn inputs_of_another_length_are_refused() {
             mode: selvedge_kernels::scale::Mode::Train,
             seed: 1,
             step: 0,
-            sgd: Sgd::new(Rate {
-                mantissa: 1,
-                exponent: 0,
-            }),
+            sgd: const {
+                &Sgd::new(Rate {
+                    mantissa: 1,
+                    exponent: 0,
+                })
+            },
+            is_padded: false,
             lengths: &[],
         };
         let x = Values {

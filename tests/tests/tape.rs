@@ -20,10 +20,13 @@ fn pass(mode: Mode) -> Pass<'static, Serial> {
         mode,
         seed: 1,
         step: 0,
-        sgd: Sgd::new(Rate {
-            mantissa: 1,
-            exponent: 0,
-        }),
+        sgd: const {
+            &Sgd::new(Rate {
+                mantissa: 1,
+                exponent: 0,
+            })
+        },
+        is_padded: false,
         lengths: &[],
     }
 }

@@ -180,10 +180,13 @@ fn a_batch_of_one_row_is_refused_in_training() {
         mode: Mode::Train,
         seed: 1,
         step: 0,
-        sgd: Sgd::new(Rate {
-            mantissa: 0,
-            exponent: 0,
-        }),
+        sgd: const {
+            &Sgd::new(Rate {
+                mantissa: 0,
+                exponent: 0,
+            })
+        },
+        is_padded: false,
         lengths: &[],
     };
     let before = layer.running().elements().to_vec();

@@ -172,13 +172,13 @@ impl<T: Element, S: Shape, R: Optimizer> BatchNorm<T, S, R> {
         }
         let words = pass.update_words(number, 0);
         let gamma = self.gamma.parameter(Role::Bias);
-        let update = gamma.update(&pass.sgd, dy.exponent + T::NORMAL_EXPONENT, words)?;
+        let update = gamma.update(pass.sgd, dy.exponent + T::NORMAL_EXPONENT, words)?;
         let mut gradient = Gradient::Apply(update);
         batch_norm::backward_gamma::<T>(sums, &mut gradient)?;
         gradient.finish();
         let words = pass.update_words(number, 1);
         let beta = self.beta.parameter(Role::Bias);
-        let mut gradient = Gradient::Apply(beta.update(&pass.sgd, dy.exponent, words)?);
+        let mut gradient = Gradient::Apply(beta.update(pass.sgd, dy.exponent, words)?);
         batch_norm::backward_beta::<T>(sums, &mut gradient)?;
         gradient.finish();
         Ok(below)

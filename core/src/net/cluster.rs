@@ -190,7 +190,7 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
         let exponent = clusters.gradient_exponent(O::MODE, score, dy.exponent);
         let words = pass.update_words(number, 0);
         let centres = self.centres.parameter(Role::Bias);
-        let mut gradient = Gradient::Apply(centres.update(&pass.sgd, exponent, words)?);
+        let mut gradient = Gradient::Apply(centres.update(pass.sgd, exponent, words)?);
         let exponents = [score, dy.exponent];
         cluster::backward_centres(shape, clusters, saved, errors, exponents, &mut gradient)?;
         gradient.finish();

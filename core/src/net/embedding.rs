@@ -183,7 +183,7 @@ where
             .through([x.batch * L * SIZE, 0], false, |dy, exponent, _| {
                 let words = pass.update_words(number, 0);
                 let table = self.table.parameter(Role::Weight);
-                let mut gradient = Gradient::Apply(table.update(&pass.sgd, exponent, words)?);
+                let mut gradient = Gradient::Apply(table.update(pass.sgd, exponent, words)?);
                 let shape = Self::extents(x.batch);
                 embedding::backward(shape, x.data, dy, order, &mut gradient)?;
                 gradient.finish();
@@ -301,7 +301,7 @@ impl<T: Element, S: Shape, R: Optimizer> Layer for Positions<T, S, R> {
             .through([x.batch * S::LEN, 0], false, |dy, exponent, _| {
                 let words = pass.update_words(number, 0);
                 let table = self.table.parameter(Role::Weight);
-                let mut gradient = Gradient::Apply(table.update(&pass.sgd, exponent, words)?);
+                let mut gradient = Gradient::Apply(table.update(pass.sgd, exponent, words)?);
                 embedding::backward_positions(S::LEN, dy, &mut gradient)?;
                 gradient.finish();
                 Ok(exponent)

@@ -140,9 +140,10 @@ pub struct Pass<'a, E> {
     /// Training step, from 0.
     pub step: u32,
     /// Rate, momentum and decay of the update.
-    pub sgd: Sgd,
-    /// How many positions of each sample are real, for layers that see no [padding](Padded), and of more samples than
-    /// there are; or empty: all.
+    pub sgd: &'a Sgd,
+    /// Whether samples have padding, which [some](Padded) layers do not see.
+    pub is_padded: bool,
+    /// How many positions of each sample are real then, of these samples and perhaps of more.
     pub lengths: &'a [u32],
 }
 

@@ -132,14 +132,14 @@ impl<T: Element, S: Shape, N: Normal, R: Optimizer> Norm<T, S, N, R> {
     ) -> KernelResult<()> {
         let words = pass.update_words(number, 0);
         let gamma = self.gamma.parameter(Role::Bias);
-        let update = gamma.update(&pass.sgd, exponent + T::NORMAL_EXPONENT, words)?;
+        let update = gamma.update(pass.sgd, exponent + T::NORMAL_EXPONENT, words)?;
         let mut gradient = Gradient::Apply(update);
         norm::backward_gamma(Self::extents(batch), saved, dy, &mut gradient)?;
         gradient.finish();
         if N::KIND == Kind::Layer {
             let words = pass.update_words(number, 1);
             let beta = self.beta.parameter(Role::Bias);
-            let mut gradient = Gradient::Apply(beta.update(&pass.sgd, exponent, words)?);
+            let mut gradient = Gradient::Apply(beta.update(pass.sgd, exponent, words)?);
             dense::backward_bias::<T>(S::CHANNELS, dy, &mut gradient)?;
             gradient.finish();
         }

@@ -340,28 +340,27 @@ impl<T: Element, C: Gated, const L: usize, const I: usize, const H: usize, S: St
         };
         let input = self.input.parameter(Role::Weight);
         let words = pass.update_words(number, 0);
-        let mut gradient =
-            Gradient::Apply(input.update(&pass.sgd, exponent + x.exponent, words)?);
+        let mut gradient = Gradient::Apply(input.update(pass.sgd, exponent + x.exponent, words)?);
         dense::backward_weight(Self::rows(x.batch, I), x.data, sums, &mut gradient)?;
         gradient.finish();
 
         let hidden = self.hidden.parameter(Role::Weight);
         let words = pass.update_words(number, 1);
         let at = exponent + recurrent::output_exponent::<T>();
-        let mut gradient = Gradient::Apply(hidden.update(&pass.sgd, at, words)?);
+        let mut gradient = Gradient::Apply(hidden.update(pass.sgd, at, words)?);
         let before = tape.before.samples(x.batch);
         dense::backward_weight(Self::rows(x.batch, H), before, second_sums, &mut gradient)?;
         gradient.finish();
 
         let bias = self.bias.parameter(Role::Bias);
         let words = pass.update_words(number, 2);
-        let mut gradient = Gradient::Apply(bias.update(&pass.sgd, exponent, words)?);
+        let mut gradient = Gradient::Apply(bias.update(pass.sgd, exponent, words)?);
         dense::backward_bias::<T>(Self::ROWS, sums, &mut gradient)?;
         gradient.finish();
         if Self::HAS_SECOND {
             let bias = self.second_bias.parameter(Role::Bias);
             let words = pass.update_words(number, 3);
-            let mut gradient = Gradient::Apply(bias.update(&pass.sgd, exponent, words)?);
+            let mut gradient = Gradient::Apply(bias.update(pass.sgd, exponent, words)?);
             dense::backward_bias::<T>(Self::ROWS, second_sums, &mut gradient)?;
             gradient.finish();
         }

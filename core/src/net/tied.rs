@@ -297,7 +297,7 @@ where
             let exponent = tied_exponent(at_output, below.exponent);
             let words = pass.update_words(number, 0);
             let table = self.table.parameter(Role::Weight);
-            let mut sink = Gradient::Apply(table.update(&pass.sgd, exponent, words)?);
+            let mut sink = Gradient::Apply(table.update(pass.sgd, exponent, words)?);
             let (shape, output) = (Self::lookup(batch), &*tape.gradient.all());
             embedding::backward_tied(shape, x.data, output, dy, exponents, order, &mut sink)?;
             sink.finish();
@@ -348,7 +348,7 @@ impl<T: Element, const L: usize, const V: usize, const SIZE: usize, Inner, I, R:
         dense::backward_weight(shape, h.data, dy, &mut Gradient::Store(gradient))?;
         let words = pass.update_words(number, 1);
         let bias = self.bias.parameter(Role::Bias);
-        let mut sink = Gradient::Apply(bias.update(&pass.sgd, exponent, words)?);
+        let mut sink = Gradient::Apply(bias.update(pass.sgd, exponent, words)?);
         dense::backward_bias::<T>(V, dy, &mut sink)?;
         sink.finish();
         Ok(below)

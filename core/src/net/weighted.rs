@@ -315,16 +315,14 @@ where
             }
         };
         let words = pass.update_words(number, 0);
-        let update = self
-            .weight
-            .update(&pass.sgd, exponent + x.exponent, words)?;
+        let update = self.weight.update(pass.sgd, exponent + x.exponent, words)?;
         let mut gradient = Gradient::Apply(update);
         products.backward_weight(x.data, dy, &mut gradient)?;
         gradient.finish();
 
         let outputs = self.bias.value.len();
         let words = pass.update_words(number, 1);
-        let update = self.bias.update(&pass.sgd, exponent, words)?;
+        let update = self.bias.update(pass.sgd, exponent, words)?;
         let mut gradient = Gradient::Apply(update);
         dense::backward_bias::<T>(outputs, dy, &mut gradient)?;
         gradient.finish();

@@ -60,7 +60,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             let logits = Logits::new(y.data, y.exponent);
             cross_entropy_of_head::<N::Elem>(clusters, logits, labels, store, dy, scratch)
         };
-        self.descend(exec, labels.len(), sgd, exponent, gradient)
+        self.descend(exec, labels.len(), sgd, true, exponent, gradient)
     }
 }
 

@@ -52,18 +52,13 @@ pub struct Trainer<N: Network, const B: usize> {
     is_padded: bool,
 }
 
-/// The lengths of samples that have any.
-const fn real(lengths: &[u32], is_padded: bool) -> &[u32] {
-    if is_padded { lengths } else { &[] }
-}
-
 /// What the layers share in a pass, at the step `[seed, step]`.
 const fn pass<'a, E>(
     exec: &'a E,
     mode: Mode,
     [seed, step]: [u32; 2],
-    sgd: Sgd,
-    lengths: &'a [u32],
+    sgd: &'a Sgd,
+    (is_padded, lengths): (bool, &'a [u32]),
 ) -> Pass<'a, E> {
     Pass {
         exec,
@@ -71,6 +66,7 @@ const fn pass<'a, E>(
         seed,
         step,
         sgd,
+        is_padded,
         lengths,
     }
 }
@@ -254,7 +250,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
         let batch = samples_of(Arg::Labels, labels.len(), Self::LABELS)?;
         check_labels(labels, Self::CLASSES)?;
         let exponent = |_| N::Elem::LOSS_EXPONENT;
-        self.descend(exec, batch, sgd, exponent, |y, store, dy| {
+        self.descend(exec, batch, sgd, true, exponent, |y, store, dy| {
             cross_entropy::<N::Elem>(Self::CLASSES, y.data, y.exponent, labels, store, dy)
         })
     }
@@ -298,7 +294,7 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ) -> Result<<N::Elem as Loss>::LossSum> {
         let batch = samples_of(Arg::Target, targets.len(), Self::OUTPUT_LEN)?;
         let gradient = |y| distance.gradient_exponent::<Head<N>>(y, None);
-        self.descend(exec, batch, sgd, gradient, |y, store, dy| {
+        self.descend(exec, batch, sgd, true, gradient, |y, store, dy| {
             regression(
                 distance,
                 samples(y, targets, exponent, Self::OUTPUT_LEN),
@@ -340,55 +336,38 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ) -> Result<<N::Elem as Loss>::LossSum> {
         let batch = samples_of(Arg::Target, targets.len(), Self::OUTPUT_LEN)?;
         let gradient = |_| N::Elem::LOSS_EXPONENT;
-        self.descend(exec, batch, sgd, gradient, |y, store, dy| {
+        self.descend(exec, batch, sgd, true, gradient, |y, store, dy| {
             binary_cross_entropy(samples(y, targets, exponent, Self::OUTPUT_LEN), store, dy)
         })
     }
 
     /// A training step by a loss, whose gradient has accumulators of the exponent that `exponent` gives for
-    /// that of the output.
+    /// that of the output. Unless it `is_fresh`, it goes on from the outputs that the tape holds.
     fn descend<L: Default>(
         &mut self,
         exec: &impl Executor,
         batch: usize,
         sgd: &Sgd,
+        is_fresh: bool,
         exponent: impl FnOnce(i32) -> i32,
-        gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
+        mut gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
     ) -> Result<L> {
         <N::Layers as Layer>::INFO.check(sgd, batch)?;
         let pass = pass(
             exec,
             Mode::Train,
             [self.seed, self.step],
-            *sgd,
-            real(&self.lengths, self.is_padded),
+            sgd,
+            (self.is_padded, &self.lengths),
         );
         let x = input::<N, B>(&self.input, batch)?;
-        let layers = self.network.layers_mut();
-        layers.forward::<_, B>(&pass, 0, x, &mut self.tape)?;
-        self.ascend(exec, batch, sgd, exponent, gradient)
-    }
-
-    /// The second half of a training step: the loss of the outputs that the tape holds, and the way back.
-    fn ascend<L: Default>(
-        &mut self,
-        exec: &impl Executor,
-        batch: usize,
-        sgd: &Sgd,
-        exponent: impl FnOnce(i32) -> i32,
-        mut gradient: impl FnMut(Values<'_, Head<N>>, Store, &mut [N::Elem]) -> KernelResult<Outcome<L>>,
-    ) -> Result<L> {
-        let pass = pass(
-            exec,
-            Mode::Train,
-            [self.seed, self.step],
-            *sgd,
-            real(&self.lengths, self.is_padded),
-        );
-        let x = input::<N, B>(&self.input, batch)?;
+        if is_fresh {
+            let layers = self.network.layers_mut();
+            layers.forward::<_, B>(&pass, 0, x, &mut self.tape)?;
+        }
         let y = self.network.layers().output::<B>(x, &self.tape);
         let [error, spare] = self.errors.pair();
-        let words = Words::new(self.seed, stream::LOSS, self.step);
+        let words = Words::new(pass.seed, stream::LOSS, pass.step);
         let mut loss = L::default();
         let run = |store| {
             let outcome = gradient(y, store, part(&mut *error, y.data.len()))?;
@@ -472,8 +451,8 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             exec,
             Mode::Infer,
             [self.seed, self.step],
-            Sgd::STILL,
-            real(&self.lengths, self.is_padded),
+            &Sgd::STILL,
+            (self.is_padded, &self.lengths),
         );
         let x = input::<N, B>(&self.input, batch)?;
         self.network

@@ -1,6 +1,6 @@
 //! Networks as clocked pipelines: the step form.
 
-use super::{Head, Loss, Trainer, check_labels, input, pass, real, samples_of};
+use super::{Head, Loss, Trainer, check_labels, input, pass, samples_of};
 use crate::error::{Error, Result};
 use crate::net::{Layer, Network, Tape, Values};
 use crate::tensor::Storage;
@@ -27,8 +27,8 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             exec,
             mode,
             [self.seed, self.step],
-            Sgd::STILL,
-            real(&self.lengths, self.is_padded),
+            &Sgd::STILL,
+            (self.is_padded, &self.lengths),
         );
         let x = input::<N, B>(&self.input, batch)?;
         let layers = self.network.layers_mut();
@@ -51,8 +51,8 @@ impl<N: Network, const B: usize> Trainer<N, B> {
             exec,
             mode,
             [self.seed, self.step],
-            Sgd::STILL,
-            real(&self.lengths, self.is_padded),
+            &Sgd::STILL,
+            (self.is_padded, &self.lengths),
         );
         let x = input::<N, B>(&self.input, batch)?;
         let layers = self.network.layers_mut();
@@ -74,9 +74,8 @@ impl<N: Network, const B: usize> Trainer<N, B> {
     ) -> Result<<N::Elem as Loss>::LossSum> {
         let batch = samples_of(Arg::Labels, labels.len(), Self::LABELS)?;
         check_labels(labels, Self::CLASSES)?;
-        <N::Layers as Layer>::INFO.check(sgd, batch)?;
         let exponent = |_| N::Elem::LOSS_EXPONENT;
-        self.ascend(exec, batch, sgd, exponent, |y, store, dy| {
+        self.descend(exec, batch, sgd, false, exponent, |y, store, dy| {
             cross_entropy::<N::Elem>(Self::CLASSES, y.data, y.exponent, labels, store, dy)
         })
     }
@@ -203,8 +202,8 @@ impl<N: Network, const B: usize, const D: usize> Pipeline<N, B, D> {
             exec,
             Mode::Infer,
             [*seed, *step],
-            Sgd::STILL,
-            real(lengths, *is_padded),
+            &Sgd::STILL,
+            (*is_padded, &*lengths),
         );
         let x = input::<N, B>(&self.next, B)?;
         let layers = network.layers_mut();

@@ -74,7 +74,7 @@ impl<L: Layer<In: Element>, const B: usize> Driven<L, B> {
     pub fn forward(&mut self, x: &[f64]) -> Vec<f64> {
         self.give(x);
         self.tape.reset();
-        let pass = pass(self.mode, self.seed, self.step, self.sgd);
+        let pass = pass(self.mode, self.seed, self.step, &self.sgd);
         let x = samples::<L>(&self.x, self.x_exponent);
         let y = self
             .layer
@@ -102,7 +102,7 @@ impl<L: Layer<In: Element>, const B: usize> Driven<L, B> {
     }
 
     fn descend(&mut self, dy: &[f64], headroom: i32, is_needed: bool) -> (Vec<L::Elem>, i32) {
-        let pass = pass(self.mode, self.seed, self.step, self.sgd);
+        let pass = pass(self.mode, self.seed, self.step, &self.sgd);
         let x = samples::<L>(&self.x, self.x_exponent);
         let exponent = rounded::<L::Elem>(dy).1 + headroom;
         let exponent = if L::Elem::DTYPE.is_integer() {
@@ -140,7 +140,7 @@ impl<L: Layer<In: Element>, const B: usize> Driven<L, B> {
     /// The outputs at inference for samples `x`, of all at once and of one after the other, with their exponent.
     pub fn infer(&mut self, x: &[f64]) -> Inferred {
         self.give(x);
-        let pass = pass(Mode::Infer, self.seed, self.step, self.sgd);
+        let pass = pass(Mode::Infer, self.seed, self.step, &self.sgd);
         let exponent = self.x_exponent;
         let (layer, tape) = (&mut self.layer, &mut self.tape);
         let mut run = |x: &[L::In]| {
@@ -227,13 +227,14 @@ impl VisitorMut for Draw<'_> {
     }
 }
 
-fn pass(mode: Mode, seed: u32, step: u32, sgd: Sgd) -> Pass<'static, Serial> {
+fn pass(mode: Mode, seed: u32, step: u32, sgd: &Sgd) -> Pass<'_, Serial> {
     Pass {
         exec: &Serial,
         mode,
         seed,
         step,
         sgd,
+        is_padded: false,
         lengths: &[],
     }
 }

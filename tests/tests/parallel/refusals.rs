@@ -177,10 +177,13 @@ fn refuses_untrained<L: Layer<Elem = f32, In = f32>>() {
         mode,
         seed: 1,
         step: 0,
-        sgd: Sgd::new(Rate {
-            mantissa: 1,
-            exponent: 0,
-        }),
+        sgd: const {
+            &Sgd::new(Rate {
+                mantissa: 1,
+                exponent: 0,
+            })
+        },
+        is_padded: false,
         lengths: &[],
     };
     let back = |layer: &mut L, tape: &mut L::Tape<2>| {

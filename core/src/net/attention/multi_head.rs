@@ -220,7 +220,7 @@ impl<
             causal: S::IS_CAUSAL,
             offset: keys.saturating_sub(L),
             window: S::WINDOW,
-            lengths: if S::IS_PADDED {
+            lengths: if S::IS_PADDED && pass.is_padded {
                 pass.lengths.get(..batch).unwrap_or(pass.lengths)
             } else {
                 &[]

@@ -112,7 +112,7 @@ impl<T: Element, In: Shape, Out: Shape, P: Shape, R: Optimizer, const THOUSANDTH
         let words = pass.update_words(number, 0);
         let exponent = weights.gradient_exponent(dy.exponent);
         let parameter = self.weight.parameter(Role::Bias);
-        let mut gradient = Gradient::Apply(parameter.update(&pass.sgd, exponent, words)?);
+        let mut gradient = Gradient::Apply(parameter.update(pass.sgd, exponent, words)?);
         let scratch = self.scratch.first(2 * P::LEN + In::CHANNELS);
         let sums = self.sums.elements_mut();
         mixture::backward_weights(
