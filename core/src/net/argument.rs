@@ -1,6 +1,7 @@
 //! Where the largest and the smallest elements of an axis are.
 
 use super::reduce::check;
+use super::rows::{rows_of, rows_of_mut};
 use super::scratch::Scratch;
 use super::{Apply, Axes, Context, Function, Tape, Values};
 use crate::tensor::Shape;
@@ -87,8 +88,8 @@ impl<In: Shape, Out: Shape, A: Axes, const LARGEST: bool> Function for Place<In,
             });
         }
         let indices = scratch.room.all();
-        let samples = x.data.chunks_exact(In::LEN.max(1));
-        for (x, out) in samples.zip(out.chunks_exact_mut(Out::LEN.max(1))) {
+        let samples = rows_of(x.data, In::LEN);
+        for (x, out) in samples.zip(rows_of_mut(out, Out::LEN)) {
             if LARGEST {
                 select::argmax(context.exec, extents, axis, x, indices)?;
             } else {

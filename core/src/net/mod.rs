@@ -38,6 +38,7 @@ mod recurrent;
 pub mod reduce;
 mod refuse;
 pub mod resize;
+mod rows;
 mod scratch;
 pub mod softmax;
 mod streamed;

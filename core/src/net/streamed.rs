@@ -1,6 +1,7 @@
 //! Layers over a stream: what windows see of earlier passes.
 
 use super::join::copy;
+use super::rows::{move_up, rows_of, rows_of_mut};
 use super::{
     Backward, Info, Layer, Pass, SampleTape, Slopes, Tape, Values, Visitor, VisitorMut, part,
 };
@@ -130,9 +131,9 @@ where
         }
         (tape.is_running, tape.exponent) = (true, x.exponent);
         let rows = tape.rows.samples_mut(x.batch);
-        let pieces = x.data.chunks_exact(Self::PIECE.max(1));
+        let pieces = rows_of(x.data, Self::PIECE);
         for ((seen, piece), before) in
-            (rows.chunks_exact_mut(Self::SEEN.max(1)).zip(pieces)).zip(chunks(context, CONTEXT * F))
+            (rows_of_mut(rows, Self::SEEN).zip(pieces)).zip(chunks(context, CONTEXT * F))
         {
             let (first, last) = seen.split_at_mut_checked(CONTEXT * F).unwrap_or_default();
             copy(before, first);
@@ -184,9 +185,7 @@ where
             for sample in 0..x.batch {
                 let from = sample * Self::SEEN + CONTEXT * F;
                 let to = sample * Self::PIECE;
-                if from + Self::PIECE <= below.error.len() {
-                    below.error.copy_within(from..from + Self::PIECE, to);
-                }
+                move_up(below.error, from, Self::PIECE, to);
             }
         }
         Ok(below)

@@ -6,6 +6,7 @@ mod kinds;
 pub use kinds::{Cache, Causal, Everything, Fresh, Recall, Recent, Sight};
 
 use super::join::copy;
+use super::rows::{move_up, rows_of, rows_of_mut};
 use super::weighted::Weighted;
 use super::{
     ActivatedTape, Backward, BatchSum, Context, Errors, Identity, Info, Layer, LongSum, Optimizer,
@@ -247,11 +248,11 @@ impl<
                 copy(room, cache);
             }
             *exponent = new.exponent;
-            let samples = cache.chunks_exact_mut((C::CAPACITY * Self::KEYS).max(1));
-            for (cache, new) in samples.zip(new.data.chunks_exact((L * Self::KEYS).max(1))) {
+            let samples = rows_of_mut(cache, C::CAPACITY * Self::KEYS);
+            for (cache, new) in samples.zip(rows_of(new.data, L * Self::KEYS)) {
                 let [from, len] = [forgotten, kept].map(|rows| rows * Self::KEYS);
-                if from > 0 && from + len <= cache.len() {
-                    cache.copy_within(from..from + len, 0);
+                if from > 0 {
+                    move_up(cache, from, len, 0);
                 }
                 copy(new, cache.get_mut(len..).unwrap_or_default());
             }
@@ -346,9 +347,8 @@ impl<
             let error = error.samples_mut(batch);
             for sample in 0..batch {
                 let from = (sample * keys + keys - L) * Self::KEYS;
-                if from + L * Self::KEYS <= error.len() {
-                    error.copy_within(from..from + L * Self::KEYS, sample * L * Self::KEYS);
-                }
+                let len = L * Self::KEYS;
+                move_up(error, from, len, sample * len);
             }
         }
         Ok(if T::DTYPE.is_integer() {

@@ -2,6 +2,7 @@
 
 use super::Largest;
 use crate::net::axes::agree_beside;
+use crate::net::rows::{rows_of, rows_of_mut};
 use crate::net::scratch::Scratch;
 use crate::net::{Axes, Context, Function, Values};
 use crate::tensor::Shape;
@@ -46,8 +47,8 @@ impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
         let extents = sample::<In>()?;
         check_len(Arg::X, x.data.len(), x.batch * In::LEN)?;
         check_len(Arg::Out, out.len(), x.batch * Out::LEN)?;
-        let samples = x.data.chunks_exact(In::LEN.max(1));
-        for (x, out) in samples.zip(out.chunks_exact_mut(Out::LEN.max(1))) {
+        let samples = rows_of(x.data, In::LEN);
+        for (x, out) in samples.zip(rows_of_mut(out, Out::LEN)) {
             select::top_k(extents, Self::AXIS, Self::K, x, out, places.all())?;
         }
         Ok(x.exponent)
@@ -65,9 +66,9 @@ impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
         check_len(Arg::X, x.data.len(), x.batch * In::LEN)?;
         check_len(Arg::Dy, dy.data.len(), x.batch * Out::LEN)?;
         check_len(Arg::Dx, dx.len(), x.batch * In::LEN)?;
-        let samples = x.data.chunks_exact(In::LEN.max(1));
-        let errors = dy.data.chunks_exact(Out::LEN.max(1));
-        for ((x, dy), dx) in samples.zip(errors).zip(dx.chunks_exact_mut(In::LEN.max(1))) {
+        let samples = rows_of(x.data, In::LEN);
+        let errors = rows_of(dy.data, Out::LEN);
+        for ((x, dy), dx) in samples.zip(errors).zip(rows_of_mut(dx, In::LEN)) {
             let (values, places) = (values.all(), places.all());
             select::top_k(extents, Self::AXIS, Self::K, x, values, places)?;
             select::top_k_backward(extents, Self::AXIS, Self::K, places, dy, dx)?;

@@ -2,6 +2,7 @@
 
 use super::{check_logits, rows, temperature};
 use crate::error::{Result, in_layer};
+use crate::net::rows::{rows_of, rows_of_mut};
 use crate::net::scratch::Scratch;
 use crate::net::{
     Backward, Context, Errors as Buffers, Info, Layer, OutputTape, Pass, SampleTape, Slopes, Tape,
@@ -91,8 +92,8 @@ impl<T: Element, S: Shape, const K: usize, const THOUSANDTHS: u32>
         let (values, places) = &mut self.largest;
         let (values, places) = (values.first(K), places.first(K));
         allowed.fill(false);
-        let rows = x.chunks_exact(S::CHANNELS.max(1));
-        for (x, allowed) in rows.zip(allowed.chunks_exact_mut(S::CHANNELS.max(1))) {
+        let rows = rows_of(x, S::CHANNELS);
+        for (x, allowed) in rows.zip(rows_of_mut(allowed, S::CHANNELS)) {
             select::top_k(extents, 0, K, x, values, places)?;
             for &place in &*places {
                 if let Some(allowed) = allowed.get_mut(place as usize) {
