@@ -1,5 +1,8 @@
 //! Slices in rows and in blocks, without a division and without a panic: what `chunks_exact` links for a length
-//! of zero is more than a small kernel, and zipped `chunks` divide, also by a constant where they are not inlined.
+//! of zero is more than a small kernel, and zipped `chunks` divide, also by a constant where they are not inlined;
+//! `copy_within` panics at an end.
+
+use core::cell::Cell;
 
 /// The whole rows of `len` elements; none if `len` is 0.
 #[inline(always)]
@@ -68,9 +71,18 @@ pub(crate) fn blocks_of_mut<T>(mut slice: &mut [T], len: usize) -> impl Iterator
     })
 }
 
+/// Moves `len` elements, those from `from` on, to `to` on, as far as there are any; `to` is not behind `from`.
+pub fn move_up<T: Copy>(slice: &mut [T], from: usize, len: usize, to: usize) {
+    let cells = Cell::from_mut(slice).as_slice_of_cells();
+    let sources = cells.get(from..).unwrap_or_default().iter().take(len);
+    for (to, source) in cells.get(to..).unwrap_or_default().iter().zip(sources) {
+        to.set(source.get());
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{blocks_of, blocks_of_mut, rows_of, rows_of_mut};
+    use super::{blocks_of, blocks_of_mut, move_up, rows_of, rows_of_mut};
 
     #[test]
     fn rows_are_those_of_chunks_exact() {
@@ -95,5 +107,16 @@ mod tests {
         assert_eq!(blocks_of(&copy, 0).count(), 0);
         assert_eq!(blocks_of_mut(&mut elements, 0).count(), 0);
         assert_eq!(blocks_of(&[0; 0], 2).count(), 0);
+    }
+
+    #[test]
+    fn rows_move_up() {
+        let mut slice = [0, 1, 2, 3, 4, 5];
+        move_up(&mut slice, 2, 3, 1);
+        assert_eq!(slice, [0, 2, 3, 4, 4, 5]);
+        move_up(&mut slice, 4, 9, 0);
+        assert_eq!(slice, [4, 5, 3, 4, 4, 5]);
+        move_up(&mut slice, 7, 1, 0);
+        assert_eq!(slice, [4, 5, 3, 4, 4, 5]);
     }
 }

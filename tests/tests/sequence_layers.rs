@@ -5,11 +5,14 @@
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used)]
 
+use selvedge_core::net::rotary::{Interleaved, Linear};
 use selvedge_core::net::{
-    AllSteps, Attention, Cache, Carried, Causal, Conv, DenseOver, Embedding, Everything, Gru,
-    LastStep, Lstm, Plain, Positions, Recent, Reversed, Rnn, Slide, Stream, Tanh, Tied,
+    AllSteps, Attention, Cache, Carried, Causal, Conv, CrossAttention, DenseOver, Embedding,
+    Everything, Fresh, Gru, LastStep, Lstm, Plain, Positions, Recent, Reversed, Rnn, Rotary, Slide,
+    Stream, Tanh, Tied,
 };
 use selvedge_core::tensor::{D2, D3};
+use selvedge_kernels::rope::{self, Scaling};
 use selvedge_tests::check_layer;
 use selvedge_tests::compare::inner;
 use selvedge_tests::layers::Case;
@@ -178,9 +181,31 @@ fn attention(
     [heads, kv_heads, size]: [usize; 3],
     sees: fn(usize, usize) -> bool,
 ) -> impl Fn(&[f64], &[f64]) -> Vec<f64> {
+    attention_to(0, features, [heads, kv_heads, size], sees, |_, _| ())
+}
+
+/// The same of the first `own` positions to those behind them, or of all to all for 0; `turn` does what a position does to
+/// queries and keys.
+fn attention_to(
+    own: usize,
+    features: usize,
+    [heads, kv_heads, size]: [usize; 3],
+    sees: fn(usize, usize) -> bool,
+    turn: impl Fn(&mut [f64], usize),
+) -> impl Fn(&[f64], &[f64]) -> Vec<f64> {
     move |x, mut parameters| {
-        let mut project = |heads: usize| dense(x, &mut parameters, [features, heads * size]);
-        let (q, k, v) = (project(heads), project(kv_heads), project(kv_heads));
+        let (first, memory) = match own {
+            0 => (x, x),
+            own => x.split_at(own * features),
+        };
+        let mut project = |x, heads: usize| dense(x, &mut parameters, [features, heads * size]);
+        let (mut q, mut k) = (project(first, heads), project(memory, kv_heads));
+        let v = project(memory, kv_heads);
+        for (rows, heads) in [(&mut q, heads), (&mut k, kv_heads)] {
+            for (place, row) in rows.chunks_mut(heads * size).enumerate() {
+                row.chunks_mut(size).for_each(|row| turn(row, place));
+            }
+        }
         let mut out = vec![];
         for (i, q) in q.chunks(heads * size).enumerate() {
             for (head, q) in q.chunks(size).enumerate() {
@@ -218,6 +243,47 @@ fn attention_over_positions() {
         Case::new("attention, causal, shared keys").within(1.0).defined_by(&causal).off_by(HEADS).roundings(OF_STEPS));
     check_layer!(T => Attention<T, 5, 5, 2, 1, 4, Recent<2>, Plain, Cache<7>>,
         Case::new("attention, recent positions").within(1.0).defined_by(&recent).off_by(HEADS).roundings(OF_STEPS));
+}
+
+/// Turns pairs by the angles of a position; `pair` says which features are one.
+fn turned(
+    base: u32,
+    scaling: Scaling,
+    pair: fn(usize, usize) -> [usize; 2],
+) -> impl Fn(&mut [f64], usize) {
+    move |row, place| {
+        let pairs = row.len() / 2;
+        for i in 0..pairs {
+            let turns = rope::frequency(base, scaling, i, pairs).unwrap();
+            let angle = f64::from(turns) * 2f64.powi(-32) * std::f64::consts::TAU * place as f64;
+            let [a, b] = pair(i, pairs);
+            let (sin, cos) = angle.sin_cos();
+            (row[a], row[b]) = (row[a] * cos - row[b] * sin, row[a] * sin + row[b] * cos);
+        }
+    }
+}
+
+#[test]
+fn attention_with_rotary_positions() {
+    let halves = turned(rope::BASE, Scaling::None, |i, pairs| [i, i + pairs]);
+    let halves = attention_to(0, 5, [2, 2, 4], |_, _| true, halves);
+    check_layer!(T => Attention<T, 4, 5, 2, 2, 4, Everything, Plain, Fresh, Rotary>,
+        Case::new("attention, turned").within(1.0).defined_by(&halves).off_by(HEADS).roundings(OF_STEPS));
+    let neighbours = turned(500, Scaling::Linear { factor: 2000 }, |i, _| {
+        [2 * i, 2 * i + 1]
+    });
+    let neighbours = attention_to(0, 5, [4, 2, 6], |i, j| j <= i, neighbours);
+    check_layer!(
+        T => Attention<T, 3, 5, 4, 2, 6, Causal, Plain, Cache<3>, Rotary<500, Interleaved, Linear<2000>>>,
+        Case::new("attention, neighbours turned").within(1.0).defined_by(&neighbours).off_by(HEADS).roundings(OF_STEPS)
+    );
+}
+
+#[test]
+fn attention_to_a_memory() {
+    let across = attention_to(3, 5, [4, 2, 3], |_, _| true, |_, _| ());
+    check_layer!(T => CrossAttention<T, 7, 3, 4, 5, 4, 2, 3>,
+        Case::new("cross-attention").within(1.0).defined_by(&across).off_by(HEADS).roundings(OF_STEPS));
 }
 
 #[test]

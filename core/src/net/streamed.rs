@@ -11,7 +11,7 @@ use selvedge_kernels::elementwise::{self, Term};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::requantize::Store;
-use selvedge_kernels::split::{rows_of, rows_of_mut};
+use selvedge_kernels::split::{move_up, rows_of, rows_of_mut};
 
 /// `Inner` over a stream of rows of `F` features, of which a pass is given `L`: windows also see the `CONTEXT`
 /// rows before, those of earlier passes, and zeros before the first. So `Inner` takes `[CONTEXT + L, F]`, the layer
@@ -185,9 +185,7 @@ where
             for sample in 0..x.batch {
                 let from = sample * Self::SEEN + CONTEXT * F;
                 let to = sample * Self::PIECE;
-                if from + Self::PIECE <= below.error.len() {
-                    below.error.copy_within(from..from + Self::PIECE, to);
-                }
+                move_up(below.error, from, Self::PIECE, to);
             }
         }
         Ok(below)

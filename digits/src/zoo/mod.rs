@@ -225,8 +225,9 @@ fn read<N: Network<In: Given<<N as Network>::Elem>>>(
     let each = Trainer::<N, BATCH>::LABELS.min(given::LABELS);
     let mut labels = [0; BATCH * given::LABELS];
     let samples = trainer.input_mut().chunks_exact_mut(inputs.max(1));
-    let samples = samples.zip(labels.chunks_exact_mut(each.max(1)));
-    for (index, (x, labels)) in (first..).zip(samples) {
+    // In this order: two zipped chunks would divide by their lengths, and link a panic.
+    let samples = (first..).zip(samples);
+    for ((index, x), labels) in samples.zip(labels.chunks_exact_mut(each.max(1))) {
         N::In::read(digits, index, x, labels);
     }
     labels

@@ -3,8 +3,9 @@
 use crate::{CLASSES, SIDE};
 use selvedge_core::net;
 use selvedge_core::net::{
-    AllSteps, Attention, Cache, Carried, Causal, Conv, DenseOver, Embedding, Gru, LastStep, Lstm,
-    Positions, Recent, Relu, Reversed, Rnn, Silu, Slide, Stream, Tied,
+    AllSteps, Attention, Axis, Cache, Carried, Causal, Concat, Conv, CrossAttention, DenseOver,
+    Embedding, Fork, Fresh, Gru, LastStep, Lstm, Padded, Positions, Recent, Relu, Reversed, Rnn,
+    Rotary, Silu, Skip, Slide, Stream, Tied,
 };
 use selvedge_core::tensor::{D2, D3};
 
@@ -29,14 +30,21 @@ net! {
     }
 }
 
+/// Positions, and below them what a layer makes of each.
+type Noted<T, R> = Fork<
+    Skip<T, D2<SIDE, 12>>,
+    DenseOver<T, D2<SIDE, 12>, 12, Relu, R>,
+    Concat<D2<{ 2 * SIDE }, 12>, Axis<0>>,
+>;
+
 net! {
-    /// A decoder of one block.
+    /// A decoder of one block, whose positions look at notes of all.
     pub struct Decoder: [SIDE] {
         tokens: layer(Embedding<T, SIDE, CLASSES, 12, u8, R> => [SIDE, 12]),
         places: layer(Positions<T, D2<SIDE, 12>, R> => [SIDE, 12]),
         mixed: residual {
             norm: layer_norm,
-            attention: layer(Attention<T, SIDE, 12, 4, 2, 4, Causal, R> => [SIDE, 12]),
+            attention: layer(Attention<T, SIDE, 12, 4, 2, 4, Causal, R, Fresh, Rotary> => [SIDE, 12]),
         },
         thought: residual {
             rms: rms_norm,
@@ -47,6 +55,8 @@ net! {
             },
             down: dense(12),
         },
+        noted: layer(Noted<T, R> => [{ 2 * SIDE }, 12]),
+        notes: layer(CrossAttention<T, { 2 * SIDE }, SIDE, SIDE, 12, 2, 2, 4, Padded, R> => [SIDE, 12]),
         head: dense(CLASSES),
     }
 }

@@ -380,7 +380,8 @@ pub fn forward<T: Element>(
         keep,
         out,
         scratch,
-        at_a_time: at_a_time.saturating_sub(1).clamp(1, steps),
+        // `clamp` links a panic.
+        at_a_time: at_a_time.saturating_sub(1).min(steps).max(1),
     };
     exec::split(exec, batch, call, T::recurrent_forward, |(), ()| ());
     Ok(())

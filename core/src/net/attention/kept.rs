@@ -11,7 +11,7 @@ use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rope::{self, Rotation};
-use selvedge_kernels::split::{rows_of, rows_of_mut};
+use selvedge_kernels::split::{move_up, rows_of, rows_of_mut};
 use selvedge_kernels::{Element, Error, Result as KernelResult};
 
 /// What a projection keeps: its output, `[L, HEADS, SIZE]`.
@@ -293,8 +293,8 @@ impl<
             let samples = rows_of_mut(cache, C::CAPACITY * width);
             for (cache, new) in samples.zip(rows_of(new, M * width)) {
                 let [from, len] = [forgotten, kept].map(|rows| rows * width);
-                if from > 0 && from + len <= cache.len() {
-                    cache.copy_within(from..from + len, 0);
+                if from > 0 {
+                    move_up(cache, from, len, 0);
                 }
                 copy(new, cache.get_mut(len..).unwrap_or_default());
             }

@@ -18,6 +18,7 @@ use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::Scale;
+use selvedge_kernels::split::move_up;
 use selvedge_kernels::{Element, Result as KernelResult, dense};
 
 /// Weights of queries, `[HEADS, SIZE, F]`, with their bias.
@@ -462,9 +463,7 @@ impl<
             let error = error.samples_mut(batch);
             for sample in 0..batch {
                 let from = (sample * keys + keys - M) * Self::KEYS;
-                if from + M * Self::KEYS <= error.len() {
-                    error.copy_within(from..from + M * Self::KEYS, sample * M * Self::KEYS);
-                }
+                move_up(error, from, M * Self::KEYS, sample * M * Self::KEYS);
             }
         }
         Ok(if T::DTYPE.is_integer() {
