@@ -80,7 +80,7 @@ impl<T: FloatElement> Kernel for Backward<'_, T> {
                         }
                         let to = errors.positions.get_mut(2 * own..).unwrap_or_default();
                         for (to, position) in to.iter_mut().zip(position) {
-                            *to = T::store(position);
+                            *to = position;
                         }
                     });
                 }

@@ -45,7 +45,7 @@ use crate::exec::{self, Executor};
 
 pub use backward::Backward;
 pub use forward::Forward;
-pub use positions::{Positions, initial_offsets, positions, positions_backward};
+pub use positions::{Offsets, Positions, initial_offsets, positions, positions_backward};
 
 /// The extents of one level of a feature map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,22 +110,22 @@ impl Shape<'_> {
 
 /// What deformable attention reads.
 #[derive(Clone, Copy, Debug)]
-pub struct Inputs<'a, T> {
+pub struct Inputs<'a, T: Element> {
     /// `[B, S, H, D]`: the map, level by level.
     pub values: &'a [T],
-    /// `[B, Q, H, L, P, 2]`: column and row, from 0 to 1 over the level.
-    pub positions: &'a [T],
+    /// `[B, Q, H, L, P, 2]`: column and row, from 0 to 1 over the level. In the accumulator's type, `f32` of 16 bits:
+    /// those would tell a cell of a map of 256 from its neighbour, and no more.
+    pub positions: &'a [T::Acc],
     /// `[B, Q, H, L, P]`: of any sum; the paper's are the softmax over levels and points.
     pub weights: &'a [T],
 }
 
-impl<T> Inputs<'_, T> {
+impl<T: Element> Inputs<'_, T> {
     /// Returns the number of cells.
     fn check(&self, shape: Shape<'_>) -> Result<usize> {
         let cells = shape.check()?;
-        let [values, positions, weights] =
-            [self.values, self.positions, self.weights].map(<[T]>::len);
-        check_lens(shape, cells, [values, positions, weights])?;
+        let lens = [self.values.len(), self.positions.len(), self.weights.len()];
+        check_lens(shape, cells, lens)?;
         Ok(cells)
     }
 }
@@ -190,11 +190,11 @@ pub fn forward<T: Float>(
 
 /// What [`backward`] writes.
 #[derive(Debug)]
-pub struct Errors<'a, T> {
+pub struct Errors<'a, T: Element> {
     /// `[B, S, H, D]`: of the values.
     pub values: &'a mut [T],
     /// `[B, Q, H, L, P, 2]`: of the positions.
-    pub positions: &'a mut [T],
+    pub positions: &'a mut [T::Acc],
     /// `[B, Q, H, L, P]`: of the weights.
     pub weights: &'a mut [T],
 }
@@ -271,7 +271,7 @@ pub fn backward<T: Float>(
     message = "deformable attention has no integers: `{Self}` is not a float",
     label = "not one of f16, bf16, f32, f64"
 )]
-pub trait Float: Element {
+pub trait Float: Element<Bias = Self> {
     #[doc(hidden)]
     fn deformable_forward(call: Forward<'_, Self>);
     #[doc(hidden)]
@@ -279,7 +279,7 @@ pub trait Float: Element {
     #[doc(hidden)]
     fn deformable_positions(call: Positions<'_, Self>);
     #[doc(hidden)]
-    fn deformable_positions_backward(shape: Shape<'_>, errors: &mut [Self]);
+    fn deformable_offsets(call: Offsets<'_, Self>);
 }
 
 macro_rules! impl_float {
@@ -301,8 +301,8 @@ macro_rules! impl_float {
             }
 
             #[inline(never)]
-            fn deformable_positions_backward(shape: Shape<'_>, errors: &mut [Self]) {
-                positions::to_offsets(shape, errors);
+            fn deformable_offsets(call: Offsets<'_, Self>) {
+                positions::to_offsets(call);
             }
         }
     )*};

@@ -63,11 +63,9 @@ pub(super) fn points<T: FloatElement>(
     let mut start = 0; // of the level's cells
     for &level in shape.levels {
         for _ in 0..shape.points {
-            let position = inputs
-                .positions
-                .get(2 * index..)
-                .and_then(<[T]>::first_chunk);
-            let [x, y] = position.copied().unwrap_or([T::ZERO; 2]).map(T::widen);
+            let position = inputs.positions.get(2 * index..);
+            let position = position.and_then(<[T::Real]>::first_chunk);
+            let [x, y] = position.copied().unwrap_or_default();
             let weight = inputs
                 .weights
                 .get(index)

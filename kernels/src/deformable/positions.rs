@@ -1,6 +1,7 @@
 //! Positions around the cells of a map, for attention of a map to itself: its queries are the cells of all levels.
 
 use super::{Float, Level, Shape};
+use crate::element::Element;
 use crate::error::{Arg, Error, Result};
 use crate::exec::{self, Executor};
 use crate::lut;
@@ -16,8 +17,7 @@ use crate::split::{rows_of, rows_of_mut};
 /// | `offsets` | `[B, S, H, L, P, 2]` | columns and rows, in cells |
 /// | `out` | `[B, S, H, L, P, 2]` | overwritten |
 ///
-/// Four roundings in the accumulator's type, one more for storing. In 16 bits that is coarse: a position in `f16` has
-/// units of 2^-11 of the map near its far edges, in `bf16` of 2^-8.
+/// Three roundings in the accumulator's type.
 ///
 /// # Errors
 /// Those of [`forward`](super::forward); [`Error::Value`] unless there are as many queries as cells. `out` is then
@@ -28,7 +28,7 @@ pub fn positions<T: Float>(
     exec: &impl Executor,
     shape: Shape<'_>,
     offsets: &[T],
-    out: &mut [T],
+    out: &mut [T::Acc],
 ) -> Result<()> {
     let row_len = check(shape)?;
     let extents = [shape.batch, shape.queries, row_len];
@@ -46,22 +46,34 @@ pub fn positions<T: Float>(
     Ok(())
 }
 
-/// The gradient of [`positions`] with respect to the offsets, in place: `errors`, `[B, S, H, L, P, 2]`, is divided by
-/// the extents of the levels that are read.
+/// The gradient of [`positions`] with respect to the offsets: that with respect to positions over the extents of the
+/// levels that are read.
+///
+/// | argument | shape | |
+/// |---|---|---|
+/// | `dpositions` | `[B, S, H, L, P, 2]` | |
+/// | `doffsets` | `[B, S, H, L, P, 2]` | overwritten |
 ///
 /// # Errors
-/// As [`positions`]; `errors` is then untouched.
+/// As [`positions`]; `doffsets` is then untouched.
 ///
 /// Source: the derivative of [`positions`].
 pub fn positions_backward<T: Float>(
     exec: &impl Executor,
     shape: Shape<'_>,
-    errors: &mut [T],
+    dpositions: &[T::Acc],
+    doffsets: &mut [T],
 ) -> Result<()> {
     let row_len = check(shape)?;
-    Arg::Positions.check_len(errors.len(), &[shape.batch, shape.queries, row_len])?;
-    exec::rows(exec, errors, row_len, |_, errors| {
-        T::deformable_positions_backward(shape, errors);
+    let extents = [shape.batch, shape.queries, row_len];
+    Arg::Positions.check_len(dpositions.len(), &extents)?;
+    Arg::Dx.check_len(doffsets.len(), &extents)?;
+    exec::rows(exec, doffsets, row_len, |first, doffsets| {
+        T::deformable_offsets(Offsets {
+            shape,
+            errors: dpositions.get(first * row_len..).unwrap_or_default(),
+            out: doffsets,
+        });
         0
     });
     Ok(())
@@ -123,12 +135,20 @@ fn row_len(shape: Shape<'_>) -> usize {
 }
 
 /// A checked call of [`positions`], for some queries.
-pub struct Positions<'a, T> {
+pub struct Positions<'a, T: Element> {
     shape: Shape<'a>,
     /// From the first query on.
     offsets: &'a [T],
     /// Queries of all samples before the first.
     first: usize,
+    out: &'a mut [T::Acc],
+}
+
+/// A checked call of [`positions_backward`], for some queries.
+pub struct Offsets<'a, T: Element> {
+    shape: Shape<'a>,
+    /// Those of positions, from the first query on.
+    errors: &'a [T::Acc],
     out: &'a mut [T],
 }
 
@@ -173,7 +193,7 @@ pub(super) fn fill<T: FloatElement>(call: Positions<'_, T>) {
                 for (offset, out) in rows_of(offsets, 2).zip(rows_of_mut(out, 2)) {
                     let axes = out.iter_mut().zip(offset).zip(centre).zip(extents);
                     for (((out, offset), centre), extent) in axes {
-                        *out = T::store(centre + offset.widen() / extent);
+                        *out = centre + offset.widen() / extent;
                     }
                 }
             }
@@ -181,16 +201,19 @@ pub(super) fn fill<T: FloatElement>(call: Positions<'_, T>) {
     }
 }
 
-/// Errors of positions of some queries to those of their offsets, in place.
+/// Errors of positions of some queries to those of their offsets.
 #[inline(always)]
-pub(super) fn to_offsets<T: FloatElement>(shape: Shape<'_>, errors: &mut [T]) {
-    for errors in rows_of_mut(errors, 2 * shape.taps()) {
-        let levels = rows_of_mut(errors, 2 * shape.points).zip(shape.levels);
-        for (errors, level) in levels {
+pub(super) fn to_offsets<T: FloatElement>(call: Offsets<'_, T>) {
+    let Offsets { shape, errors, out } = call;
+    let len = 2 * shape.taps();
+    for (errors, out) in rows_of(errors, len).zip(rows_of_mut(out, len)) {
+        let len = 2 * shape.points;
+        let levels = rows_of(errors, len).zip(rows_of_mut(out, len));
+        for ((errors, out), level) in levels.zip(shape.levels) {
             let extents = [level.width, level.height].map(T::Real::from_count);
-            for error in rows_of_mut(errors, 2) {
-                for (error, extent) in error.iter_mut().zip(extents) {
-                    *error = T::store(error.widen() / extent);
+            for (errors, out) in rows_of(errors, 2).zip(rows_of_mut(out, 2)) {
+                for ((out, &error), extent) in out.iter_mut().zip(errors).zip(extents) {
+                    *out = T::store(error / extent);
                 }
             }
         }
