@@ -8,12 +8,14 @@ use super::{
 };
 use crate::error::{Result, in_layer};
 use crate::tensor::{D1, D2, D3, D4, D5};
-use selvedge_kernels::deformable::{self, Float, Inputs, Level};
+use selvedge_kernels::deformable::{self, Inputs, Level};
 use selvedge_kernels::elementwise::{self, Term};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::requantize::Store;
 use selvedge_kernels::softmax::{self, Logits};
 use selvedge_kernels::{Element, Result as KernelResult, dense};
+
+pub use selvedge_kernels::deformable::Float;
 
 /// What a projection to the shape `S` keeps.
 type Projected<T, S, const B: usize> = ActivatedTape<T, Identity, S, B>;
@@ -40,6 +42,19 @@ type Projected<T, S, const B: usize> = ActivatedTape<T, Identity, S, B>;
 /// type Half<T> = Residual<(LayerNorm<T, D3<8, 6, 16>>, DeformableAttention<T, 8, 6, 16, 2, 4, 8>)>;
 /// static HALF: Half<f32> = Layer::BLANK;
 /// assert_eq!(Half::<f32>::INFO.parameters, 2 * 16 + (16 + 8 + 16) * 17 + 16 * 17);
+/// ```
+/// A network with one names the type that its lengths are computed for:
+/// ```
+/// use selvedge_core::net;
+/// use selvedge_core::net::{DeformableAttention, Float};
+///
+/// net! {
+///     struct Looking<T: Float = f32>: [8, 6, 4] {
+///         around: layer(DeformableAttention<T, 8, 6, 4, 1, 4, 4, R> => [8, 6, 4]),
+///         pool: global_average_pool,
+///         head: dense(10),
+///     }
+/// }
 /// ```
 /// Integers have no such layer:
 /// ```compile_fail

@@ -62,7 +62,7 @@ pub use batch_norm::{BatchNorm, BatchNormTape};
 pub use cluster::{Clustering, Euclidean, Gives, KMeans, KMeansTape, Means, Shares};
 pub use conv::{Conv, ConvTranspose};
 pub use cost::{BatchSum, Errors, Info, LayerCost, LongSum};
-pub use deformable::{DeformableAttention, DeformableTape};
+pub use deformable::{DeformableAttention, DeformableTape, Float};
 pub use dense::{Dense, DenseOver, Stitch};
 pub use dropout::{Dropout, LeftOut};
 pub use embedding::{Embedding, EmbeddingTape, Positions};

@@ -72,10 +72,12 @@ pub(super) fn points<T: FloatElement>(
                 .copied()
                 .unwrap_or(T::ZERO)
                 .widen();
-            let (mut column, columns) = along(x, level.width);
-            let (mut row, rows) = along(y, level.height);
+            let (mut column, mut columns) = along(x, level.width);
+            let (mut row, mut rows) = along(y, level.height);
             if x.is_nan() || y.is_nan() {
-                (column, row) = (0, 0); // a cell inside, so that NaN is seen
+                // At a cell inside, so that it is seen.
+                (column, row) = (0, 0);
+                (columns, rows) = ([x + y; 2], [x + y; 2]);
             }
             let cells = [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(down, right)| {
                 let cell = level.cell(row.wrapping_add(down), column.wrapping_add(right));

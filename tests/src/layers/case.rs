@@ -30,6 +30,8 @@ pub struct Case<'a> {
     pub(super) difference: f64,
     /// Places that the errors of outputs leave free in integers.
     pub(super) headroom: i32,
+    /// The least cosine of errors and updates, if not that of the type.
+    pub(super) cosine: Option<f64>,
 }
 
 impl<'a> Case<'a> {
@@ -47,6 +49,7 @@ impl<'a> Case<'a> {
             own: [0.0, 0.0, 8.0],
             rate: -6,
             headroom: 0,
+            cosine: None,
             difference: SMOOTH_DIFFERENCE,
         }
     }
@@ -119,6 +122,15 @@ impl<'a> Case<'a> {
     pub fn with_headroom(self) -> Self {
         Self {
             headroom: 1,
+            ..self
+        }
+    }
+
+    /// The least cosine of errors and updates: where they jump, rounding may take a number to the other side.
+    #[must_use]
+    pub fn with_cosine(self, least: f64) -> Self {
+        Self {
+            cosine: Some(least),
             ..self
         }
     }
