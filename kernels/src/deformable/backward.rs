@@ -97,7 +97,7 @@ impl<T: FloatElement> Kernel for Backward<'_, T> {
 }
 
 /// Adds what a point with the error `dy` gives to the errors of its neighbours, `[S, D]`, and returns the products of
-/// those with `dy`: `at` tells where the features of a cell begin among the values. Zeros where all are outside.
+/// those with `dy`: `at` tells where the features of a cell begin among the values. `None` where all are outside.
 #[inline(always)]
 fn add_point<T: FloatElement, I: Isa>(
     isa: I,
