@@ -30,6 +30,7 @@
 //! | [`softmax`], [`loss`] | ten maps to probabilities; what a network is held against |
 //! | [`experts`] | mixtures by the weights of a gate; the loss that keeps all experts in use |
 //! | [`attention`], [`rope`] | scaled dot-product attention over several heads; rotary positions |
+//! | [`deformable`] | attention at computed positions of a feature map, in floats only |
 //! | [`cluster`], [`dropout`] | soft k-means; random masks |
 //! | [`elementwise`], [`reduce`] | arithmetic with broadcasting, sums of branches; sums, means and extremes over axes |
 //! | [`select`], [`layout`] | the largest and where they are; moving elements |
@@ -69,6 +70,7 @@ pub mod batch_norm;
 pub mod cluster;
 pub mod conv;
 mod decoded;
+pub mod deformable;
 pub mod dense;
 pub mod dropout;
 pub mod element;

@@ -27,6 +27,10 @@ pub(crate) trait Real:
     fn sigmoid(self) -> Self;
     fn tanh(self) -> Self;
     fn abs(self) -> Self;
+    fn is_nan(self) -> bool;
+    /// The largest whole number that is not above; saturated, and 0 for NaN.
+    fn floor_index(self) -> isize;
+    fn from_index(index: isize) -> Self;
 
     /// `1/√self`, and 0 for 0: what is constant has no direction.
     #[inline(always)]
@@ -77,6 +81,26 @@ macro_rules! impl_real {
             #[inline(always)]
             fn abs(self) -> Self {
                 libm::$abs(self)
+            }
+
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $t::is_nan(self)
+            }
+
+            #[inline(always)]
+            fn floor_index(self) -> isize {
+                let whole = self as isize; // towards 0
+                if Self::from_index(whole) > self {
+                    whole.saturating_sub(1)
+                } else {
+                    whole
+                }
+            }
+
+            #[inline(always)]
+            fn from_index(index: isize) -> Self {
+                index as $t
             }
         }
     )*};

@@ -326,3 +326,42 @@ pub const ROTATED_LENGTH: f64 = 2.0 * SINE_UNITS * std::f64::consts::SQRT_2 / 32
 /// A turned pair of floats within 1, in units of epsilon: an angle up to π rounded, sine and cosine within a
 /// unit, two products and a sum.
 pub const ROTATION_EPSILONS: f64 = 2.0 * (1.6 + 0.5 + 0.5) + 1.0;
+
+/// Outputs and errors of a deformable attention of operands within 1, by [`deformable`].
+#[derive(Clone, Copy, Debug)]
+pub struct Deformable {
+    /// An output.
+    pub out: f64,
+    /// An error of a value.
+    pub values: f64,
+    /// An error of a position.
+    pub positions: f64,
+    /// An error of a weight.
+    pub weights: f64,
+}
+
+/// Those in an arithmetic of `epsilon`, each rounding being half of that, of positions up to two cells outside.
+///
+/// A position is a product and a difference of up to `W + 2`, so a share along an axis is off by `δ = (W + 3)·ε`, one of a
+/// neighbour by `2 δ + ε`, and their factors by two roundings more. With `n` points of a query and head:
+/// - an output is a sum of `4 n` terms whose magnitudes sum to `n`: off by `n · (4 (2 δ + 2 ε) + 2 n ε)`;
+/// - an error of a value is one of `Q · n` terms of which each may be 1: off by `Q n · (2 δ + 3 ε + Q n ε / 2)`;
+/// - a product of `D` features is off by `p = (D/8 + 5)·ε/2 · D`; an error of a weight is four of them under shares
+///   that sum to 1: off by `p + 4 D (2 δ + 2 ε) + 4 D ε`;
+/// - one of a position is `W` times two differences of products under shares: `W · (4 p + 4 D (δ + ε) + 6 D ε)`.
+#[must_use]
+pub fn deformable(epsilon: f64, shape: selvedge_kernels::deformable::Shape<'_>) -> Deformable {
+    let extents = shape.levels.iter().flat_map(|l| [l.height, l.width]);
+    let most = extents.max().unwrap_or(0) as f64;
+    let n = (shape.levels.len() * shape.points) as f64;
+    let (queries, size) = (shape.queries as f64 * n, shape.size as f64);
+    let share = (most + 3.0) * epsilon;
+    let product = (size / 8.0 + 5.0) * epsilon / 2.0 * size;
+    let neighbours = 4.0 * (2.0 * share + 2.0 * epsilon);
+    Deformable {
+        out: n * (neighbours + 2.0 * n * epsilon),
+        values: queries * (2.0 * share + 3.0 * epsilon + queries * epsilon / 2.0),
+        positions: most * (4.0 * product + 4.0 * size * (share + epsilon) + 6.0 * size * epsilon),
+        weights: product + size * (neighbours + 4.0 * epsilon),
+    }
+}

@@ -54,7 +54,8 @@
 /// their layer, as a layer stored values. Braces hold layers as the whole network does; empty ones pass
 /// their input on. `layer` takes any [`Layer`](crate::net::Layer); of `T` and `R` its type may speak.
 /// One that is not there for all element types wants a bound: `struct Name<T: Activation<i8>>: [..] { .. }`
-/// (see [`MixedDense`](crate::net::MixedDense)), which `i16` must satisfy.
+/// (see [`MixedDense`](crate::net::MixedDense)), which `i16` must satisfy, or the type that is named behind it:
+/// `struct Name<T: Float = f32>` (see [`DeformableAttention`](crate::net::DeformableAttention)).
 ///
 /// A `dense` or convolution in the last line without an activation is the head: its output has at least
 /// 16 bits. Layers are numbered in the order of the lines; `costs`, `layers` and `layers_mut` are no names
@@ -67,6 +68,9 @@ macro_rules! net {
     };
     ($(#[$attribute:meta])* $vis:vis struct $name:ident<T: $bound:path>: [$($extent:expr),+ $(,)?] { $($layers:tt)+ }) => {
         $crate::net!(@layer [$(#[$attribute])* $vis $name [$bound] i16] [$($extent),+] [] $($layers)+);
+    };
+    ($(#[$attribute:meta])* $vis:vis struct $name:ident<T: $bound:path = $any:ident>: [$($extent:expr),+ $(,)?] { $($layers:tt)+ }) => {
+        $crate::net!(@layer [$(#[$attribute])* $vis $name [$bound] $any] [$($extent),+] [] $($layers)+);
     };
 
     // A type is no expression, which options of other layers begin with: this one comes first.

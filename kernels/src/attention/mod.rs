@@ -195,14 +195,16 @@ fn forward_part(shape: Shape) -> usize {
     shape.keys.saturating_mul(ROWS)
 }
 
-fn total(part: usize, tasks: usize) -> Result<usize> {
+/// Elements of scratch memory for `tasks` tasks of `part` each.
+pub(crate) fn total(part: usize, tasks: usize) -> Result<usize> {
     part.checked_mul(tasks.max(1)).ok_or(Error::Overflow {
         arg: Arg::Scratch,
         got: None,
     })
 }
 
-fn check_scratch(got: usize, part: usize) -> Result<()> {
+/// Refuses less scratch memory than one task's.
+pub(crate) fn check_scratch(got: usize, part: usize) -> Result<()> {
     if got < part {
         return Err(Error::Length {
             arg: Arg::Scratch,

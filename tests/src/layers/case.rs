@@ -34,6 +34,8 @@ pub struct Case<'a> {
     pub(super) headroom: i32,
     /// Passes both ways before the one that is compared.
     pub(super) warm_up: u32,
+    /// The least cosine of errors and updates, if not that of the type.
+    pub(super) cosine: Option<f64>,
 }
 
 impl<'a> Case<'a> {
@@ -53,6 +55,7 @@ impl<'a> Case<'a> {
             rate: -6,
             headroom: 0,
             warm_up: 0,
+            cosine: None,
             difference: SMOOTH_DIFFERENCE,
         }
     }
@@ -148,6 +151,15 @@ impl<'a> Case<'a> {
     /// Whether inputs are tokens.
     pub(super) fn has_tokens(&self) -> bool {
         self.vocabulary.is_some()
+    }
+
+    /// The least cosine of errors and updates: where they jump, rounding may take a number to the other side.
+    #[must_use]
+    pub fn with_cosine(self, least: f64) -> Self {
+        Self {
+            cosine: Some(least),
+            ..self
+        }
     }
 
     /// Random inputs.

@@ -132,7 +132,8 @@ where
     (layer.sgd, exact.sgd) = (sgd, sgd);
     let y = layer.forward(&x);
     let want = exact.forward(&layer.input());
-    let precision = Precision::of::<L::Elem>();
+    let mut precision = Precision::of::<L::Elem>();
+    precision.cosine = case.cosine.unwrap_or(precision.cosine);
     let [bytes, wider, floats] = case.own;
     let own = match (dtype.is_integer(), dtype.bytes()) {
         (true, 1) => bytes,

@@ -85,3 +85,23 @@ macro_rules! check_mixed {
         }
     }};
 }
+
+/// Checks a layer of floats only, given as a type of the element type `$t`: in `f64` by
+/// [`check_f64`](crate::layers::check_f64), in `f32` and `f16` by [`check_against`](crate::layers::check_against) that, and
+/// in `bf16`, whose 8 bits may be too few for both, as the case `$coarse` says. Batches have three samples.
+#[macro_export]
+macro_rules! check_float {
+    ($t:ident => $layer:ty, $case:expr, $coarse:expr) => {{
+        type Layer<$t> = $layer;
+        // A match, so that what the cases borrow lives long enough.
+        match ($case, $coarse) {
+            (case, coarse) => {
+                use $crate::layers::{check_against, check_f64};
+                check_f64::<Layer<f64>, 3>(&case);
+                check_against::<Layer<f32>, Layer<f64>, 3>(&case);
+                check_against::<Layer<selvedge_kernels::f16>, Layer<f64>, 3>(&case);
+                check_against::<Layer<selvedge_kernels::bf16>, Layer<f64>, 3>(&coarse);
+            }
+        }
+    }};
+}

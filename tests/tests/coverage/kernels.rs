@@ -10,15 +10,17 @@ pub(crate) const TYPES: [&str; 12] = [
 ];
 
 /// Families that are there for some types only.
-const FEWER: [(&str, &[&str]); 2] = [
+const FEWER: [(&str, &[&str]); 3] = [
     // Activations; under them are weights of 8 bits.
     ("mixed", &["i16", "u16"]),
     // What TensorFlow Lite has.
     ("affine", &["i8", "u8", "i16"]),
+    // Positions that a network computes: there is no rule for integers.
+    ("deformable", &["f16", "bf16", "f32", "f64"]),
 ];
 
 /// Kernels without one that is their gradient, and why.
-const WITHOUT_GRADIENT: [(&str, &str); 26] = [
+const WITHOUT_GRADIENT: [(&str, &str); 27] = [
     ("argmax", "an index"),
     ("argmin", "an index"),
     ("biases", "initialisation"),
@@ -33,6 +35,7 @@ const WITHOUT_GRADIENT: [(&str, &str); 26] = [
     ("fold", "for inference"),
     ("fold_transposed", "for inference"),
     ("infer", "for inference"),
+    ("initial_offsets", "initialisation"),
     ("log_prob", "for inference; cross_entropy trains"),
     (
         "members",
@@ -97,7 +100,7 @@ fn kernels() -> Vec<Kernel> {
                 .expect("arguments");
             let (generics, arguments) =
                 (&tokens[at + 3..open], &tokens[open..closing(&tokens, open)]);
-            let is_generic = ["Element", "Activation", "Input"]
+            let is_generic = ["Element", "Activation", "Input", "Float"]
                 .iter()
                 .any(|bound| generics.iter().any(|token| token == bound));
             let is_method = arguments.iter().take(4).any(|token| token == "self");
