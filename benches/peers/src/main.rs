@@ -1,10 +1,12 @@
-//! Dense and convolution layers, forward, of Selvedge beside those of candle and burn: on one core,
-//! in one run, bias included. From this folder:
-//! `RAYON_NUM_THREADS=1 taskset -c 0 cargo run --release`.
+//! Dense and convolution layers, forward, attention and LSTM, both ways, of Selvedge beside those of candle and burn: on
+//! one core, in one run, bias included. From this folder: `RAYON_NUM_THREADS=1 taskset -c 0 cargo run --release`, which
+//! takes what `layers` or `sequences` behind `--` picks.
 //!
 //! A rate is that of the fastest of many calls, in GFLOP/s (integers: GOP/s), two a
 //! multiply-accumulate. Each peer has its own layout: images of candle and burn are NCHW, ours are
 //! NHWC; burn's dense weights are `[I, O]`, ours and candle's `[O, I]`.
+
+mod sequences;
 
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device as BurnDevice, Tensor as BurnTensor, module};
@@ -256,7 +258,19 @@ fn row(name: &str, macs: usize, seconds: &[f64]) {
 }
 
 fn main() {
-    println!("Instruction set: {}.\n", arch::name());
+    let picked = std::env::args().nth(1);
+    let is_picked = |name| picked.as_deref().is_none_or(|picked| picked == name);
+    println!("Instruction set: {}.", arch::name());
+    if is_picked("layers") {
+        layers();
+    }
+    if is_picked("sequences") {
+        over_time();
+    }
+}
+
+fn layers() {
+    println!();
     println!(
         "| case | candle f32 | burn f32 | f32 | i8 | u8 | i16 | u16 | f16 | bf16 | f64 | f32 / best peer | i8 / f32 |"
     );
@@ -304,6 +318,33 @@ fn main() {
                 "{name} {batch}x{side}x{side}x{channels}->{filters} {kernel}x{kernel}{step}"
             );
             row(&name, case.macs(), &conv_case(case));
+        }
+    }
+}
+
+/// Microseconds of sequences, and how often the better peer's time holds ours.
+fn over_time() {
+    println!();
+    println!(
+        "| case | candle f32 | burn f32 | f32 | i8 | best peer / f32 | f32 / i8 |\n|---|---|---|---|---|---|---|"
+    );
+    for (name, case) in [
+        (
+            "attention",
+            sequences::attention_case as fn(usize, usize) -> _,
+        ),
+        ("LSTM", sequences::lstm_case),
+    ] {
+        for (batch, steps) in [(1, 28), (32, 28), (1, 256), (32, 256)] {
+            let all: [[f64; 2]; 4] = case(batch, steps);
+            for (pass, what) in ["forward", "both ways"].into_iter().enumerate() {
+                let [candle, burn, f32, i8] = all.map(|passes| passes[pass]);
+                print!("| {name} B{batch} T{steps} {what} |");
+                for seconds in [candle, burn, f32, i8] {
+                    print!(" {:.0} |", seconds * 1e6);
+                }
+                println!(" {:.2} | {:.2} |", candle.min(burn) / f32, f32 / i8);
+            }
         }
     }
 }

@@ -207,17 +207,17 @@ impl<
         batch: usize,
         first: usize,
         (turned_query, turned_key): Turned<'t, T, L, M, HEADS, KV_HEADS, SIZE, P, B>,
-        [query, key]: [&'t mut [T]; 2],
-        [of_query, of_key]: [i32; 2],
-    ) -> KernelResult<([&'t mut [T]; 2], [i32; 2])> {
+        errors: [(&'t mut [T], i32); 2],
+    ) -> KernelResult<[(&'t mut [T], i32); 2]> {
         let Some((_, _, pairs)) = P::SETTING else {
-            return Ok(([query, key], [of_query, of_key]));
+            return Ok(errors);
         };
         let rotation = Rotation {
             frequencies: Self::frequencies(),
             pairs,
             offset: first,
         };
+        let [(query, of_query), (key, of_key)] = errors;
         let [query_scale, key_scale] = scales;
         let places = rope::accumulator_places::<T>();
         let (dq, dk) = (
@@ -234,7 +234,7 @@ impl<
             let shape = Self::turned(batch, M, KV_HEADS);
             rope::backward(pass.exec, shape, rotation, key, store, dk)
         })?;
-        Ok(([dq, dk], [of_query, of_key]))
+        Ok([(dq, of_query), (dk, of_key)])
     }
 
     /// Turns a position of each pair of features.
@@ -316,10 +316,14 @@ const fn frequencies<P: Turn, const SIZE: usize>() -> [u32; SIZE] {
     );
     let mut pair = 0;
     while pair < SIZE / 2 {
-        all[pair] = match rope::frequency(base, scaling, pair, SIZE / 2) {
-            Ok(turns) => turns,
-            Err(_) => panic!("rotary positions: the base or a factor is out of its range"),
-        };
+        let turns = rope::frequency(base, scaling, pair, SIZE / 2);
+        assert!(
+            turns.is_ok(),
+            "rotary positions: the base or a factor is out of its range"
+        );
+        if let Ok(turns) = turns {
+            all[pair] = turns;
+        }
         pair += 1;
     }
     all

@@ -330,7 +330,7 @@ impl<
         } = tape;
         let len = batch * M * Self::KEYS;
         let [_, turn_scales] = &mut self.turn_scales;
-        let ([query_error, key_error], [of_q, of_k]) =
+        let [(query_error, of_q), (key_error, of_k)] =
             Kept::<T, L, M, HEADS, KV_HEADS, SIZE, C, P, B>::turn_back(
                 pass,
                 number,
@@ -339,10 +339,9 @@ impl<
                 kept.position[0],
                 (&mut kept.turned_query, &mut kept.turned_key),
                 [
-                    query_error.samples_mut(batch),
-                    part(key_error.samples_mut(batch), len),
+                    (query_error.samples_mut(batch), of_q),
+                    (part(key_error.samples_mut(batch), len), of_k),
                 ],
-                [of_q, of_k],
             )
             .map_err(in_layer(number))?;
 
