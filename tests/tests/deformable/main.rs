@@ -1,8 +1,7 @@
 //! Deformable attention: the definition, its gradients, PyTorch, what lies beyond the map; the typed layer.
 
 // Test code: a broken assumption should end the test at once, with its place.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(missing_docs)] // modules of a test
+#![allow(clippy::unwrap_used)]
 
 mod beyond;
 mod layer;

@@ -228,9 +228,8 @@ impl<
             copy(first, own);
             copy(rest, memory);
         }
-        let [own, memory] = sequences(&tape.x, &tape.memory, x);
-        self.heads
-            .forward(pass, number, own, memory, &mut tape.heads)
+        let both = sequences(&tape.x, &tape.memory, x);
+        self.heads.forward(pass, number, both, &mut tape.heads)
     }
 
     fn output<'t, const B: usize>(
@@ -256,9 +255,9 @@ impl<
             memory,
             heads,
         } = tape;
-        let [own, memory] = sequences(own, memory, x);
+        let both = sequences(own, memory, x);
         let (below, [of_key, of_value]) =
-            (self.heads).backward(pass, number, own, memory, heads, errors, is_needed)?;
+            (self.heads).backward(pass, number, both, heads, errors, is_needed)?;
         let Backward {
             error,
             spare,

@@ -45,7 +45,7 @@ use selvedge_kernels::scale::Scale;
 /// static HALF: Half<i8> = Layer::BLANK;
 /// assert_eq!(Half::<i8>::INFO.parameters, 32 + (32 + 16 + 16) * 33 + 32 * 33);
 /// ```
-/// Heads that do not divide do not compile:
+/// Lengths are those of a pass: [`Padded`] and a [`Cache`] do not go together. Heads that do not divide do not compile:
 /// ```compile_fail
 /// # use selvedge_core::net::{Attention, Layer};
 /// static BLOCK: Attention<i8, 16, 32, 4, 3, 8> = Layer::BLANK;
@@ -125,6 +125,10 @@ impl<
             C::CAPACITY == 0 || C::CAPACITY >= L + window::<S>(),
             "attention: the cache must hold a pass and what its first position sees before it"
         );
+        assert!(
+            C::CAPACITY == 0 || !S::IS_PADDED,
+            "attention: what a cache holds has no padding"
+        );
         Self {
             heads: MultiHead::BLANK,
             error_scale: Scale::UNSET,
@@ -162,7 +166,7 @@ impl<
         x: Values<'t, T>,
         tape: &'t mut Self::Tape<B>,
     ) -> Result<Values<'t, T>> {
-        self.heads.forward(pass, number, x, x, tape)
+        self.heads.forward(pass, number, [x; 2], tape)
     }
 
     fn output<'t, const B: usize>(
@@ -184,7 +188,7 @@ impl<
     ) -> Result<Backward<'e, T>> {
         let batch = x.batch;
         let (below, [of_key, of_value]) =
-            (self.heads).backward(pass, number, x, x, tape, errors, is_needed)?;
+            (self.heads).backward(pass, number, [x; 2], tape, errors, is_needed)?;
         let Backward {
             error,
             spare,

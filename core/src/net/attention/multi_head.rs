@@ -254,8 +254,7 @@ impl<
         &mut self,
         pass: &Pass<'_, E>,
         number: u32,
-        x: Values<'_, T>,
-        memory: Values<'_, T>,
+        [x, memory]: [Values<'_, T>; 2],
         tape: &'t mut AttentionTape<T, L, M, F, HEADS, KV_HEADS, SIZE, C, P, B>,
     ) -> Result<Values<'t, T>> {
         let batch = x.batch;
@@ -288,13 +287,11 @@ impl<
 
     /// Takes the error of the output to those of `x`, which comes back in the error's buffer, and of `memory` by way of
     /// keys and of values, which lie in the tape; and returns the exponents of the two.
-    #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, and a second input
     pub(super) fn backward<'e, E: Executor, const B: usize>(
         &mut self,
         pass: &Pass<'_, E>,
         number: u32,
-        x: Values<'_, T>,
-        memory: Values<'_, T>,
+        [x, memory]: [Values<'_, T>; 2],
         tape: &mut AttentionTape<T, L, M, F, HEADS, KV_HEADS, SIZE, C, P, B>,
         errors: Backward<'e, T>,
         is_needed: bool,
