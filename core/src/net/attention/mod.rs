@@ -45,7 +45,12 @@ use selvedge_kernels::scale::Scale;
 /// static HALF: Half<i8> = Layer::BLANK;
 /// assert_eq!(Half::<i8>::INFO.parameters, 32 + (32 + 16 + 16) * 33 + 32 * 33);
 /// ```
-/// Lengths are those of a pass: [`Padded`] and a [`Cache`] do not go together. Heads that do not divide do not compile:
+/// Lengths are those of a pass, so that padding and a cache do not go together:
+/// ```compile_fail
+/// # use selvedge_core::net::{Attention, Cache, Layer, Padded, Plain};
+/// static BLOCK: Attention<i8, 16, 32, 4, 2, 8, Padded, Plain, Cache<32>> = Layer::BLANK;
+/// ```
+/// Heads that do not divide do not compile either:
 /// ```compile_fail
 /// # use selvedge_core::net::{Attention, Layer};
 /// static BLOCK: Attention<i8, 16, 32, 4, 3, 8> = Layer::BLANK;
