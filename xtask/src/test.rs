@@ -3,6 +3,7 @@
 use crate::run::{check, command, have, output, root};
 use crate::setup::has_target;
 use crate::{Result, board, firmware, host, proof, wasm};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Test everything: host, Linux on Arm, WebAssembly, firmware on every board.
@@ -44,14 +45,14 @@ impl Need {
 struct Step {
     name: String,
     needs: Vec<Need>,
-    run: Box<dyn Fn() -> Result<()>>,
+    run: Box<dyn Fn() -> Result<()> + Send + Sync>,
 }
 
 impl Step {
     fn new(
         name: impl Into<String>,
         needs: &[Need],
-        run: impl Fn() -> Result<()> + 'static,
+        run: impl Fn() -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         Self {
             name: name.into(),
@@ -73,40 +74,70 @@ enum Outcome {
 
 impl Test {
     pub(crate) fn run(&self) -> Result<()> {
-        let mut steps = host_steps();
-        if !self.fast {
-            steps.extend(target_steps());
-        }
         let deny_skips = self.deny_skips || std::env::var("CI").is_ok_and(|value| value == "true");
-        let mut rows = Vec::new();
-        for step in steps {
-            println!("\n== {}", step.name);
-            let start = Instant::now();
-            let missing: Vec<_> = step
-                .needs
-                .iter()
-                .filter(|need| !need.is_met())
-                .map(|need| need.name())
-                .collect();
-            let outcome = if !missing.is_empty() {
-                Outcome::Skipped(format!("{} missing: cargo xtask setup", missing.join(", ")))
-            } else {
-                match (step.run)() {
-                    Ok(()) => Outcome::Passed,
-                    Err(error) => Outcome::Failed(error),
-                }
-            };
-            if let Outcome::Failed(error) = &outcome {
-                eprintln!("{error}");
-            }
-            rows.push((step.name, outcome, start.elapsed().as_secs_f64()));
+        let mut rows: Vec<_> = host_steps().iter().map(Step::take).collect();
+        if !self.fast {
+            // Images are optimised as a whole, on one core: several at a time. Each target has a folder of its own.
+            let workers = std::thread::available_parallelism().map_or(1, usize::from);
+            rows.extend(side_by_side(&target_steps(), workers.min(4)));
         }
         summary(&rows, deny_skips)
     }
 }
 
+/// The name of a step, how it ended, and the seconds it took.
+type Row = (String, Outcome, f64);
+
+impl Step {
+    fn take(&self) -> Row {
+        println!("\n== {}", self.name);
+        let start = Instant::now();
+        let missing: Vec<_> = (self.needs.iter())
+            .filter(|need| !need.is_met())
+            .map(|need| need.name())
+            .collect();
+        let outcome = if !missing.is_empty() {
+            Outcome::Skipped(format!("{} missing: cargo xtask setup", missing.join(", ")))
+        } else {
+            match (self.run)() {
+                Ok(()) => Outcome::Passed,
+                Err(error) => Outcome::Failed(error),
+            }
+        };
+        if let Outcome::Failed(error) = &outcome {
+            eprintln!("{}: {error}", self.name);
+        }
+        (self.name.clone(), outcome, start.elapsed().as_secs_f64())
+    }
+}
+
+/// Takes the steps in order, as many at a time as there are workers.
+fn side_by_side(steps: &[Step], workers: usize) -> Vec<Row> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut rows = Vec::new();
+        while let Some((i, step)) = {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            steps.get(i).map(|step| (i, step))
+        } {
+            rows.push((i, step.take()));
+        }
+        rows
+    };
+    let mut rows: Vec<(usize, Row)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let joined = threads.into_iter().map(|thread| match thread.join() {
+            Ok(rows) => rows,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.flatten().collect()
+    });
+    rows.sort_by_key(|&(i, _)| i);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
 /// Prints the table and the closing line.
-fn summary(rows: &[(String, Outcome, f64)], deny_skips: bool) -> Result<()> {
+fn summary(rows: &[Row], deny_skips: bool) -> Result<()> {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     println!();
     for (name, outcome, seconds) in rows {
