@@ -27,9 +27,9 @@ impl Fingerprint {
     /// The fingerprint of a network's parameters.
     #[must_use]
     pub fn of<N: Network>(network: &N) -> Self {
-        let mut hash = Hash(Sha256::new());
+        let mut hash = Hash::new();
         network.layers().visit(&mut hash);
-        Self(hash.0.finalize().into())
+        hash.finish()
     }
 }
 
@@ -54,7 +54,22 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-struct Hash(Sha256);
+/// A fingerprint under way.
+pub(crate) struct Hash(Sha256);
+
+impl Hash {
+    pub(crate) fn new() -> Self {
+        Self(Sha256::new())
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Fingerprint {
+        Fingerprint(self.0.finalize().into())
+    }
+}
 
 impl Visitor for Hash {
     fn parameter<P: Element>(&mut self, value: &[P], residual: &[i8], exponent: i16) {

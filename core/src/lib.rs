@@ -34,18 +34,34 @@
 //! | [`mod@net`] | layers, [`net!`], and what a network costs: [`assert_fits!`] |
 //! | [`train`] | a network with all that training needs: steps, epochs, evaluation |
 //! | [`fingerprint`] | the hash of a network's parameters |
+//! | `network` (`alloc`) | networks as layers with names, in Rust or JSON |
+//! | `graph` (`alloc`) | operators on values, and what trains them |
+//! | [`image`], [`session`], [`ops`] | a compiled network as bytes; one at work in an arena; the operators that it links |
 //!
 //! # Features
-//! `detect`: kernels choose the SIMD level at run time (links std).
+//! `detect`: kernels choose the SIMD level at run time (links std). `alloc`: networks are described and compiled. `json`:
+//! descriptions as text.
 //!
 //! # What it does not do
 //! Slice kernels: `selvedge-kernels`. Files, threads, command line: `selvedge`.
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+#[cfg(feature = "alloc")]
+mod compile;
 mod error;
 pub mod fingerprint;
+#[cfg(feature = "alloc")]
+pub mod graph;
+pub mod image;
 pub mod net;
+#[cfg(feature = "alloc")]
+pub mod network;
+pub mod ops;
+pub mod session;
 pub mod tensor;
 pub mod train;
 

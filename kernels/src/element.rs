@@ -139,6 +139,7 @@ impl_blank! {
 /// Source: `docs/numerics.md` §1.
 pub trait Element:
     Blank
+    + bytemuck::Pod
     + Debug
     + PartialEq
     + Learn

@@ -20,6 +20,17 @@ pub unsafe trait Executor: Sync {
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync));
 }
 
+// SAFETY: it is whatever it refers to.
+unsafe impl<E: Executor + ?Sized> Executor for &E {
+    fn parallelism(&self) -> usize {
+        (**self).parallelism()
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (**self).run(tasks, task);
+    }
+}
+
 /// Runs everything on the calling thread.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Serial;

@@ -31,7 +31,7 @@ pub trait Activation: 'static {
 
 /// Runs a kernel that applies `activation` to accumulators of exponent `accumulator`, with the store that
 /// the output's state asks for; returns the output's exponent.
-pub(super) fn requantize<T: Element, O: Output<T> + Element>(
+pub(crate) fn requantize<T: Element, O: Output<T> + Element>(
     activation: kernels::activation::Activation<T>,
     accumulator: i32,
     scale: &mut T::Scale,

@@ -1,12 +1,13 @@
 //! Convolutions over one to three axes, and their transposes.
 
 use super::geometry::{Geometry, Slide, by_axes, extents, gives, named, window};
-use super::weighted::{Transposed, Weighted};
+use super::weighted::Weighted;
 use super::{
     ActivatedTape, Activation, Backward, BatchSum, Errors, Identity, Info, Layer, LongSum,
     Optimizer, Param, Pass, Plain, Values, Visitor, VisitorMut,
 };
 use crate::error::Result;
+use crate::ops::weighted::Transposed;
 use crate::tensor::Shape;
 use core::marker::PhantomData;
 use selvedge_kernels::Element;

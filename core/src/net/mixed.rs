@@ -2,12 +2,13 @@
 
 use super::conv::{cells, check, shape};
 use super::geometry::{Geometry, Slide, by_axes, named};
-use super::weighted::{Forward, Products, Weighted};
+use super::weighted::Weighted;
 use super::{
     ActivatedTape, Activation, Backward, Errors, Identity, Info, Layer, Optimizer, Param, Pass,
     Plain, Values, Visitor, VisitorMut,
 };
 use crate::error::Result;
+use crate::ops::weighted::{Forward, Products};
 use crate::tensor::{D1, D2, Shape};
 use core::marker::PhantomData;
 use selvedge_kernels as kernels;

@@ -49,6 +49,7 @@ mod visit;
 mod weighted;
 
 pub use activate::Activate;
+pub(crate) use activation::requantize;
 pub use activation::{
     Activation, Gelu, HardSwish, Identity, LeakyRelu, LiftedRelu, Logits, MaskedRelu, Relu, Relu6,
     ScaledRelu, Sigmoid, Silu, Softplus, Tanh,

@@ -250,7 +250,7 @@ pub struct SquaredError<'a, T: Element> {
 /// The kernels of this family for one element type.
 pub trait Kernels: Sized + classes::Kernels + regression::Kernels + binary::Kernels {
     /// What losses are summed in.
-    type LossSum: Sum;
+    type LossSum: Sum + bytemuck::Pod;
     /// What the squared error's gradient adds to the outputs' exponent: the loss scale of `f16`.
     const MSE_EXPONENT: i32;
     #[doc(hidden)]

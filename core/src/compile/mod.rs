@@ -1,0 +1,286 @@
+//! From a graph to an image: which operators a program needs, where its values lie, and all of it as bytes.
+
+mod plan;
+
+use crate::graph::{Error, Graph, Node, ValueId};
+use crate::image::Role;
+use crate::image::format::{
+    ALIGN, CHECKSUM, Entry, Header, MAGIC, NONE, Parameter, ProgramHeader, Section, VERSION, Value,
+};
+use crate::ops::Kind;
+use alloc::vec;
+use alloc::vec::Vec;
+use bytemuck::bytes_of;
+use plan::{Lifetime, offsets};
+
+/// Numbers of the values of a program: what stays first, in the same order in each program.
+struct Numbers {
+    of: Vec<Option<u16>>,
+    values: Vec<ValueId>,
+}
+
+impl Numbers {
+    /// The number of a value's memory.
+    fn take(&mut self, root: ValueId) -> Result<u16, Error> {
+        let next = u16::try_from(self.values.len()).ok();
+        let place = self.of.get_mut(root.0).ok_or(Error::Size)?;
+        if let Some(number) = *place {
+            return Ok(number);
+        }
+        let number = next.filter(|&next| next != NONE).ok_or(Error::Size)?;
+        *place = Some(number);
+        self.values.push(root);
+        Ok(number)
+    }
+}
+
+fn word(n: usize) -> Result<u32, Error> {
+    u32::try_from(n).map_err(|_| Error::Size)
+}
+
+const fn aligned(n: usize) -> usize {
+    n.next_multiple_of(ALIGN)
+}
+
+impl Graph {
+    /// The graph as an image, for up to `samples` samples at a time: a program that runs it, and one that trains it where
+    /// it has been differentiated.
+    ///
+    /// # Errors
+    /// [`Error::Size`] for more values or bytes than an image has room for.
+    pub fn compile(&self, samples: usize) -> Result<Vec<u8>, Error> {
+        let persistent = self.persistent()?;
+        let mut weights = Vec::new();
+        let mut parameters = Vec::new();
+        for (parameter, places) in self.parameters.iter().zip(&persistent.places) {
+            weights.resize(aligned(weights.len()), 0);
+            let [value, residual] = *places;
+            parameters.extend_from_slice(bytes_of(&Parameter {
+                value,
+                residual,
+                stored: word(weights.len())?,
+            }));
+            weights.extend_from_slice(&parameter.stored);
+        }
+        let mut sections = vec![
+            (Section::PARAMETERS, parameters),
+            (Section::WEIGHTS, weights),
+            (
+                Section::INFER,
+                self.program(Role::Infer, samples, &persistent)?,
+            ),
+        ];
+        if self.nodes.len() > self.forward {
+            let train = self.program(Role::Train, samples, &persistent)?;
+            sections.push((Section::TRAIN, train));
+        }
+
+        let table = size_of::<Header>() + sections.len() * size_of::<Entry>();
+        let mut bodies = Vec::new();
+        let mut entries = Vec::new();
+        for (kind, body) in sections {
+            bodies.resize(aligned(table + bodies.len()) - table, 0);
+            let entry = Entry {
+                kind,
+                offset: word(table + bodies.len())?,
+                len: word(body.len())?,
+                checksum: CHECKSUM.checksum(&body),
+            };
+            bodies.extend_from_slice(&body);
+            entries.push(entry);
+        }
+        let header = Header {
+            magic: MAGIC,
+            version: VERSION,
+            sections: entries.len() as u16, // at most four
+            len: word(table + bodies.len())?,
+            persistent: word(persistent.bytes)?,
+            states: word(self.states)?,
+            seed: self.seed,
+            steps: 0,
+        };
+        let mut image = bytes_of(&header).to_vec();
+        for entry in &entries {
+            image.extend_from_slice(bytes_of(entry));
+        }
+        image.extend(bodies);
+        Ok(image)
+    }
+
+    /// Where what stays from run to run lies.
+    fn persistent(&self) -> Result<Persistent, Error> {
+        let mut numbers = Numbers {
+            of: vec![None; self.values.len()],
+            values: Vec::new(),
+        };
+        let (mut offsets, mut bytes) = (Vec::new(), 0);
+        let mut places = Vec::new();
+        for parameter in &self.parameters {
+            let tensors = [Some(parameter.value), parameter.residual];
+            let mut place = [NONE; 2];
+            for (place, id) in place.iter_mut().zip(tensors) {
+                let Some(id) = id else { continue };
+                *place = numbers.take(id)?;
+                offsets.push(bytes);
+                bytes += aligned(self.bytes(id, 1));
+            }
+            places.push(place);
+        }
+        Ok(Persistent {
+            numbers: numbers.values,
+            offsets,
+            places,
+            bytes,
+        })
+    }
+
+    /// Bytes of a value for `samples` samples.
+    fn bytes(&self, id: ValueId, samples: usize) -> usize {
+        self.values.get(id.0).map_or(0, |value| {
+            let samples = if value.varies { samples } else { 1 };
+            value.len() * value.dtype.bytes() * samples
+        })
+    }
+
+    /// The body of a program's section.
+    fn program(
+        &self,
+        role: Role,
+        samples: usize,
+        persistent: &Persistent,
+    ) -> Result<Vec<u8>, Error> {
+        let nodes = match role {
+            Role::Infer => self.nodes.get(..self.forward).unwrap_or_default(),
+            Role::Train => &self.nodes,
+        };
+        let is_read = self.read(nodes);
+        let kept = |id: &Option<ValueId>| id.filter(|id| is_read.get(id.0) == Some(&true));
+        let mut numbers = Numbers {
+            of: vec![None; self.values.len()],
+            values: Vec::new(),
+        };
+        for &id in &persistent.numbers {
+            numbers.take(id)?;
+        }
+        let mut lifetimes: Vec<Option<Lifetime>> = vec![None; self.values.len()];
+        let mut touch = |numbers: &mut Numbers, id: ValueId, at: usize| -> Result<u16, Error> {
+            let root = self.root(id);
+            let bytes = self.bytes(root, samples);
+            if let Some(place) = lifetimes.get_mut(root.0) {
+                let life = place.get_or_insert(Lifetime {
+                    first: at,
+                    last: at,
+                    bytes,
+                });
+                life.last = at;
+            }
+            numbers.take(root)
+        };
+        let mut inputs = Vec::new();
+        for &id in &self.inputs {
+            if is_read.get(self.root(id).0) == Some(&true) {
+                inputs.push(u32::from(touch(&mut numbers, id, 0)?));
+            }
+        }
+        let mut code = Vec::new();
+        for (at, node) in nodes.iter().enumerate() {
+            if node.kind == Kind::View {
+                continue;
+            }
+            let mut ids = Vec::new();
+            for id in node
+                .inputs
+                .iter()
+                .copied()
+                .chain(node.outputs.iter().map(kept))
+            {
+                ids.push(match id {
+                    Some(id) => touch(&mut numbers, id, at + 1)?,
+                    None => NONE,
+                });
+            }
+            emit(node, &ids, &mut code)?;
+        }
+        let mut outputs = Vec::new();
+        for &id in &self.outputs {
+            if is_read.get(self.root(id).0) == Some(&true) {
+                outputs.push(u32::from(touch(&mut numbers, id, nodes.len() + 1)?));
+            }
+        }
+
+        let transient: Vec<(ValueId, Lifetime)> = (numbers.values.iter())
+            .skip(persistent.numbers.len())
+            .filter_map(|&id| Some((id, lifetimes.get(id.0).copied().flatten()?)))
+            .collect();
+        let lifetimes: Vec<Lifetime> = transient.iter().map(|&(_, life)| life).collect();
+        let (offsets, arena) = offsets(&lifetimes);
+        let places = persistent.offsets.iter().chain(&offsets);
+        let mut values = Vec::new();
+        for (&id, &offset) in numbers.values.iter().zip(places) {
+            let value = self.values.get(id.0).ok_or(Error::Size)?;
+            values.extend_from_slice(bytes_of(&Value {
+                offset: word(offset)?,
+                len: word(value.len())?,
+                kind: Value::kind(value.dtype, value.place, value.varies),
+                exponent: value.exponent,
+            }));
+        }
+        let header = ProgramHeader {
+            samples: word(samples)?,
+            arena: word(arena)?,
+            inputs: word(inputs.len())?,
+            outputs: word(outputs.len())?,
+            values: word(numbers.values.len())?,
+            code: word(code.len())?,
+        };
+        let mut body = bytes_of(&header).to_vec();
+        for words in [&inputs, &outputs] {
+            body.extend_from_slice(bytemuck::cast_slice(words));
+        }
+        body.extend(values);
+        body.extend_from_slice(bytemuck::cast_slice(&code));
+        Ok(body)
+    }
+
+    /// Whether something reads each value: an operator of `nodes`, or who takes the outputs.
+    fn read(&self, nodes: &[Node]) -> Vec<bool> {
+        let mut is_read = vec![false; self.values.len()];
+        let is_computed = |id: &&ValueId| {
+            let root = self.root(**id);
+            (nodes.iter()).any(|node| node.outputs.contains(&Some(root)))
+                || self.inputs.contains(&root)
+        };
+        let inputs = nodes.iter().flat_map(|node| node.inputs.iter().flatten());
+        for id in inputs.chain(self.outputs.iter().filter(is_computed)) {
+            if let Some(place) = is_read.get_mut(self.root(*id).0) {
+                *place = true;
+            }
+        }
+        is_read
+    }
+}
+
+/// What stays from run to run: numbers of values, their places in the arena, and of each parameter the numbers of its
+/// tensors.
+struct Persistent {
+    numbers: Vec<ValueId>,
+    offsets: Vec<usize>,
+    places: Vec<[u16; 2]>,
+    bytes: usize,
+}
+
+/// Appends the record of a node, whose values have these numbers.
+fn emit(node: &Node, ids: &[u16], code: &mut Vec<u32>) -> Result<(), Error> {
+    let byte = |n: usize| u8::try_from(n).map(u32::from).map_err(|_| Error::Size);
+    let number = u16::try_from(node.number).map_err(|_| Error::Size)?;
+    let [dtype, out] = node.dtypes.map(|dtype| dtype as u32);
+    code.push(node.kind as u32 | byte(ids.len())? << 16 | byte(node.attributes.len())? << 24);
+    code.push(dtype | out << 4 | u32::from(number) << 16);
+    code.push(word(node.states[0])?);
+    for pair in ids.chunks(2) {
+        let [first, second] = [0, 1].map(|i| u32::from(pair.get(i).copied().unwrap_or(NONE)));
+        code.push(first | second << 16);
+    }
+    code.extend(&node.attributes);
+    Ok(())
+}

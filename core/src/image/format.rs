@@ -1,0 +1,259 @@
+//! The records of an image, as they lie in its bytes: `docs/image-format.md`.
+
+use super::Error;
+use bytemuck::{Pod, Zeroable};
+use crc::{Crc, NoTable};
+use selvedge_kernels::DType;
+
+/// What an image begins with.
+pub(crate) const MAGIC: [u8; 8] = *b"SELVEDGE";
+/// The version that this build writes, and the last that it reads.
+pub(crate) const VERSION: u16 = 1;
+/// Alignment of an image, of its sections, and of values in the arena.
+pub(crate) const ALIGN: usize = 16;
+/// No value.
+pub(crate) const NONE: u16 = u16::MAX;
+
+/// The checksum of a section: that of zip and Ethernet. Bit by bit: a table is a kilobyte of flash.
+pub(crate) const CHECKSUM: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&crc::CRC_32_ISO_HDLC);
+
+const _: () = assert!(
+    cfg!(target_endian = "little"),
+    "images are read in place, in little-endian order"
+);
+
+/// The first bytes of an image.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Header {
+    pub(crate) magic: [u8; 8],
+    pub(crate) version: u16,
+    pub(crate) sections: u16,
+    /// Bytes of the image.
+    pub(crate) len: u32,
+    /// Bytes of the arena that hold parameters and what else stays between runs.
+    pub(crate) persistent: u32,
+    /// Exponent states.
+    pub(crate) states: u32,
+    /// Seed of the initialisation, and of a training that begins.
+    pub(crate) seed: u32,
+    /// Training steps until the image was written.
+    pub(crate) steps: u32,
+}
+
+/// Kinds of sections.
+pub(crate) struct Section;
+
+impl Section {
+    pub(crate) const PARAMETERS: u32 = 1;
+    pub(crate) const WEIGHTS: u32 = 2;
+    pub(crate) const INFER: u32 = 3;
+    pub(crate) const TRAIN: u32 = 4;
+}
+
+/// Where a section lies.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Entry {
+    pub(crate) kind: u32,
+    /// From the image's first byte on.
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+    pub(crate) checksum: u32,
+}
+
+/// A tensor of a program.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Value {
+    /// In the arena, or in the weights of the image.
+    pub(crate) offset: u32,
+    /// Elements, of one sample where they vary with the batch.
+    pub(crate) len: u32,
+    /// Type of the elements, place and whether it varies: [`Value::kind`].
+    pub(crate) kind: u16,
+    /// The exponent of a constant or an input; what an operator computes has its own.
+    pub(crate) exponent: i16,
+}
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In the arena, for as long as it is used.
+    Transient,
+    /// In the arena, from run to run.
+    Persistent,
+    /// In the image.
+    Constant,
+}
+
+impl Value {
+    const PLACE: u16 = 4;
+    const VARIES: u16 = 1 << 8;
+
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn kind(dtype: DType, place: Place, varies: bool) -> u16 {
+        dtype as u16 | (place as u16) << Self::PLACE | if varies { Self::VARIES } else { 0 }
+    }
+
+    pub(crate) fn dtype(self) -> Option<DType> {
+        DType::ALL.get(usize::from(self.kind & 15)).copied()
+    }
+
+    pub(crate) fn place(self) -> Option<Place> {
+        match self.kind >> Self::PLACE & 15 {
+            0 => Some(Place::Transient),
+            1 => Some(Place::Persistent),
+            2 => Some(Place::Constant),
+            _ => None,
+        }
+    }
+
+    /// Its elements for `batch` samples.
+    pub(crate) fn elements(self, batch: usize) -> Option<usize> {
+        let samples = if self.kind & Self::VARIES == 0 {
+            1
+        } else {
+            batch
+        };
+        (self.len as usize).checked_mul(samples)
+    }
+}
+
+/// A parameter tensor that lies in the arena, to be trained: values of the programs, which have the same numbers in
+/// each, and what it begins with.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Parameter {
+    pub(crate) value: u16,
+    /// The low bytes of the masters, or [`NONE`].
+    pub(crate) residual: u16,
+    /// Where the weights of the image have the first elements; the low bytes follow them.
+    pub(crate) stored: u32,
+}
+
+/// What a program begins with; behind it lie the numbers of its inputs and outputs, its values and its code.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct ProgramHeader {
+    /// The most samples of a run.
+    pub(crate) samples: u32,
+    /// Bytes of the arena behind what stays.
+    pub(crate) arena: u32,
+    pub(crate) inputs: u32,
+    pub(crate) outputs: u32,
+    pub(crate) values: u32,
+    /// Words of code.
+    pub(crate) code: u32,
+}
+
+/// Reads a record at the beginning of `bytes`.
+fn read<T: Pod>(bytes: &[u8]) -> Option<(T, &[u8])> {
+    let (record, rest) = bytes.split_at_checked(size_of::<T>())?;
+    Some((bytemuck::try_pod_read_unaligned(record).ok()?, rest))
+}
+
+impl Header {
+    /// The header and the table of sections.
+    pub(crate) fn read(bytes: &[u8]) -> Result<(Self, &[Entry]), Error> {
+        let truncated = Error::Truncated {
+            section: 0,
+            got: bytes.len(),
+        };
+        if !bytes.starts_with(&MAGIC) {
+            return Err(if MAGIC.starts_with(bytes) {
+                truncated
+            } else {
+                Error::Magic
+            });
+        }
+        let (header, rest) = read::<Self>(bytes).ok_or(truncated)?;
+        if header.version == 0 || header.version > VERSION {
+            return Err(Error::Version {
+                got: header.version,
+                newest: VERSION,
+            });
+        }
+        if bytes.as_ptr().align_offset(ALIGN) != 0 {
+            return Err(Error::Alignment);
+        }
+        let len = usize::from(header.sections) * size_of::<Entry>();
+        let table = rest.get(..len).ok_or(truncated)?;
+        let table = bytemuck::try_cast_slice(table).map_err(|_| truncated)?;
+        Ok((header, table))
+    }
+}
+
+impl Entry {
+    pub(crate) const fn truncated(&self) -> Error {
+        Error::Truncated {
+            section: self.kind,
+            got: self.len as usize,
+        }
+    }
+
+    /// Its bytes, checked.
+    pub(crate) fn body<'a>(&self, bytes: &'a [u8], len: u32) -> Result<&'a [u8], Error> {
+        let image = bytes.get(..len as usize).ok_or(Error::Truncated {
+            section: self.kind,
+            got: bytes.len(),
+        })?;
+        let from = self.offset as usize;
+        let body = from
+            .checked_add(self.len as usize)
+            .and_then(|to| image.get(from..to))
+            .ok_or(self.truncated())?;
+        if CHECKSUM.checksum(body) != self.checksum {
+            return Err(Error::Checksum { section: self.kind });
+        }
+        Ok(body)
+    }
+
+    /// Bytes of the section as records.
+    pub(crate) fn records<'a, T: Pod>(&self, bytes: &'a [u8]) -> Result<&'a [T], Error> {
+        bytemuck::try_cast_slice(bytes).map_err(|_| self.truncated())
+    }
+}
+
+impl ProgramHeader {
+    pub(crate) fn read<'a>(section: &Entry, body: &'a [u8]) -> Result<(Self, &'a [u8]), Error> {
+        read(body).ok_or(section.truncated())
+    }
+}
+
+/// An operator of a program: three words, numbers of values two to a word, attributes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record<'a> {
+    /// Which operator.
+    pub(crate) kind: u16,
+    /// Type of what it computes with, and of what it stores.
+    pub(crate) dtypes: [DType; 2],
+    /// Number of the layer that it belongs to.
+    pub(crate) number: u32,
+    /// Its first exponent state.
+    pub(crate) state: usize,
+    /// Values: inputs, then outputs.
+    pub(crate) values: &'a [u16],
+    /// What else it is told.
+    pub(crate) attributes: &'a [u32],
+}
+
+impl<'a> Record<'a> {
+    /// The first operator of `code`, and the code behind it.
+    pub(crate) fn read(code: &'a [u32]) -> Option<(Self, &'a [u32])> {
+        let (&[first, types, state], rest) = code.split_first_chunk::<3>()?;
+        let values = (first >> 16 & 255) as usize;
+        let (ids, rest) = rest.split_at_checked(values.div_ceil(2))?;
+        let (attributes, rest) = rest.split_at_checked((first >> 24) as usize)?;
+        let dtype = |code: u32| DType::ALL.get((code & 15) as usize).copied();
+        let record = Self {
+            kind: first as u16, // the lower half
+            dtypes: [dtype(types)?, dtype(types >> 4)?],
+            number: types >> 16,
+            state: state as usize,
+            values: bytemuck::try_cast_slice(ids).ok()?.get(..values)?,
+            attributes,
+        };
+        Some((record, rest))
+    }
+}

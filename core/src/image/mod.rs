@@ -1,0 +1,141 @@
+//! Images: a compiled network as bytes, which a device reads in place.
+//!
+//! The format stands in `docs/image-format.md`: sections of little-endian words, each with a checksum. [`Image::parse`]
+//! checks all of them before anything is read, so that a truncated or damaged image is refused with what is wrong; an
+//! image that somebody made by hand to be harmful gets an error from the session or from a kernel.
+
+mod error;
+pub(crate) mod format;
+
+pub use error::Error;
+
+use format::{Header, Parameter, ProgramHeader, Section, Value};
+
+/// A compiled network: operators, programs and weights.
+///
+/// # Example
+/// ```
+/// use selvedge_core::image::{Error, Image};
+/// // What is no image is refused.
+/// assert_eq!(Image::parse(&[0; 64]).unwrap_err(), Error::Magic);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    pub(crate) header: Header,
+    pub(crate) parameters: &'a [Parameter],
+    pub(crate) weights: &'a [u8],
+    programs: [Option<Program<'a>>; Role::ALL.len()],
+}
+
+/// What a program of an image is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// From inputs to outputs; nothing is learned.
+    Infer,
+    /// Forward, loss, backward, update.
+    Train,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 2] = [Self::Infer, Self::Train];
+
+    /// The name that errors give.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Infer => "infer",
+            Self::Train => "train",
+        }
+    }
+}
+
+/// One program: its values, and its operators in order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Program<'a> {
+    pub(crate) header: ProgramHeader,
+    pub(crate) inputs: &'a [u32],
+    pub(crate) outputs: &'a [u32],
+    pub(crate) values: &'a [Value],
+    pub(crate) code: &'a [u32],
+}
+
+impl<'a> Image<'a> {
+    /// The image in `bytes`, which begin at an address divisible by 16 and may be followed by others.
+    ///
+    /// # Errors
+    /// [`Error`], with what is wrong. Images of a later version are refused.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
+        let (header, table) = Header::read(bytes)?;
+        let mut image = Image {
+            header,
+            parameters: &[],
+            weights: &[],
+            programs: [None; 2],
+        };
+        for entry in table {
+            let body = entry.body(bytes, header.len)?;
+            match entry.kind {
+                Section::PARAMETERS => image.parameters = entry.records(body)?,
+                Section::WEIGHTS => image.weights = body,
+                Section::INFER => image.programs[0] = Some(Program::read(entry, body)?),
+                Section::TRAIN => image.programs[1] = Some(Program::read(entry, body)?),
+                _ => {} // of a later minor version
+            }
+        }
+        Ok(image)
+    }
+
+    /// The bytes that a session's arena must have: what the largest program needs beside what stays.
+    #[must_use]
+    pub fn arena_bytes(&self) -> usize {
+        let most = |of: fn(&ProgramHeader) -> u32| {
+            (self.programs.iter().flatten())
+                .map(|program| of(&program.header) as usize)
+                .max()
+                .unwrap_or(0)
+        };
+        let (values, transient) = (most(|p| p.values), most(|p| p.arena));
+        4 * (values + self.header.states as usize)
+            + 2 * (format::ALIGN - 1)
+            + self.header.persistent as usize
+            + transient
+    }
+
+    /// Whether it has a program for `role`.
+    #[must_use]
+    pub const fn has(&self, role: Role) -> bool {
+        self.programs[role as usize].is_some()
+    }
+
+    pub(crate) fn program(&self, role: Role) -> Option<Program<'a>> {
+        self.programs.get(role as usize).copied().flatten()
+    }
+
+    /// The most values that a program has.
+    pub(crate) fn values(&self) -> usize {
+        let values = (self.programs.iter().flatten()).map(|program| program.values.len());
+        values.max().unwrap_or(0)
+    }
+}
+
+impl<'a> Program<'a> {
+    fn read(section: &format::Entry, body: &'a [u8]) -> Result<Self, Error> {
+        let (header, rest) = ProgramHeader::read(section, body)?;
+        let cut = |bytes: &'a [u8], words: u32| {
+            let len = (words as usize).checked_mul(4);
+            len.and_then(|len| bytes.split_at_checked(len))
+                .ok_or(section.truncated())
+        };
+        let (inputs, rest) = cut(rest, header.inputs)?;
+        let (outputs, rest) = cut(rest, header.outputs)?;
+        let (values, rest) = cut(rest, header.values.saturating_mul(3))?;
+        let (code, _) = cut(rest, header.code)?;
+        Ok(Self {
+            header,
+            inputs: section.records(inputs)?,
+            outputs: section.records(outputs)?,
+            values: section.records(values)?,
+            code: section.records(code)?,
+        })
+    }
+}

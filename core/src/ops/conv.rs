@@ -1,0 +1,125 @@
+//! Convolutions over one to three axes, with groups, and with bias and activation.
+
+use super::activation::{Activations, All};
+use super::call::{Attributes, Call};
+use super::window::{self, by_axes};
+use super::{Kernel, Kind, Result, weighted};
+use selvedge_kernels::Element;
+use selvedge_kernels::conv::Shape;
+use selvedge_kernels::element::Output;
+
+/// The forward operator, with all activations.
+#[must_use]
+pub const fn run<T: Element>() -> &'static [Kernel] {
+    run_with::<T, All>()
+}
+
+/// The forward operator, with the activations `A`.
+#[must_use]
+pub const fn run_with<T: Element, A: Activations>() -> &'static [Kernel] {
+    const {
+        &[Kernel {
+            kind: Kind::Conv,
+            dtypes: [T::DTYPE, T::DTYPE],
+            run: forward::<T, T, A>,
+        }]
+    }
+}
+
+/// The operator that goes back and learns, with all activations.
+#[must_use]
+pub const fn train<T: Element>() -> &'static [Kernel] {
+    train_with::<T, All>()
+}
+
+/// The operator that goes back and learns, with the activations `A`.
+#[must_use]
+pub const fn train_with<T: Element, A: Activations>() -> &'static [Kernel] {
+    const {
+        &[Kernel {
+            kind: Kind::ConvStep,
+            dtypes: [T::DTYPE, T::DTYPE],
+            run: step::<T, A>,
+        }]
+    }
+}
+
+/// Attributes: axes, activation, spatial extents, channels, filters, groups, window.
+fn shape<const N: usize>(batch: usize, attributes: &mut Attributes<'_>) -> Result<Shape<N>> {
+    Ok(Shape {
+        batch,
+        input: attributes.sizes()?,
+        channels: attributes.size()?,
+        filters: attributes.size()?,
+        groups: attributes.size()?,
+        window: window::read(attributes)?,
+    })
+}
+
+fn forward<T: Element, O: Element + Output<T>, A: Activations>(
+    call: &mut Call<'_, '_>,
+) -> Result<()> {
+    let mut attributes = call.attributes();
+    by_axes!(attributes, N => {
+        let activation = attributes.word()?;
+        let shape = shape::<N>(call.batch, &mut attributes)?;
+        weighted::forward::<T, O, A>(call, shape, activation)
+    })
+}
+
+fn step<T: Element, A: Activations>(call: &mut Call<'_, '_>) -> Result<()> {
+    let mut attributes = call.attributes();
+    by_axes!(attributes, N => {
+        let activation = attributes.word()?;
+        let shape = shape::<N>(call.batch, &mut attributes)?;
+        weighted::step::<T, A>(call, shape, activation)
+    })
+}
+
+#[cfg(feature = "alloc")]
+pub(crate) mod describe {
+    use crate::graph::{Error, Graph, Node, ValueId, Walk};
+    use crate::ops::{Describe, Kind, weighted, window};
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use selvedge_kernels::conv::Shape;
+    use selvedge_kernels::{self as kernels, DType};
+
+    #[derive(Debug)]
+    struct Conv;
+
+    /// `[x, filters, bias]` to what the windows of `shape` give.
+    pub(crate) fn append<const N: usize>(
+        graph: &mut Graph,
+        dtype: DType,
+        number: u32,
+        inputs: [ValueId; 3],
+        shape: &Shape<N>,
+        activation: u32,
+    ) -> kernels::Result<ValueId> {
+        let mut to: Vec<usize> = shape.window.outputs(shape.input)?.to_vec();
+        to.push(shape.filters);
+        let mut attributes = vec![N as u32, activation];
+        attributes.extend(shape.input.map(|extent| extent as u32));
+        attributes.extend([shape.channels, shape.filters, shape.groups].map(|n| n as u32));
+        window::describe::write(&shape.window, &mut attributes);
+        let kind = (&Conv as _, Kind::Conv);
+        let dtypes = [dtype, dtype];
+        Ok(weighted::describe::append(
+            graph,
+            kind,
+            dtypes,
+            number,
+            inputs,
+            to,
+            (attributes, activation),
+        ))
+    }
+
+    impl Describe for Conv {
+        fn differentiate(&self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
+            weighted::describe::differentiate(walk, node, &Conv, Kind::ConvStep);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Dense layers: `y = activation(weight · x + bias)` over the last axis.
+
+use super::activation::{Activations, All};
+use super::call::Call;
+use super::{Kernel, Kind, Result, weighted};
+use selvedge_kernels::Element;
+use selvedge_kernels::dense::Shape;
+use selvedge_kernels::element::Output;
+
+/// The forward operator, with all activations.
+#[must_use]
+pub const fn run<T: Element>() -> &'static [Kernel] {
+    run_with::<T, All>()
+}
+
+/// The forward operator, with the activations `A`.
+#[must_use]
+pub const fn run_with<T: Element, A: Activations>() -> &'static [Kernel] {
+    const {
+        &[
+            Kernel {
+                kind: Kind::Dense,
+                dtypes: [T::DTYPE, T::DTYPE],
+                run: forward::<T, T, A>,
+            },
+            Kernel {
+                kind: Kind::Dense,
+                dtypes: [T::DTYPE, T::Head::DTYPE],
+                run: forward::<T, T::Head, A>,
+            },
+        ]
+    }
+}
+
+/// The operator that goes back and learns, with all activations.
+#[must_use]
+pub const fn train<T: Element>() -> &'static [Kernel] {
+    train_with::<T, All>()
+}
+
+/// The operator that goes back and learns, with the activations `A`.
+#[must_use]
+pub const fn train_with<T: Element, A: Activations>() -> &'static [Kernel] {
+    const {
+        &[Kernel {
+            kind: Kind::DenseStep,
+            dtypes: [T::DTYPE, T::DTYPE],
+            run: step::<T, A>,
+        }]
+    }
+}
+
+/// Attributes: rows of a sample, inputs, outputs, activation.
+fn shape(call: &Call<'_, '_>) -> Result<(Shape, u32)> {
+    let mut attributes = call.attributes();
+    let [rows, inputs, outputs] = attributes.sizes()?;
+    let shape = Shape {
+        batch: call.batch.saturating_mul(rows),
+        inputs,
+        outputs,
+    };
+    Ok((shape, attributes.word()?))
+}
+
+fn forward<T: Element, O: Element + Output<T>, A: Activations>(
+    call: &mut Call<'_, '_>,
+) -> Result<()> {
+    let (shape, activation) = shape(call)?;
+    weighted::forward::<T, O, A>(call, shape, activation)
+}
+
+fn step<T: Element, A: Activations>(call: &mut Call<'_, '_>) -> Result<()> {
+    let (shape, activation) = shape(call)?;
+    weighted::step::<T, A>(call, shape, activation)
+}
+
+#[cfg(feature = "alloc")]
+pub(crate) mod describe {
+    use crate::graph::{Error, Graph, Node, ValueId, Walk};
+    use crate::ops::{Describe, Kind, weighted};
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use selvedge_kernels::DType;
+
+    #[derive(Debug)]
+    struct Dense;
+
+    /// `[x, weight, bias]` to `outputs` features over the last axis of `shape`.
+    pub(crate) fn append(
+        graph: &mut Graph,
+        dtypes: [DType; 2],
+        number: u32,
+        inputs: [ValueId; 3],
+        shape: &[usize],
+        outputs: usize,
+        activation: u32,
+    ) -> ValueId {
+        let (&features, leading) = shape.split_last().unwrap_or((&1, &[]));
+        let rows: usize = leading.iter().product();
+        let mut to: Vec<usize> = leading.to_vec();
+        to.push(outputs);
+        let attributes = vec![rows as u32, features as u32, outputs as u32, activation];
+        let kind = (&Dense as _, Kind::Dense);
+        weighted::describe::append(
+            graph,
+            kind,
+            dtypes,
+            number,
+            inputs,
+            to,
+            (attributes, activation),
+        )
+    }
+
+    impl Describe for Dense {
+        fn differentiate(&self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
+            weighted::describe::differentiate(walk, node, &Dense, Kind::DenseStep);
+            Ok(())
+        }
+    }
+}

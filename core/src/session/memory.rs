@@ -1,0 +1,154 @@
+//! The arena of a session, cut into what it holds.
+
+use crate::image::format::{ALIGN, Place, Value};
+use bytemuck::{Pod, Zeroable};
+use core::ops::Range;
+use selvedge_kernels::scale::{Scale, State};
+
+/// An exponent state as it lies in the arena. All zero bytes: nothing seen.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Kept {
+    exponent: i16,
+    low: u8,
+    is_set: u8,
+}
+
+impl Kept {
+    pub(crate) fn scale<S: Scale>(self) -> S {
+        S::from_state((self.is_set != 0).then_some(State {
+            exponent: self.exponent,
+            low: self.low,
+        }))
+    }
+
+    pub(crate) fn of<S: Scale>(scale: S) -> Self {
+        match scale.state() {
+            None => Self::zeroed(),
+            Some(State { exponent, low }) => Self {
+                exponent,
+                low,
+                is_set: 1,
+            },
+        }
+    }
+}
+
+/// All that a run reads and writes.
+#[derive(Debug)]
+pub(crate) struct Memory<'m> {
+    /// Of the values of the program, in order.
+    pub(crate) exponents: &'m mut [i32],
+    pub(crate) states: &'m mut [Kept],
+    /// Parameters, then values.
+    pub(crate) data: &'m mut [u8],
+    /// Bytes of `data` that stay from run to run.
+    pub(crate) persistent: usize,
+    /// Of the image.
+    pub(crate) weights: &'m [u8],
+}
+
+/// The bytes of a value during a call.
+#[derive(Debug)]
+pub(crate) enum Bytes<'a> {
+    /// In the image.
+    Constant(&'a [u8]),
+    /// In the arena.
+    Arena(&'a mut [u8]),
+}
+
+impl<'m> Memory<'m> {
+    /// Cuts up an arena; `None` if it is too small.
+    pub(crate) fn cut(
+        arena: &'m mut [u8],
+        exponents: usize,
+        states: usize,
+        persistent: usize,
+        weights: &'m [u8],
+    ) -> Option<Self> {
+        let words = exponents.checked_add(states)?.checked_mul(4)?;
+        let arena = aligned(arena)?;
+        let (words, data) = arena.split_at_mut_checked(words)?;
+        let (exponents, states) = words.split_at_mut_checked(4 * exponents)?;
+        let data = aligned(data)?;
+        if data.len() < persistent {
+            return None;
+        }
+        Some(Self {
+            exponents: bytemuck::try_cast_slice_mut(exponents).ok()?,
+            states: bytemuck::try_cast_slice_mut(states).ok()?,
+            data,
+            persistent,
+            weights,
+        })
+    }
+
+    /// Where `value` lies: in the data of the arena, or in the weights of the image.
+    pub(crate) fn range(&self, value: Value, batch: usize) -> Option<(Place, Range<usize>)> {
+        let (place, dtype) = (value.place()?, value.dtype()?);
+        let len = value.elements(batch)?.checked_mul(dtype.bytes())?;
+        let from = match place {
+            Place::Transient => self.persistent.checked_add(value.offset as usize)?,
+            Place::Persistent | Place::Constant => value.offset as usize,
+        };
+        Some((place, from..from.checked_add(len)?))
+    }
+
+    /// The bytes of several values at once; `None` where they lie beyond the arena, or over one another.
+    pub(crate) fn views<const N: usize>(
+        &mut self,
+        values: [(Place, Range<usize>); N],
+    ) -> Option<[Bytes<'_>; N]> {
+        let weights = self.weights;
+        let ranges = values.each_ref().map(|(place, range)| match place {
+            Place::Constant => 0..0,
+            Place::Transient | Place::Persistent => range.clone(),
+        });
+        let slices = self.data.get_disjoint_mut(ranges).ok()?;
+        let mut is_there = true;
+        let mut values = values.into_iter();
+        let views = slices.map(|slice| match values.next() {
+            Some((Place::Constant, range)) => {
+                let bytes = weights.get(range);
+                is_there &= bytes.is_some();
+                Bytes::Constant(bytes.unwrap_or_default())
+            }
+            _ => Bytes::Arena(slice),
+        });
+        is_there.then_some(views)
+    }
+
+    /// Copies bytes of the weights to the persistent part of the arena; false if either is too short.
+    pub(crate) fn load(&mut self, from: Range<usize>, to: Range<usize>) -> bool {
+        match (self.weights.get(from), self.data.get_mut(to)) {
+            (Some(from), Some(to)) if from.len() == to.len() => {
+                to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The slice from the first address on that is divisible by [`ALIGN`].
+fn aligned(bytes: &mut [u8]) -> Option<&mut [u8]> {
+    let skipped = bytes.as_ptr().align_offset(ALIGN);
+    bytes.get_mut(skipped..)
+}
+
+/// The bytes as elements; `None` where they do not lie so.
+impl<'a> Bytes<'a> {
+    pub(crate) fn read<T: Pod>(self) -> Option<&'a [T]> {
+        match self {
+            Self::Constant(bytes) => bytemuck::try_cast_slice(bytes).ok(),
+            Self::Arena(bytes) => bytemuck::try_cast_slice(bytes).ok(),
+        }
+    }
+
+    pub(crate) fn write<T: Pod>(self) -> Option<&'a mut [T]> {
+        match self {
+            Self::Constant(_) => None,
+            Self::Arena(bytes) => bytemuck::try_cast_slice_mut(bytes).ok(),
+        }
+    }
+}

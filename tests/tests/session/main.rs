@@ -1,0 +1,137 @@
+//! Networks that are described, compiled and run as images, beside their typed twins: the same bytes.
+#![allow(clippy::unwrap_used)] // helpers of tests, which the lint's own rule misses
+
+use selvedge_core::image::{Image, Role};
+use selvedge_core::net::{Layer, Network as Typed};
+use selvedge_core::network::{Network, Options};
+use selvedge_core::ops;
+use selvedge_core::session::Session;
+use selvedge_core::train::{Samples, Trainer};
+use selvedge_core::{Element, Serial};
+use selvedge_digits::{BATCH, DigitsCnn, DigitsMlp, EPOCHS, SEED, TRAIN, rate_at, test, train};
+use selvedge_kernels::rng::shuffle;
+use selvedge_kernels::{bf16, f16};
+
+mod refusals;
+
+/// The demo's networks as JSON.
+const CNN: &str = r#"{
+    "input": [8, 8, 1],
+    "layers": [
+        {"name": "edges", "type": "conv2d", "filters": 8, "kernel": [3, 3], "padding": 1, "activation": "relu"},
+        {"name": "halve", "type": "max_pool2d"},
+        {"name": "strokes", "type": "conv2d", "filters": 16, "kernel": [3, 3], "padding": "same", "activation": "relu"},
+        {"name": "quarter", "type": "max_pool2d"},
+        {"name": "flat", "type": "flatten"},
+        {"name": "head", "type": "dense", "outputs": 10}
+    ]
+}"#;
+const MLP: &str = r#"{
+    "input": [8, 8, 1],
+    "layers": [
+        {"name": "flat", "type": "flatten"},
+        {"name": "hidden", "type": "dense", "outputs": 32, "activation": "relu"},
+        {"name": "head", "type": "dense", "outputs": 10}
+    ]
+}"#;
+
+fn compile<T: Element>(json: &str) -> Vec<u8> {
+    let network = Network::from_json(json).unwrap();
+    let options = Options {
+        samples: BATCH,
+        train: true,
+        seed: SEED,
+    };
+    network.compile(T::DTYPE, &options).unwrap()
+}
+
+/// Calls `then` with the image at an address that it may have.
+fn with_image<R>(bytes: &[u8], then: impl FnOnce(&Image<'_>) -> R) -> R {
+    let room = [vec![0u8; 16], bytes.to_vec()].concat();
+    let mut room = room;
+    let skipped = room.as_ptr().align_offset(16);
+    room.copy_within(16.., skipped);
+    then(&Image::parse(&room[skipped..skipped + bytes.len()]).unwrap())
+}
+
+/// Parameters after `steps` steps, and the outputs for the first samples of the test part, of an image.
+fn of_session<T: Element>(json: &str, steps: usize) -> (String, Vec<T::Head>, i32) {
+    with_image(&compile::<T>(json), |image| {
+        let mut arena = vec![0; image.arena_bytes()];
+        let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+        let mut order = [0u16; TRAIN];
+        shuffle(SEED, 0, &mut order).unwrap();
+        for batch in order.chunks(BATCH).take(steps) {
+            let mut labels = Vec::new();
+            let x = session.input_mut::<T>(Role::Train, 0).unwrap();
+            for (x, &sample) in x.chunks_mut(64).zip(batch) {
+                labels.push(train().read(sample.into(), x).unwrap());
+            }
+            let places = session.input_mut::<u16>(Role::Train, 1).unwrap();
+            places[..labels.len()].copy_from_slice(&labels);
+            session
+                .train_step(&Serial, batch.len(), &rate_at(0, EPOCHS))
+                .unwrap();
+        }
+        let x = session.input_mut::<T>(Role::Infer, 0).unwrap();
+        for (i, x) in x.chunks_mut(64).enumerate() {
+            test().read(i, x).unwrap();
+        }
+        session.run(&Serial, BATCH).unwrap();
+        let fingerprint = session.fingerprint().unwrap().to_string();
+        let y = session.output::<T::Head>(0).unwrap();
+        (fingerprint, y.data.to_vec(), y.exponent)
+    })
+}
+
+/// The same of a typed network.
+fn of_trainer<N: Typed<In = <N as Typed>::Elem>>(
+    steps: usize,
+) -> (String, Vec<<N::Elem as Element>::Head>, i32)
+where
+    N::Layers: Layer,
+{
+    let mut trainer = Box::new(Trainer::<N, BATCH>::BLANK);
+    trainer.init(SEED).unwrap();
+    let mut order = [0u16; TRAIN];
+    shuffle(SEED, 0, &mut order).unwrap();
+    for batch in order.chunks(BATCH).take(steps) {
+        let mut labels = Vec::new();
+        for (x, &sample) in trainer.input_mut().chunks_mut(64).zip(batch) {
+            labels.push(train().read(sample.into(), x).unwrap());
+        }
+        trainer.step(&Serial, &labels, &rate_at(0, EPOCHS)).unwrap();
+    }
+    for (i, x) in trainer.input_mut().chunks_mut(64).enumerate() {
+        test().read(i, x).unwrap();
+    }
+    let fingerprint = trainer.fingerprint().to_string();
+    let y = trainer.predict(&Serial, BATCH).unwrap();
+    (fingerprint, y.data.to_vec(), y.exponent)
+}
+
+macro_rules! twins {
+    ($($name:ident: $t:ty;)*) => {$(
+        #[test]
+        fn $name() {
+            // An epoch, the last batch of which is smaller.
+            assert_eq!(of_session::<$t>(MLP, 180), of_trainer::<DigitsMlp<$t>>(180));
+            assert_eq!(of_session::<$t>(CNN, 40), of_trainer::<DigitsCnn<$t>>(40));
+        }
+    )*};
+}
+
+twins! {
+    an_i8_session_is_its_typed_twin: i8;
+    a_u8_session_is_its_typed_twin: u8;
+    an_i16_session_is_its_typed_twin: i16;
+    a_u16_session_is_its_typed_twin: u16;
+    an_i32_session_is_its_typed_twin: i32;
+    a_u32_session_is_its_typed_twin: u32;
+    an_i64_session_is_its_typed_twin: i64;
+    a_u64_session_is_its_typed_twin: u64;
+    an_f16_session_is_its_typed_twin: f16;
+    a_bf16_session_is_its_typed_twin: bf16;
+    an_f32_session_is_its_typed_twin: f32;
+    an_f64_session_is_its_typed_twin: f64;
+}
