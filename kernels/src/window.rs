@@ -184,11 +184,14 @@ impl<const N: usize> Window<N> {
 
     #[cfg_attr(target_os = "none", inline(never))] // one copy where size counts
     const fn output(&self, axis: usize, input: usize) -> Result<usize> {
+        let overflow = Err(Arg::Shape.overflow());
+        if axis >= N {
+            return overflow; // no caller asks: but a copy of its own would check each index
+        }
         let span = match self.span(axis, input) {
             Ok(span) => span,
             Err(error) => return Err(error),
         };
-        let overflow = Err(Arg::Shape.overflow());
         let [before, after] = self.padding[axis];
         let Some(padding) = before.checked_add(after) else {
             return overflow;
