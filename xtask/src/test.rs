@@ -116,13 +116,13 @@ fn side_by_side(steps: &[Step], workers: usize) -> Vec<Row> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut rows = Vec::new();
-        while let Some((i, step)) = {
+        loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
-            steps.get(i).map(|step| (i, step))
-        } {
+            let Some(step) = steps.get(i) else {
+                return rows;
+            };
             rows.push((i, step.take()));
         }
-        rows
     };
     let mut rows: Vec<(usize, Row)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();

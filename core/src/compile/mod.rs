@@ -5,12 +5,13 @@ mod plan;
 use crate::graph::{Error, Graph, Node, ValueId};
 use crate::image::Role;
 use crate::image::format::{
-    ALIGN, CHECKSUM, Entry, Header, MAGIC, NONE, Parameter, ProgramHeader, Section, VERSION, Value,
+    ALIGN, CHECKED, CHECKSUM, Entry, Header, MAGIC, NONE, Parameter, Place, ProgramHeader, Section,
+    VERSION, Value,
 };
 use crate::ops::Kind;
 use alloc::vec;
 use alloc::vec::Vec;
-use bytemuck::bytes_of;
+use bytemuck::{bytes_of, cast_slice};
 use plan::{Lifetime, offsets};
 
 /// Numbers of the values of a program: what stays first, in the same order in each program.
@@ -49,29 +50,35 @@ impl Graph {
     /// # Errors
     /// [`Error::Size`] for more values or bytes than an image has room for.
     pub fn compile(&self, samples: usize) -> Result<Vec<u8>, Error> {
-        let persistent = self.persistent()?;
-        let mut weights = Vec::new();
+        let storage = self.storage()?;
         let mut parameters = Vec::new();
-        for (parameter, places) in self.parameters.iter().zip(&persistent.places) {
-            weights.resize(aligned(weights.len()), 0);
-            let [value, residual] = *places;
-            parameters.extend_from_slice(bytes_of(&Parameter {
-                value,
-                residual,
-                stored: word(weights.len())?,
-            }));
-            weights.extend_from_slice(&parameter.stored);
+        for (parameter, &stored) in self.parameters.iter().zip(&storage.stored) {
+            let number = |id: Option<ValueId>| {
+                let place = storage.numbers.iter().position(|&kept| Some(kept) == id);
+                place
+                    .and_then(|place| u16::try_from(place).ok())
+                    .unwrap_or(NONE)
+            };
+            if self.place(parameter.value) == Place::Persistent {
+                parameters.extend_from_slice(bytes_of(&Parameter {
+                    value: number(Some(parameter.value)),
+                    residual: number(parameter.residual),
+                    velocity: number(parameter.velocity),
+                    reserved: 0,
+                    stored: word(stored)?,
+                }));
+            }
         }
         let mut sections = vec![
             (Section::PARAMETERS, parameters),
-            (Section::WEIGHTS, weights),
+            (Section::WEIGHTS, storage.weights.clone()),
             (
                 Section::INFER,
-                self.program(Role::Infer, samples, &persistent)?,
+                self.program(Role::Infer, samples, &storage)?,
             ),
         ];
         if self.nodes.len() > self.forward {
-            let train = self.program(Role::Train, samples, &persistent)?;
+            let train = self.program(Role::Train, samples, &storage)?;
             sections.push((Section::TRAIN, train));
         }
 
@@ -89,49 +96,67 @@ impl Graph {
             bodies.extend_from_slice(&body);
             entries.push(entry);
         }
-        let header = Header {
+        let mut header = Header {
             magic: MAGIC,
+            checksum: 0,
             version: VERSION,
             sections: entries.len() as u16, // at most four
             len: word(table + bodies.len())?,
-            persistent: word(persistent.bytes)?,
+            persistent: word(storage.bytes)?,
             states: word(self.states)?,
             seed: self.seed,
             steps: 0,
         };
-        let mut image = bytes_of(&header).to_vec();
-        for entry in &entries {
-            image.extend_from_slice(bytes_of(entry));
-        }
-        image.extend(bodies);
-        Ok(image)
+        let mut digest = CHECKSUM.digest();
+        digest.update(bytes_of(&header).get(CHECKED..).unwrap_or_default());
+        digest.update(cast_slice(&entries));
+        header.checksum = digest.finalize();
+        Ok([bytes_of(&header), cast_slice(&entries), &*bodies].concat())
     }
 
-    /// Where what stays from run to run lies.
-    fn persistent(&self) -> Result<Persistent, Error> {
-        let mut numbers = Numbers {
-            of: vec![None; self.values.len()],
-            values: Vec::new(),
+    /// Where parameters lie: those that are trained in the arena, the others in the weights of the image.
+    fn storage(&self) -> Result<Storage, Error> {
+        let mut storage = Storage {
+            weights: Vec::new(),
+            stored: Vec::new(),
+            numbers: Vec::new(),
+            offsets: vec![0; self.values.len()],
+            bytes: 0,
         };
-        let (mut offsets, mut bytes) = (Vec::new(), 0);
-        let mut places = Vec::new();
         for parameter in &self.parameters {
-            let tensors = [Some(parameter.value), parameter.residual];
-            let mut place = [NONE; 2];
-            for (place, id) in place.iter_mut().zip(tensors) {
-                let Some(id) = id else { continue };
-                *place = numbers.take(id)?;
-                offsets.push(bytes);
-                bytes += aligned(self.bytes(id, 1));
+            let weights = &mut storage.weights;
+            weights.resize(aligned(weights.len()), 0);
+            storage.stored.push(weights.len());
+            let place = |offsets: &mut Vec<usize>, id: ValueId, at: usize| {
+                if let Some(offset) = offsets.get_mut(id.0) {
+                    *offset = at;
+                }
+            };
+            if self.place(parameter.value) == Place::Constant {
+                place(&mut storage.offsets, parameter.value, weights.len());
+                let elements = parameter.stored.get(..self.bytes(parameter.value, 1));
+                weights.extend_from_slice(elements.ok_or(Error::Size)?); // no masters
+                continue;
             }
-            places.push(place);
+            weights.extend_from_slice(&parameter.stored);
+            let companions = [parameter.residual, parameter.velocity];
+            for id in [Some(parameter.value)]
+                .into_iter()
+                .chain(companions)
+                .flatten()
+            {
+                storage.numbers.push(id);
+                place(&mut storage.offsets, id, storage.bytes);
+                storage.bytes += aligned(self.bytes(id, 1));
+            }
         }
-        Ok(Persistent {
-            numbers: numbers.values,
-            offsets,
-            places,
-            bytes,
-        })
+        Ok(storage)
+    }
+
+    fn place(&self, id: ValueId) -> Place {
+        self.values
+            .get(id.0)
+            .map_or(Place::Transient, |value| value.place)
     }
 
     /// Bytes of a value for `samples` samples.
@@ -143,12 +168,7 @@ impl Graph {
     }
 
     /// The body of a program's section.
-    fn program(
-        &self,
-        role: Role,
-        samples: usize,
-        persistent: &Persistent,
-    ) -> Result<Vec<u8>, Error> {
+    fn program(&self, role: Role, samples: usize, storage: &Storage) -> Result<Vec<u8>, Error> {
         let nodes = match role {
             Role::Infer => self.nodes.get(..self.forward).unwrap_or_default(),
             Role::Train => &self.nodes,
@@ -159,7 +179,7 @@ impl Graph {
             of: vec![None; self.values.len()],
             values: Vec::new(),
         };
-        for &id in &persistent.numbers {
+        for &id in &storage.numbers {
             numbers.take(id)?;
         }
         let mut lifetimes: Vec<Option<Lifetime>> = vec![None; self.values.len()];
@@ -209,15 +229,23 @@ impl Graph {
         }
 
         let transient: Vec<(ValueId, Lifetime)> = (numbers.values.iter())
-            .skip(persistent.numbers.len())
+            .filter(|&&id| self.place(id) == Place::Transient)
             .filter_map(|&id| Some((id, lifetimes.get(id.0).copied().flatten()?)))
             .collect();
         let lifetimes: Vec<Lifetime> = transient.iter().map(|&(_, life)| life).collect();
-        let (offsets, arena) = offsets(&lifetimes);
-        let places = persistent.offsets.iter().chain(&offsets);
+        let (planned, arena) = offsets(&lifetimes);
+        let mut offsets = storage.offsets.clone();
+        for ((id, _), at) in transient.iter().zip(planned) {
+            if let Some(offset) = offsets.get_mut(id.0) {
+                *offset = at;
+            }
+        }
         let mut values = Vec::new();
-        for (&id, &offset) in numbers.values.iter().zip(places) {
-            let value = self.values.get(id.0).ok_or(Error::Size)?;
+        for &id in &numbers.values {
+            let (value, offset) = (self.values.get(id.0), offsets.get(id.0));
+            let (Some(value), Some(&offset)) = (value, offset) else {
+                return Err(Error::Size);
+            };
             values.extend_from_slice(bytes_of(&Value {
                 offset: word(offset)?,
                 len: word(value.len())?,
@@ -235,10 +263,10 @@ impl Graph {
         };
         let mut body = bytes_of(&header).to_vec();
         for words in [&inputs, &outputs] {
-            body.extend_from_slice(bytemuck::cast_slice(words));
+            body.extend_from_slice(cast_slice(words));
         }
         body.extend(values);
-        body.extend_from_slice(bytemuck::cast_slice(&code));
+        body.extend_from_slice(cast_slice(&code));
         Ok(body)
     }
 
@@ -260,12 +288,17 @@ impl Graph {
     }
 }
 
-/// What stays from run to run: numbers of values, their places in the arena, and of each parameter the numbers of its
-/// tensors.
-struct Persistent {
+/// Where parameters lie.
+struct Storage {
+    /// The section of weights.
+    weights: Vec<u8>,
+    /// Where each parameter begins there.
+    stored: Vec<usize>,
+    /// What stays in the arena, in the order of its numbers.
     numbers: Vec<ValueId>,
+    /// Of each value: in the arena, or in the weights.
     offsets: Vec<usize>,
-    places: Vec<[u16; 2]>,
+    /// Bytes of the arena that stay.
     bytes: usize,
 }
 
@@ -276,7 +309,7 @@ fn emit(node: &Node, ids: &[u16], code: &mut Vec<u32>) -> Result<(), Error> {
     let [dtype, out] = node.dtypes.map(|dtype| dtype as u32);
     code.push(node.kind as u32 | byte(ids.len())? << 16 | byte(node.attributes.len())? << 24);
     code.push(dtype | out << 4 | u32::from(number) << 16);
-    code.push(word(node.states[0])?);
+    code.push(word(node.state)?);
     for pair in ids.chunks(2) {
         let [first, second] = [0, 1].map(|i| u32::from(pair.get(i).copied().unwrap_or(NONE)));
         code.push(first | second << 16);

@@ -13,7 +13,6 @@ use crate::image::format::Place;
 use crate::ops::{Describe, Kind};
 use alloc::string::String;
 use alloc::vec::Vec;
-use selvedge_kernels::optim::Role;
 use selvedge_kernels::{DType, Element};
 
 /// A value of a graph, by its index.
@@ -40,7 +39,7 @@ impl Value {
     /// Elements, of one sample where it varies.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().product() // which `network` has checked
     }
 
     /// Whether it has no elements.
@@ -62,8 +61,10 @@ pub struct Node {
     pub(crate) inputs: Vec<Option<ValueId>>,
     pub(crate) outputs: Vec<Option<ValueId>>,
     pub(crate) attributes: Vec<u32>,
-    /// First exponent state, and how many.
-    pub(crate) states: [usize; 2],
+    /// How many exponent states it has.
+    pub(crate) states: usize,
+    /// The first of them, which [`Graph::node`] says.
+    pub(crate) state: usize,
 }
 
 /// A parameter tensor with what it begins with.
@@ -71,9 +72,8 @@ pub struct Node {
 pub(crate) struct Parameter {
     pub(crate) value: ValueId,
     pub(crate) residual: Option<ValueId>,
+    /// What momentum keeps; zeros at first.
     pub(crate) velocity: Option<ValueId>,
-    #[allow(dead_code)] // optimizers with decay of their own will read it
-    pub(crate) role: Role,
     /// Elements, then low bytes of the masters.
     pub(crate) stored: Vec<u8>,
 }
@@ -90,19 +90,10 @@ pub struct Graph {
     /// Nodes of the forward pass; what follows trains.
     pub(crate) forward: usize,
     pub(crate) seed: u32,
-}
-
-/// What a node is made of.
-#[derive(Debug)]
-pub(crate) struct NodeParts {
-    pub(crate) operator: &'static dyn Describe,
-    pub(crate) kind: Kind,
-    pub(crate) dtypes: [DType; 2],
-    pub(crate) number: u32,
-    pub(crate) inputs: Vec<Option<ValueId>>,
-    pub(crate) outputs: Vec<Option<ValueId>>,
-    pub(crate) attributes: Vec<u32>,
-    pub(crate) states: usize,
+    /// Whether parameters have velocities.
+    pub(crate) has_momentum: bool,
+    /// Where parameters lie: in the arena if they are trained, else in the image.
+    pub(crate) parameter_place: Place,
 }
 
 impl Graph {
@@ -172,57 +163,40 @@ impl Graph {
         elements: &[T],
         low: &[i8],
         exponent: i16,
-        role: Role,
     ) -> ValueId {
         let mut stored = Vec::new();
         for &element in elements {
             element.le_bytes(|bytes| stored.extend_from_slice(bytes));
         }
         stored.extend(low.iter().map(|&byte| byte as u8));
+        let (has_momentum, place) = (self.has_momentum, self.parameter_place);
         let mut constant = |dtype, exponent| {
             self.push(Value {
                 dtype,
                 shape: shape.clone(),
                 varies: false,
-                place: Place::Persistent,
+                place,
                 exponent,
                 alias: None,
             })
         };
         let value = constant(T::DTYPE, exponent);
         let residual = (!low.is_empty()).then(|| constant(DType::I8, 0));
+        let velocity = has_momentum.then(|| constant(T::Velocity::DTYPE, 0));
         self.parameters.push(Parameter {
             value,
             residual,
-            velocity: None,
-            role,
+            velocity,
             stored,
         });
         value
     }
 
-    pub(crate) fn node(&mut self, parts: NodeParts) {
-        let NodeParts {
-            operator,
-            kind,
-            dtypes,
-            number,
-            inputs,
-            outputs,
-            attributes,
-            states,
-        } = parts;
-        self.nodes.push(Node {
-            operator,
-            kind,
-            dtypes,
-            number,
-            inputs,
-            outputs,
-            attributes,
-            states: [self.states, states],
-        });
-        self.states += states;
+    /// Appends a node, and finds room for its exponent states.
+    pub(crate) fn node(&mut self, node: Node) {
+        let state = self.states;
+        self.states += node.states;
+        self.nodes.push(Node { state, ..node });
     }
 
     /// The value whose memory `id` lies in.
@@ -239,7 +213,7 @@ impl Graph {
             .find(|parameter| parameter.value == value)
     }
 
-    /// A parameter's companion, for an operator that learns.
+    /// A parameter, the low bytes of its masters and its velocities, for an operator that learns.
     pub(crate) fn with_companions(&self, value: Option<ValueId>) -> [Option<ValueId>; 3] {
         let parameter = value.and_then(|value| self.parameter_of(value));
         match parameter {
@@ -248,7 +222,7 @@ impl Graph {
         }
     }
 
-    /// Name of an element type's place in messages.
+    /// The extents of a value.
     pub(crate) fn shape_of(&self, id: ValueId) -> Vec<usize> {
         self.value(id)
             .map(|value| value.shape.clone())

@@ -26,7 +26,7 @@ pub enum Error {
     },
     /// Bytes of a section have changed.
     Checksum {
-        /// The section.
+        /// The section, or 0 for the header and the table of sections.
         section: u32,
     },
 }
@@ -34,7 +34,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Magic => f.write_str("no image: it does not begin with SELVEDGE"),
+            Self::Magic => f.write_str("no image: it does not begin with SLVG"),
             Self::Version { got, newest } => write!(
                 f,
                 "an image of version {got}: this build reads versions up to {newest}"

@@ -6,9 +6,11 @@ use crc::{Crc, NoTable};
 use selvedge_kernels::DType;
 
 /// What an image begins with.
-pub(crate) const MAGIC: [u8; 8] = *b"SELVEDGE";
+pub(crate) const MAGIC: [u8; 4] = *b"SLVG";
 /// The version that this build writes, and the last that it reads.
 pub(crate) const VERSION: u16 = 1;
+/// Where the bytes begin that the header's checksum covers.
+pub(crate) const CHECKED: usize = 8;
 /// Alignment of an image, of its sections, and of values in the arena.
 pub(crate) const ALIGN: usize = 16;
 /// No value.
@@ -26,7 +28,9 @@ const _: () = assert!(
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Header {
-    pub(crate) magic: [u8; 8],
+    pub(crate) magic: [u8; 4],
+    /// Of the rest of the header and the table of sections.
+    pub(crate) checksum: u32,
     pub(crate) version: u16,
     pub(crate) sections: u16,
     /// Bytes of the image.
@@ -77,9 +81,10 @@ pub(crate) struct Value {
 }
 
 /// Where a value lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In the arena, for as long as it is used.
+    #[default]
     Transient,
     /// In the arena, from run to run.
     Persistent,
@@ -128,6 +133,9 @@ pub(crate) struct Parameter {
     pub(crate) value: u16,
     /// The low bytes of the masters, or [`NONE`].
     pub(crate) residual: u16,
+    /// What momentum keeps, or [`NONE`]; zeros at first.
+    pub(crate) velocity: u16,
+    pub(crate) reserved: u16,
     /// Where the weights of the image have the first elements; the low bytes follow them.
     pub(crate) stored: u32,
 }
@@ -179,6 +187,10 @@ impl Header {
         }
         let len = usize::from(header.sections) * size_of::<Entry>();
         let table = rest.get(..len).ok_or(truncated)?;
+        let checked = bytes.get(CHECKED..size_of::<Self>() + len);
+        if checked.map(|bytes| CHECKSUM.checksum(bytes)) != Some(header.checksum) {
+            return Err(Error::Checksum { section: 0 });
+        }
         let table = bytemuck::try_cast_slice(table).map_err(|_| truncated)?;
         Ok((header, table))
     }

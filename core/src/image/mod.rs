@@ -95,10 +95,12 @@ impl<'a> Image<'a> {
                 .unwrap_or(0)
         };
         let (values, transient) = (most(|p| p.values), most(|p| p.arena));
-        4 * (values + self.header.states as usize)
-            + 2 * (format::ALIGN - 1)
-            + self.header.persistent as usize
-            + transient
+        // Sums that no machine can address are more than any arena has.
+        (values.saturating_add(self.header.states as usize))
+            .saturating_mul(4)
+            .saturating_add(2 * (format::ALIGN - 1))
+            .saturating_add(self.header.persistent as usize)
+            .saturating_add(transient)
     }
 
     /// Whether it has a program for `role`.

@@ -1,5 +1,6 @@
 //! From layers to operators.
 
+use super::Options;
 use super::layers::{Conv2d, Dense, Layer, MaxPool2d, Padding, Type};
 use crate::graph::{Error, Graph, ValueId, shown};
 use crate::ops::{activation, conv, dense, pool, view, weighted};
@@ -43,6 +44,40 @@ struct Builder<'g> {
     number: u32,
     /// Whether it is the last of the network.
     is_last: bool,
+    /// Whether nothing below it learns, so that its own errors go no further.
+    is_first: bool,
+    options: &'g Options,
+}
+
+/// Refuses two layers of one name.
+pub(super) fn check_names(layers: &[Layer]) -> Result<(), Error> {
+    for (i, layer) in layers.iter().enumerate() {
+        let mut before = layers.iter().take(i);
+        if before.any(|other| other.name == layer.name) {
+            return Err(Error::Attribute {
+                path: layer.name.clone(),
+                expected: "a name of its own".to_string(),
+                found: "two layers of this name".to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a tensor that an image has no room for: `samples` of `shape`, with at most 2^31 bytes.
+pub(super) fn check_size(path: &str, shape: &[usize], samples: usize) -> Result<(), Error> {
+    const LARGEST: usize = 8; // bytes of an element
+    let mut extents = shape.iter().chain([&samples, &LARGEST]).copied();
+    let bytes = extents.try_fold(1usize, usize::checked_mul);
+    match bytes {
+        Some(0) => Err(Error::Shape {
+            path: path.to_string(),
+            expected: "extents of at least one".to_string(),
+            found: shown(shape),
+        }),
+        Some(bytes) if bytes <= 1 << 31 => Ok(()),
+        _ => Err(Error::Size),
+    }
 }
 
 /// Layers in order.
@@ -51,14 +86,18 @@ pub(super) fn sequence(
     dtype: DType,
     layers: &[Layer],
     mut x: ValueId,
+    options: &Options,
 ) -> Result<ValueId, Error> {
     for ((i, layer), number) in layers.iter().enumerate().zip(0..) {
+        let is_first = graph.parameters.is_empty();
         let mut builder = Builder {
             graph: &mut *graph,
             dtype,
             path: layer.name.clone(),
             number,
             is_last: i + 1 == layers.len(),
+            options,
+            is_first,
         };
         x = match &layer.layer {
             Type::Dense(layer) => builder.dense(layer, x)?,
@@ -90,11 +129,34 @@ impl Builder<'_> {
         }
     }
 
+    /// Refuses sums in training that no accumulator holds: of a gradient over `terms` products of each sample, of an error
+    /// over `outputs` products.
+    fn check_sums(&self, terms: usize, outputs: usize) -> Result<(), Error> {
+        if !self.options.train {
+            return Ok(());
+        }
+        let [most, most_of_gradient] = by_dtype!(self.dtype, T => {
+            [<T as Element>::MAX_PRODUCTS, <T as Element>::MAX_GRADIENT_PRODUCTS]
+        });
+        let gradient = (terms.saturating_mul(self.options.samples), most_of_gradient);
+        let error = (if self.is_first { 0 } else { outputs }, most);
+        for (terms, limit) in [gradient, error] {
+            if terms > limit {
+                return Err(self.kernel()(kernels::Error::Accumulator { terms, limit }));
+            }
+        }
+        Ok(())
+    }
+
     fn dense(&mut self, layer: &Dense, x: ValueId) -> Result<ValueId, Error> {
         let shape = self.graph.shape_of(x);
         let Some(&features) = shape.last() else {
             return Err(self.shape_error("at least one axis", &shape));
         };
+        check_size(&self.path, &[layer.outputs, features], 1)?;
+        let rows = shape.iter().product::<usize>() / features;
+        check_size(&self.path, &[rows, layer.outputs], self.options.samples)?;
+        self.check_sums(rows, layer.outputs)?;
         let code = layer.activation.code();
         let is_head = self.is_last && code == 0;
         let gain = if is_head {
@@ -125,6 +187,14 @@ impl Builder<'_> {
         let &[rows, columns, channels] = &*shape else {
             return Err(self.shape_error("rows, columns and channels", &shape));
         };
+        self.check_extents(&[
+            ("stride", layer.stride),
+            ("dilation", layer.dilation),
+            ("kernel", layer.kernel),
+        ])?;
+        if let Padding::Each(cells) = layer.padding {
+            self.check_extents(&[("padding", [cells.max(1); 2])])?;
+        }
         let input = [rows, columns];
         let extents = kernels::conv::Shape {
             batch: 1,
@@ -140,14 +210,31 @@ impl Builder<'_> {
                 input,
             ),
         };
-        if layer.groups == 0 || !channels.is_multiple_of(layer.groups) {
+        let divides = |n: usize| layer.groups > 0 && n.is_multiple_of(layer.groups);
+        if !divides(channels) || !divides(layer.filters) {
             return Err(Error::Attribute {
                 path: self.path.clone(),
-                expected: alloc::format!("groups that divide {channels} channels"),
+                expected: alloc::format!(
+                    "groups that divide {channels} channels and {} filters",
+                    layer.filters
+                ),
                 found: layer.groups.to_string(),
             });
         }
         let depth = channels / layer.groups;
+        check_size(
+            &self.path,
+            &[layer.filters, layer.kernel[0], layer.kernel[1], depth],
+            1,
+        )?;
+        let [out_rows, out_columns] = (extents.window.outputs(input)).map_err(self.kernel())?;
+        let out = [out_rows, out_columns, layer.filters];
+        check_size(&self.path, &out, self.options.samples)?;
+        let cells = layer.kernel[0] * layer.kernel[1];
+        self.check_sums(
+            out_rows * out_columns,
+            cells * (layer.filters / layer.groups),
+        )?;
         let fan_in = layer.kernel[0] * layer.kernel[1] * depth;
         let code = layer.activation.code();
         let (dtype, number, error) = (self.dtype, self.number, self.kernel());
@@ -161,11 +248,29 @@ impl Builder<'_> {
             .map_err(error)
     }
 
+    /// Refuses what no window has.
+    fn check_extents(&self, attributes: &[(&str, [usize; 2])]) -> Result<(), Error> {
+        for (name, extents) in attributes {
+            if extents
+                .iter()
+                .any(|&extent| extent == 0 || extent > 1 << 16)
+            {
+                return Err(Error::Attribute {
+                    path: self.path.clone(),
+                    expected: alloc::format!("{name} of 1 to 65536"),
+                    found: shown(extents),
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn max_pool2d(&mut self, layer: &MaxPool2d, x: ValueId) -> Result<ValueId, Error> {
         let shape = self.graph.shape_of(x);
         let &[rows, columns, channels] = &*shape else {
             return Err(self.shape_error("rows, columns and channels", &shape));
         };
+        self.check_extents(&[("stride", layer.stride), ("kernel", layer.kernel)])?;
         let input = [rows, columns];
         let extents = kernels::pool::Shape {
             batch: 1,

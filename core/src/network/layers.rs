@@ -1,6 +1,6 @@
 //! The layers of a description.
 
-use crate::ops::activation;
+use crate::ops::activation::LEAKY;
 use alloc::string::String;
 #[cfg(feature = "json")]
 use serde::{Deserialize, Serialize};
@@ -36,49 +36,61 @@ pub enum Type {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
 #[cfg_attr(feature = "json", serde(rename_all = "snake_case"))]
-#[allow(missing_docs)] // the variants are their own names
 #[non_exhaustive]
 pub enum Activation {
+    /// Nothing.
     #[default]
     None,
+    /// `max(x, 0)`.
     Relu,
+    /// `max(x, 0)`, whose derivative asks the sum and not what is stored: [`MaskedRelu`](crate::net::MaskedRelu).
     MaskedRelu,
+    /// `max(x, 0)`, but what is positive stays positive in integers: [`LiftedRelu`](crate::net::LiftedRelu).
     LiftedRelu,
+    /// `min(max(x, 0), 6)`.
     Relu6,
+    /// `1.1 · max(x, 0)`.
     ScaledRelu,
+    /// `1 / (1 + exp(-x))`.
     Sigmoid,
+    /// The hyperbolic tangent.
     Tanh,
+    /// `ln(1 + exp(x))`.
     Softplus,
+    /// `x · Φ(x)`, with the standard normal distribution.
     Gelu,
+    /// `x / (1 + exp(-x))`.
     Silu,
+    /// `x · min(max(x + 3, 0), 6) / 6`.
     HardSwish,
-    /// With the slope below zero in thousandths.
+    /// `x` where it is not negative, else `x` times this slope, in thousandths.
     LeakyRelu(u16),
 }
 
 impl Activation {
+    /// What stands for it in an image: `ops/activation.rs`.
     pub(super) fn code(self) -> u32 {
-        let (name, thousandths) = match self {
-            Self::None => ("none", 0),
-            Self::Relu => ("relu", 0),
-            Self::MaskedRelu => ("masked_relu", 0),
-            Self::LiftedRelu => ("lifted_relu", 0),
-            Self::Relu6 => ("relu6", 0),
-            Self::ScaledRelu => ("scaled_relu", 0),
-            Self::Sigmoid => ("sigmoid", 0),
-            Self::Tanh => ("tanh", 0),
-            Self::Softplus => ("softplus", 0),
-            Self::Gelu => ("gelu", 0),
-            Self::Silu => ("silu", 0),
-            Self::HardSwish => ("hard_swish", 0),
-            Self::LeakyRelu(thousandths) => ("leaky_relu", thousandths),
-        };
-        activation::code(name, thousandths).unwrap_or(0)
+        match self {
+            Self::None => 0,
+            Self::Relu => 1,
+            Self::MaskedRelu => 2,
+            Self::LiftedRelu => 3,
+            Self::Relu6 => 4,
+            Self::ScaledRelu => 5,
+            Self::Sigmoid => 6,
+            Self::Tanh => 7,
+            Self::Softplus => 8,
+            Self::Gelu => 9,
+            Self::Silu => 10,
+            Self::HardSwish => 11,
+            Self::LeakyRelu(thousandths) => LEAKY | u32::from(thousandths) << 8,
+        }
     }
 }
 
-/// `activation(weight · x + bias)` over the last axis. The last layer of a network, if it is one without an activation,
-/// has an output of at least 16 bits.
+/// `y = activation(weight · x + bias)` over the last axis, from `[.., F]` to `[.., outputs]`; `weight` is `[outputs, F]`.
+/// The last layer of a network, if it is one without an activation, has an output of at least 16 bits
+/// ([`Element::Head`](selvedge_kernels::Element::Head)). Numerical behaviour: [`selvedge_kernels::dense::forward`].
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
 #[cfg_attr(feature = "json", serde(deny_unknown_fields))]
@@ -123,7 +135,8 @@ pub enum Padding {
     Each(usize),
 }
 
-/// A convolution over rows and columns.
+/// A convolution over rows and columns, from `[H, W, C]` to `[H', W', filters]`; filters are
+/// `[filters, kernel rows, kernel columns, C / groups]`. Numerical behaviour: [`selvedge_kernels::conv::forward`].
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
 #[cfg_attr(feature = "json", serde(deny_unknown_fields))]
@@ -193,7 +206,8 @@ impl Conv2d {
     }
 }
 
-/// The largest element of each channel under a window.
+/// The largest element of each channel under a window, from `[H, W, C]` to `[H', W', C]`. Numerical behaviour:
+/// [`selvedge_kernels::pool::max_forward`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
 #[cfg_attr(feature = "json", serde(deny_unknown_fields))]

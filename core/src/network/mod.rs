@@ -1,4 +1,43 @@
-//! Networks as people think of them: a tree of named layers, described in JSON or in Rust, and compiled.
+//! Networks as people think of them: named layers, described in JSON or in Rust, and compiled.
+//!
+//! From a description to a running session:
+//! ```
+//! use selvedge_core::image::{Image, Role};
+//! use selvedge_core::network::{Activation, Dense, Network, Options};
+//! use selvedge_core::{DType, Rate, Serial, Sgd, ops, session::Session};
+//!
+//! // On the host: two features to two classes, in bytes, for four samples at a time.
+//! let network = Network::new([2])
+//!     .layer("hidden", Dense::new(8).activation(Activation::Relu))
+//!     .layer("head", Dense::new(2));
+//! let options = Options { samples: 4, train: true, ..Options::default() };
+//! let bytes = network.compile(DType::I8, &options)?;
+//!
+//! // On the device: an image begins at an address divisible by 16; nothing is allocated from here on.
+//! #[repr(C, align(16))]
+//! struct Aligned([u8; 4096]);
+//! let mut flash = Aligned([0; 4096]);
+//! flash.0[..bytes.len()].copy_from_slice(&bytes);
+//! let image = Image::parse(&flash.0)?;
+//! let mut arena = [0; 1024];
+//! assert!(image.arena_bytes() <= arena.len());
+//! // Only these operators are linked.
+//! let registry: ops::Registry<'_> =
+//!     &[ops::dense::run::<i8>(), ops::dense::train::<i8>(), ops::loss::cross_entropy_of::<i8>()];
+//! let mut session = Session::new(&image, &mut arena, registry)?;
+//! for _ in 0..200 {
+//!     // Elements are fractions of 128. The class is whether the first is the larger.
+//!     let x = session.input_mut::<i8>(Role::Train, 0)?;
+//!     x.copy_from_slice(&[90, 10, 20, 110, 100, 70, 5, 40]);
+//!     session.input_mut::<u16>(Role::Train, 1)?.copy_from_slice(&[1, 0, 1, 0]);
+//!     session.train_step(&Serial, 4, &Sgd::new(Rate { mantissa: 1, exponent: -4 }))?;
+//! }
+//! session.input_mut::<i8>(Role::Infer, 0)?[..2].copy_from_slice(&[30, 80]);
+//! session.run(&Serial, 1)?;
+//! let logits = session.output::<i16>(0)?; // each of them is q · 2^exponent
+//! assert!(logits.data[0] > logits.data[1]);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
 
 mod build;
 mod layers;
@@ -42,8 +81,11 @@ pub struct Network {
 pub struct Options {
     /// The most samples of a run.
     pub samples: usize,
-    /// Whether the image has a program that trains, by softmax cross-entropy.
+    /// Whether the image has a program that trains, by softmax cross-entropy over the last axis of the output. Without,
+    /// parameters are read where they lie in the image and cost no RAM.
     pub train: bool,
+    /// Whether training keeps velocities, for momentum.
+    pub momentum: bool,
     /// Seed of the initialisation.
     pub seed: u32,
 }
@@ -54,6 +96,7 @@ impl Default for Options {
         Self {
             samples: 1,
             train: false,
+            momentum: false,
             seed: 1,
         }
     }
@@ -84,29 +127,34 @@ impl Network {
     /// # Errors
     /// [`Error`], with the path of the layer.
     pub fn graph(&self, dtype: DType, options: &Options) -> Result<Graph, Error> {
+        build::check_names(&self.layers)?;
+        if options.samples == 0 {
+            return Err(Error::Attribute {
+                path: "samples".into(),
+                expected: "at least one".into(),
+                found: "0".into(),
+            });
+        }
         let mut graph = Graph {
             seed: options.seed,
+            has_momentum: options.train && options.momentum,
+            parameter_place: if options.train {
+                Place::Persistent
+            } else {
+                Place::Constant
+            },
             ..Graph::default()
         };
         let exponent = build::pixel_exponent(dtype);
+        build::check_size("input", &self.input, options.samples)?;
         let x = graph.input(dtype, &self.input, exponent);
-        let y = build::sequence(&mut graph, dtype, &self.layers, x)?;
+        let y = build::sequence(&mut graph, dtype, &self.layers, x, options)?;
         graph.forward = graph.nodes.len();
         graph.output(y);
         if options.train {
             let [dy, loss] = loss::describe::append(&mut graph, dtype, y);
             graph.differentiate(y, dy)?;
             graph.output(loss);
-        } else {
-            for id in graph
-                .parameters
-                .iter()
-                .flat_map(|p| [Some(p.value), p.residual])
-            {
-                if let Some(value) = id.and_then(|id| graph.values.get_mut(id.0)) {
-                    value.place = Place::Constant;
-                }
-            }
         }
         Ok(graph)
     }

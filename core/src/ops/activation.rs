@@ -32,7 +32,7 @@ impl Activations for Few {
 }
 
 macro_rules! functions {
-    ($($code:literal = $name:literal: $value:ident, gain $gain:ident, slopes $slopes:literal;)*) => {
+    ($($code:literal = $value:ident, gain $gain:ident, slopes $slopes:literal;)*) => {
         impl Activations for All {
             fn find<T: Element>(code: u32) -> Option<Activation<T>> {
                 match code & 255 {
@@ -40,18 +40,6 @@ macro_rules! functions {
                     LEAKY => Some(Activation::leaky_relu((code >> 8) as u16)), // its thousandths
                     code => Few::find(code),
                 }
-            }
-        }
-
-        /// The code of the activation of this name; `leaky_relu` takes thousandths.
-        #[cfg(feature = "alloc")]
-        pub(crate) fn code(name: &str, thousandths: u16) -> Option<u32> {
-            match name {
-                "none" | "identity" | "linear" => Some(0),
-                "relu" => Some(1),
-                "leaky_relu" => Some(LEAKY | u32::from(thousandths) << 8),
-                $($name => Some($code),)*
-                _ => None,
             }
         }
 
@@ -77,19 +65,20 @@ macro_rules! functions {
     };
 }
 
-const LEAKY: u32 = 13;
+/// The code of leaky ReLU; above it, thousandths.
+pub(crate) const LEAKY: u32 = 12;
 
 functions! {
-    2 = "masked_relu": MASKED_RELU, gain He, slopes true;
-    3 = "lifted_relu": LIFTED_RELU, gain He, slopes false;
-    4 = "relu6": RELU6, gain He, slopes true;
-    5 = "scaled_relu": SCALED_RELU, gain He, slopes false;
-    6 = "sigmoid": SIGMOID, gain LeCun, slopes false;
-    7 = "tanh": TANH, gain LeCun, slopes false;
-    8 = "softplus": SOFTPLUS, gain LeCun, slopes true;
-    9 = "gelu": GELU, gain He, slopes true;
-    10 = "silu": SILU, gain He, slopes true;
-    11 = "hard_swish": HARD_SWISH, gain He, slopes true;
+    2 = MASKED_RELU, gain He, slopes true;
+    3 = LIFTED_RELU, gain He, slopes false;
+    4 = RELU6, gain He, slopes true;
+    5 = SCALED_RELU, gain He, slopes false;
+    6 = SIGMOID, gain LeCun, slopes false;
+    7 = TANH, gain LeCun, slopes false;
+    8 = SOFTPLUS, gain LeCun, slopes true;
+    9 = GELU, gain He, slopes true;
+    10 = SILU, gain He, slopes true;
+    11 = HARD_SWISH, gain He, slopes true;
 }
 
 /// The activation of this code.

@@ -57,7 +57,7 @@ impl<'c> Call<'c, '_> {
         self.record.number
     }
 
-    /// The next `N` attributes, taken off `attributes`.
+    /// The attributes of the operator.
     pub(crate) fn attributes(&self) -> Attributes<'c> {
         Attributes(self.record.attributes)
     }

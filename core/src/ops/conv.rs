@@ -78,15 +78,18 @@ fn step<T: Element, A: Activations>(call: &mut Call<'_, '_>) -> Result<()> {
 
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
-    use crate::graph::{Error, Graph, Node, ValueId, Walk};
-    use crate::ops::{Describe, Kind, weighted, window};
+    use crate::graph::{Graph, ValueId};
+    use crate::ops::weighted::describe::Weighted;
+    use crate::ops::{Kind, window};
     use alloc::vec;
     use alloc::vec::Vec;
     use selvedge_kernels::conv::Shape;
     use selvedge_kernels::{self as kernels, DType};
 
-    #[derive(Debug)]
-    struct Conv;
+    static CONV: Weighted = Weighted {
+        forward: Kind::Conv,
+        step: Kind::ConvStep,
+    };
 
     /// `[x, filters, bias]` to what the windows of `shape` give.
     pub(crate) fn append<const N: usize>(
@@ -103,23 +106,7 @@ pub(crate) mod describe {
         attributes.extend(shape.input.map(|extent| extent as u32));
         attributes.extend([shape.channels, shape.filters, shape.groups].map(|n| n as u32));
         window::describe::write(&shape.window, &mut attributes);
-        let kind = (&Conv as _, Kind::Conv);
-        let dtypes = [dtype, dtype];
-        Ok(weighted::describe::append(
-            graph,
-            kind,
-            dtypes,
-            number,
-            inputs,
-            to,
-            (attributes, activation),
-        ))
-    }
-
-    impl Describe for Conv {
-        fn differentiate(&self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
-            weighted::describe::differentiate(walk, node, &Conv, Kind::ConvStep);
-            Ok(())
-        }
+        let attributes = (attributes, activation);
+        Ok(CONV.append(graph, [dtype, dtype], number, inputs, to, attributes))
     }
 }

@@ -76,16 +76,19 @@ fn step<T: Element, A: Activations>(call: &mut Call<'_, '_>) -> Result<()> {
 
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
-    use crate::graph::{Error, Graph, Node, ValueId, Walk};
-    use crate::ops::{Describe, Kind, weighted};
+    use crate::graph::{Graph, ValueId};
+    use crate::ops::Kind;
+    use crate::ops::weighted::describe::Weighted;
     use alloc::vec;
     use alloc::vec::Vec;
     use selvedge_kernels::DType;
 
-    #[derive(Debug)]
-    struct Dense;
+    static DENSE: Weighted = Weighted {
+        forward: Kind::Dense,
+        step: Kind::DenseStep,
+    };
 
-    /// `[x, weight, bias]` to `outputs` features over the last axis of `shape`.
+    /// `[x, weight, bias]` to `outputs` features over the last axis of `shape`, that of `x`.
     pub(crate) fn append(
         graph: &mut Graph,
         dtypes: [DType; 2],
@@ -100,22 +103,6 @@ pub(crate) mod describe {
         let mut to: Vec<usize> = leading.to_vec();
         to.push(outputs);
         let attributes = vec![rows as u32, features as u32, outputs as u32, activation];
-        let kind = (&Dense as _, Kind::Dense);
-        weighted::describe::append(
-            graph,
-            kind,
-            dtypes,
-            number,
-            inputs,
-            to,
-            (attributes, activation),
-        )
-    }
-
-    impl Describe for Dense {
-        fn differentiate(&self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
-            weighted::describe::differentiate(walk, node, &Dense, Kind::DenseStep);
-            Ok(())
-        }
+        DENSE.append(graph, dtypes, number, inputs, to, (attributes, activation))
     }
 }

@@ -51,7 +51,7 @@ fn classes<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
 
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
-    use crate::graph::{Error, Graph, Node, NodeParts, ValueId, Walk};
+    use crate::graph::{Error, Graph, Node, ValueId, Walk};
     use crate::ops::{Describe, Kind};
     use alloc::vec;
     use selvedge_kernels::DType;
@@ -74,7 +74,7 @@ pub(crate) mod describe {
         if let Some(value) = graph.values.get_mut(loss.0) {
             value.varies = false;
         }
-        graph.node(NodeParts {
+        graph.node(Node {
             operator: &CrossEntropy,
             kind: Kind::CrossEntropy,
             dtypes: [dtype, dtype],
@@ -83,12 +83,13 @@ pub(crate) mod describe {
             outputs: vec![Some(dy), Some(loss)],
             attributes: vec![classes as u32],
             states: 1,
+            state: 0,
         });
         [dy, loss]
     }
 
     impl Describe for CrossEntropy {
-        fn differentiate(&self, _: &mut Walk<'_>, _: &Node) -> Result<(), Error> {
+        fn differentiate(&'static self, _: &mut Walk<'_>, _: &Node) -> Result<(), Error> {
             Err(Error::Gradient {
                 operator: Kind::CrossEntropy.name(),
             })

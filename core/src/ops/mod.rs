@@ -35,7 +35,7 @@ pub struct Kernel {
 pub(crate) trait Describe: core::fmt::Debug + Sync {
     /// Appends the operators that take the gradients of what `node` gives back to what it got.
     fn differentiate(
-        &self,
+        &'static self,
         walk: &mut crate::graph::Walk<'_>,
         node: &crate::graph::Node,
     ) -> core::result::Result<(), crate::graph::Error>;
@@ -55,10 +55,9 @@ macro_rules! kinds {
     ($($name:ident = $code:literal, $text:literal;)*) => {
         /// The operators there are. Their numbers stand in images, and never change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(missing_docs)] // the variants are their own names
         #[repr(u16)]
         pub enum Kind {
-            $($name = $code,)*
+            $(#[doc = concat!("`", $text, "`.")] $name = $code,)*
         }
 
         impl Kind {

@@ -83,7 +83,7 @@ fn backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
 
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
-    use crate::graph::{Error, Graph, Node, NodeParts, ValueId, Walk};
+    use crate::graph::{Error, Graph, Node, ValueId, Walk};
     use crate::ops::{Describe, Kind, window};
     use alloc::vec;
     use alloc::vec::Vec;
@@ -108,7 +108,7 @@ pub(crate) mod describe {
         attributes.push(shape.channels as u32);
         window::describe::write(&shape.window, &mut attributes);
         let y = graph.computed(dtype, to);
-        graph.node(NodeParts {
+        graph.node(Node {
             operator: &MaxPool,
             kind: Kind::MaxPool,
             dtypes: [dtype, dtype],
@@ -117,19 +117,20 @@ pub(crate) mod describe {
             outputs: vec![Some(y)],
             attributes,
             states: 0,
+            state: 0,
         });
         Ok(y)
     }
 
     impl Describe for MaxPool {
-        fn differentiate(&self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
+        fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[Some(x)], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y)
                 && walk.learns(x)
             {
                 let shape = walk.graph.shape_of(x);
                 let dx = walk.graph.computed(node.dtypes[0], shape);
-                walk.graph.node(NodeParts {
+                walk.graph.node(Node {
                     operator: &MaxPool,
                     kind: Kind::MaxPoolBackward,
                     dtypes: node.dtypes,
@@ -138,6 +139,7 @@ pub(crate) mod describe {
                     outputs: vec![Some(dx)],
                     attributes: node.attributes.clone(),
                     states: 1,
+                    state: 0,
                 });
                 walk.set_error(x, dx);
             }

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
-    use crate::graph::{Error, Graph, Node, NodeParts, ValueId, Walk};
+    use crate::graph::{Error, Graph, Node, ValueId, Walk};
     use crate::ops::{Describe, Kind};
     use alloc::vec;
     use alloc::vec::Vec;
@@ -15,7 +15,7 @@ pub(crate) mod describe {
     pub(crate) fn append(graph: &mut Graph, x: ValueId, shape: Vec<usize>, number: u32) -> ValueId {
         let dtype = graph.value(x).map_or(DType::F32, |value| value.dtype);
         let y = graph.alias(x, shape);
-        graph.node(NodeParts {
+        graph.node(Node {
             operator: &View,
             kind: Kind::View,
             dtypes: [dtype, dtype],
@@ -24,12 +24,13 @@ pub(crate) mod describe {
             outputs: vec![Some(y)],
             attributes: vec![],
             states: 0,
+            state: 0,
         });
         y
     }
 
     impl Describe for View {
-        fn differentiate(&self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
+        fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[Some(x)], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y)
             {

@@ -320,12 +320,11 @@ pub(crate) fn step<T: Element, A: Activations>(
 
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
-    use crate::graph::{Graph, Node, NodeParts, ValueId, Walk};
+    use crate::graph::{Error, Graph, Node, ValueId, Walk};
     use crate::ops::{Describe, Kind, activation};
     use alloc::vec;
     use alloc::vec::Vec;
     use selvedge_kernels::init::{Gain, uniform};
-    use selvedge_kernels::optim::Role;
     use selvedge_kernels::rng::{Words, stream};
     use selvedge_kernels::{self as kernels, DType, Element};
 
@@ -349,7 +348,7 @@ pub(crate) mod describe {
         let mut low = vec![0; low_bytes::<T>(len)];
         let words = Words::new(graph.seed, stream::parameter(number, 0), 0);
         let exponent = uniform(&mut weight, &mut low, words, gain, fan_in)?;
-        let weight = graph.parameter(shape, &weight, &low, exponent, Role::Weight);
+        let weight = graph.parameter(shape, &weight, &low, exponent);
         // The bias' magnitude bits reach as far as those of the weights.
         let below = T::Bias::MAGNITUDE_BITS as i16 - T::MAGNITUDE_BITS as i16;
         let exponent = if T::DTYPE.is_integer() {
@@ -359,7 +358,7 @@ pub(crate) mod describe {
         };
         let bias = vec![T::Bias::ZERO; outputs];
         let low = vec![0; low_bytes::<T::Bias>(outputs)];
-        let bias = graph.parameter(vec![outputs], &bias, &low, exponent, Role::Bias);
+        let bias = graph.parameter(vec![outputs], &bias, &low, exponent);
         Ok([weight, bias])
     }
 
@@ -372,73 +371,83 @@ pub(crate) mod describe {
         }
     }
 
-    /// A forward operator: `[x, weight, bias]` to an output of `shape`, with its attributes and the activation among them.
-    pub(crate) fn append(
-        graph: &mut Graph,
-        (operator, kind): (&'static dyn Describe, Kind),
-        dtypes: [DType; 2],
-        number: u32,
-        inputs: [ValueId; 3],
-        shape: Vec<usize>,
-        (attributes, code): (Vec<u32>, u32),
-    ) -> ValueId {
-        let y = graph.computed(dtypes[1], shape.clone());
-        let slope = activation::keeps_slopes(code).then(|| graph.computed(dtypes[0], shape));
-        graph.node(NodeParts {
-            operator,
-            kind,
-            dtypes,
-            number,
-            inputs: inputs.map(Some).to_vec(),
-            outputs: vec![Some(y), slope],
-            attributes,
-            states: 1,
-        });
-        y
+    /// An operator of this module: the kind that goes forward, and the one that goes back and learns.
+    #[derive(Debug)]
+    pub(crate) struct Weighted {
+        pub(crate) forward: Kind,
+        pub(crate) step: Kind,
     }
 
-    /// Appends the operator that goes back and learns.
-    pub(crate) fn differentiate(
-        walk: &mut Walk<'_>,
-        node: &Node,
-        operator: &'static dyn Describe,
-        kind: Kind,
-    ) {
-        let (&[x, weight, bias], &[y, slope]) = (&*node.inputs, &*node.outputs) else {
-            return;
-        };
-        let Some(dy) = y.and_then(|y| walk.error(y)) else {
-            return;
-        };
-        let [weight, weight_low, weight_velocity] = walk.graph.with_companions(weight);
-        let [bias, bias_low, bias_velocity] = walk.graph.with_companions(bias);
-        let dx = x.filter(|&x| walk.learns(x)).map(|x| {
-            let shape = walk.graph.shape_of(x);
-            let dx = walk.graph.computed(node.dtypes[0], shape);
-            walk.set_error(x, dx);
-            dx
-        });
-        let inputs = vec![
-            x,
-            y,
-            slope,
-            Some(dy),
-            weight,
-            weight_low,
-            weight_velocity,
-            bias,
-            bias_low,
-            bias_velocity,
-        ];
-        walk.graph.node(NodeParts {
-            operator,
-            kind,
-            dtypes: [node.dtypes[0]; 2],
-            number: node.number,
-            inputs,
-            outputs: vec![dx],
-            attributes: node.attributes.clone(),
-            states: 1,
-        });
+    impl Weighted {
+        /// `[x, weight, bias]` to an output of `shape`, with the attributes of the operator and the activation among
+        /// them.
+        pub(crate) fn append(
+            &'static self,
+            graph: &mut Graph,
+            dtypes: [DType; 2],
+            number: u32,
+            inputs: [ValueId; 3],
+            shape: Vec<usize>,
+            (attributes, code): (Vec<u32>, u32),
+        ) -> ValueId {
+            let y = graph.computed(dtypes[1], shape.clone());
+            let slope = activation::keeps_slopes(code).then(|| graph.computed(dtypes[0], shape));
+            graph.node(Node {
+                operator: self,
+                kind: self.forward,
+                dtypes,
+                number,
+                inputs: inputs.map(Some).to_vec(),
+                outputs: vec![Some(y), slope],
+                attributes,
+                states: 1,
+                state: 0,
+            });
+            y
+        }
+    }
+
+    impl Describe for Weighted {
+        /// Appends the operator that goes back and learns.
+        fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
+            let (&[x, weight, bias], &[y, slope]) = (&*node.inputs, &*node.outputs) else {
+                return Ok(());
+            };
+            let Some(dy) = y.and_then(|y| walk.error(y)) else {
+                return Ok(());
+            };
+            let [weight, weight_low, weight_velocity] = walk.graph.with_companions(weight);
+            let [bias, bias_low, bias_velocity] = walk.graph.with_companions(bias);
+            let dx = x.filter(|&x| walk.learns(x)).map(|x| {
+                let shape = walk.graph.shape_of(x);
+                let dx = walk.graph.computed(node.dtypes[0], shape);
+                walk.set_error(x, dx);
+                dx
+            });
+            let inputs = vec![
+                x,
+                y,
+                slope,
+                Some(dy),
+                weight,
+                weight_low,
+                weight_velocity,
+                bias,
+                bias_low,
+                bias_velocity,
+            ];
+            walk.graph.node(Node {
+                operator: self,
+                kind: self.step,
+                dtypes: [node.dtypes[0]; 2],
+                number: node.number,
+                inputs,
+                outputs: vec![dx],
+                attributes: node.attributes.clone(),
+                states: 1,
+                state: 0,
+            });
+            Ok(())
+        }
     }
 }

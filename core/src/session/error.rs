@@ -47,6 +47,9 @@ pub enum Error {
         /// Samples that were given.
         got: usize,
     },
+    /// Momentum, for which the image keeps no velocities: compile it with
+    /// [`Options::momentum`](crate::network::Options).
+    Momentum,
     /// Nothing has run since the session began, or the last run failed.
     NotRun,
     /// The kernel of an operator refused.
@@ -92,6 +95,7 @@ impl fmt::Display for Error {
             Self::Batch { capacity, got } => {
                 write!(f, "batch: expected 1 to {capacity} samples, found {got}")
             }
+            Self::Momentum => f.write_str("the image keeps no velocities for momentum"),
             Self::NotRun => f.write_str("nothing has run"),
             Self::Kernel {
                 operator,

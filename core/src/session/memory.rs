@@ -136,8 +136,8 @@ fn aligned(bytes: &mut [u8]) -> Option<&mut [u8]> {
     bytes.get_mut(skipped..)
 }
 
-/// The bytes as elements; `None` where they do not lie so.
 impl<'a> Bytes<'a> {
+    /// The bytes as elements; `None` where their number or address is not that of elements.
     pub(crate) fn read<T: Pod>(self) -> Option<&'a [T]> {
         match self {
             Self::Constant(bytes) => bytemuck::try_cast_slice(bytes).ok(),
@@ -145,6 +145,7 @@ impl<'a> Bytes<'a> {
         }
     }
 
+    /// The same to be written; `None` in the image.
     pub(crate) fn write<T: Pod>(self) -> Option<&'a mut [T]> {
         match self {
             Self::Constant(_) => None,

@@ -164,7 +164,9 @@ impl<'a> Session<'a> {
         self.image.program(role).ok_or(Error::Program { role })
     }
 
-    /// Input `index` of the program of `role`, for all the samples that it takes, to be filled.
+    /// Input `index` of the program of `role`, for all the samples that it takes, to be filled before each run: the memory
+    /// serves other values afterwards. Integers stand for fractions, as
+    /// [`Element::from_pixel`] makes them. The program that trains has the labels as its last input.
     ///
     /// # Errors
     /// [`Error::Program`], [`Error::Index`], [`Error::DType`] for elements of another type.
@@ -179,7 +181,9 @@ impl<'a> Session<'a> {
         bytemuck::try_cast_slice_mut(bytes).map_err(|_| Error::Malformed)
     }
 
-    /// Output `index` of the last run.
+    /// Output `index` of the last run, `[samples, elements of one]`. Behind the outputs of the network, training has the loss
+    /// before the step, summed over the batch: one element of `i64` in 2^-16 for integers, else of `f32`, or `f64` for
+    /// `f64`.
     ///
     /// # Errors
     /// [`Error::NotRun`], [`Error::Index`], [`Error::DType`] for elements of another type.
@@ -212,11 +216,17 @@ impl<'a> Session<'a> {
         self.execute(Role::Infer, exec, samples, Mode::Infer, &Sgd::STILL)
     }
 
-    /// One training step on the first `samples` samples of the inputs.
+    /// One training step on the first `samples` samples of the inputs. The mean over the batch belongs to `sgd`'s rate.
     ///
     /// # Errors
-    /// As [`Session::run`].
+    /// [`Error::Program`], [`Error::Batch`], [`Error::Momentum`]: nothing has changed then. [`Error::Kernel`] with what an
+    /// operator refused, as a label beyond the classes: exponent states may have adapted to the batch then, no parameter has
+    /// changed.
     pub fn train_step(&mut self, exec: &dyn Executor, samples: usize, sgd: &Sgd) -> Result<()> {
+        let mut parameters = self.image.parameters.iter();
+        if sgd.momentum != 0 && parameters.any(|parameter| parameter.velocity == NONE) {
+            return Err(Error::Momentum);
+        }
         self.execute(Role::Train, exec, samples, Mode::Train, sgd)?;
         self.step = self.step.wrapping_add(1);
         Ok(())

@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used)] // helpers of tests, which the lint's own rule misses
 
 use selvedge_core::image::{Image, Role};
-use selvedge_core::net::{Layer, Network as Typed};
+use selvedge_core::net::{Momentum, Network as Typed};
 use selvedge_core::network::{Network, Options};
 use selvedge_core::ops;
 use selvedge_core::session::Session;
 use selvedge_core::train::{Samples, Trainer};
-use selvedge_core::{Element, Serial};
+use selvedge_core::{Element, Serial, Sgd};
 use selvedge_digits::{BATCH, DigitsCnn, DigitsMlp, EPOCHS, SEED, TRAIN, rate_at, test, train};
+use selvedge_kernels::optim::Decay;
 use selvedge_kernels::rng::shuffle;
 use selvedge_kernels::{bf16, f16};
 
@@ -35,14 +36,16 @@ const MLP: &str = r#"{
     ]
 }"#;
 
+const TRAINED: Options = Options {
+    samples: BATCH,
+    train: true,
+    momentum: false,
+    seed: SEED,
+};
+
 fn compile<T: Element>(json: &str) -> Vec<u8> {
     let network = Network::from_json(json).unwrap();
-    let options = Options {
-        samples: BATCH,
-        train: true,
-        seed: SEED,
-    };
-    network.compile(T::DTYPE, &options).unwrap()
+    network.compile(T::DTYPE, &TRAINED).unwrap()
 }
 
 /// Calls `then` with the image at an address that it may have.
@@ -55,8 +58,13 @@ fn with_image<R>(bytes: &[u8], then: impl FnOnce(&Image<'_>) -> R) -> R {
 }
 
 /// Parameters after `steps` steps, and the outputs for the first samples of the test part, of an image.
-fn of_session<T: Element>(json: &str, steps: usize) -> (String, Vec<T::Head>, i32) {
-    with_image(&compile::<T>(json), |image| {
+fn of_session<T: Element>(json: &str, steps: usize, sgd: &Sgd) -> (String, Vec<T::Head>, i32) {
+    let network = Network::from_json(json).unwrap();
+    let options = Options {
+        momentum: sgd.momentum != 0,
+        ..TRAINED
+    };
+    with_image(&network.compile(T::DTYPE, &options).unwrap(), |image| {
         let mut arena = vec![0; image.arena_bytes()];
         let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
         let mut order = [0u16; TRAIN];
@@ -69,9 +77,7 @@ fn of_session<T: Element>(json: &str, steps: usize) -> (String, Vec<T::Head>, i3
             }
             let places = session.input_mut::<u16>(Role::Train, 1).unwrap();
             places[..labels.len()].copy_from_slice(&labels);
-            session
-                .train_step(&Serial, batch.len(), &rate_at(0, EPOCHS))
-                .unwrap();
+            session.train_step(&Serial, batch.len(), sgd).unwrap();
         }
         let x = session.input_mut::<T>(Role::Infer, 0).unwrap();
         for (i, x) in x.chunks_mut(64).enumerate() {
@@ -87,10 +93,8 @@ fn of_session<T: Element>(json: &str, steps: usize) -> (String, Vec<T::Head>, i3
 /// The same of a typed network.
 fn of_trainer<N: Typed<In = <N as Typed>::Elem>>(
     steps: usize,
-) -> (String, Vec<<N::Elem as Element>::Head>, i32)
-where
-    N::Layers: Layer,
-{
+    sgd: &Sgd,
+) -> (String, Vec<<N::Elem as Element>::Head>, i32) {
     let mut trainer = Box::new(Trainer::<N, BATCH>::BLANK);
     trainer.init(SEED).unwrap();
     let mut order = [0u16; TRAIN];
@@ -100,7 +104,7 @@ where
         for (x, &sample) in trainer.input_mut().chunks_mut(64).zip(batch) {
             labels.push(train().read(sample.into(), x).unwrap());
         }
-        trainer.step(&Serial, &labels, &rate_at(0, EPOCHS)).unwrap();
+        trainer.step(&Serial, &labels, sgd).unwrap();
     }
     for (i, x) in trainer.input_mut().chunks_mut(64).enumerate() {
         test().read(i, x).unwrap();
@@ -110,13 +114,62 @@ where
     (fingerprint, y.data.to_vec(), y.exponent)
 }
 
+/// An image that is not trained reads its parameters where they lie: the outputs are the same, and the arena holds none.
+fn runs_without_masters<T: Element>() {
+    let network = Network::from_json(CNN).unwrap();
+    let frozen = Options {
+        train: false,
+        ..TRAINED
+    };
+    let bytes = network.compile(T::DTYPE, &frozen).unwrap();
+    let (expected, arena_of_training) = with_image(&compile::<T>(CNN), |image| {
+        (outputs::<T>(image), image.arena_bytes())
+    });
+    with_image(&bytes, |image| {
+        assert_eq!(outputs::<T>(image), expected);
+        assert!(!image.has(Role::Train));
+        // The parameters are 2,538; what is left are the values of a run: a convolution's input and output.
+        let values = BATCH * (8 * 8 * 8 + 4 * 4 * 8) * T::DTYPE.bytes();
+        let most = values + 256;
+        let found = image.arena_bytes();
+        assert!(
+            found <= most && found < arena_of_training,
+            "{found} bytes, at most {most}"
+        );
+    });
+    assert!(bytes.len() < compile::<T>(CNN).len());
+}
+
+/// What an image gives for the first samples of the test part.
+fn outputs<T: Element>(image: &Image<'_>) -> (Vec<T::Head>, i32) {
+    let mut arena = vec![0; image.arena_bytes()];
+    let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+    let x = session.input_mut::<T>(Role::Infer, 0).unwrap();
+    for (i, x) in x.chunks_mut(64).enumerate() {
+        test().read(i, x).unwrap();
+    }
+    session.run(&Serial, BATCH).unwrap();
+    let y = session.output::<T::Head>(0).unwrap();
+    (y.data.to_vec(), y.exponent)
+}
+
 macro_rules! twins {
     ($($name:ident: $t:ty;)*) => {$(
         #[test]
         fn $name() {
             // An epoch, the last batch of which is smaller.
-            assert_eq!(of_session::<$t>(MLP, 180), of_trainer::<DigitsMlp<$t>>(180));
-            assert_eq!(of_session::<$t>(CNN, 40), of_trainer::<DigitsCnn<$t>>(40));
+            let sgd = rate_at(0, EPOCHS);
+            assert_eq!(of_session::<$t>(MLP, 180, &sgd), of_trainer::<DigitsMlp<$t>>(180, &sgd));
+            assert_eq!(of_session::<$t>(CNN, 40, &sgd), of_trainer::<DigitsCnn<$t>>(40, &sgd));
+            let sgd = Sgd {
+                momentum: 200,
+                nesterov: true,
+                decay: Some(Decay { mantissa: 3, shift: 12 }),
+                ..Sgd::new(sgd.rate.halved(2))
+            };
+            let typed = of_trainer::<DigitsMlp<$t, Momentum>>(60, &sgd);
+            assert_eq!(of_session::<$t>(MLP, 60, &sgd), typed);
+            runs_without_masters::<$t>();
         }
     )*};
 }

@@ -4,7 +4,9 @@ use super::{CNN, MLP, compile, with_image};
 use proptest::prelude::*;
 use selvedge_core::Serial;
 use selvedge_core::image::{Error as ImageError, Image, Role};
-use selvedge_core::network::{Dense, Error as NetworkError, MaxPool2d, Network, Options};
+use selvedge_core::network::{
+    Conv2d, Dense, Error as NetworkError, MaxPool2d, Network, Options, Padding,
+};
 use selvedge_core::ops::{self, Kind};
 use selvedge_core::session::{Error, Session};
 use selvedge_kernels::DType;
@@ -36,19 +38,43 @@ fn a_truncated_image_is_refused_at_every_length() {
     }
 }
 
+/// Where the image's sections lie.
+fn sections(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let count = usize::from(bytes[10]);
+    (0..count)
+        .map(|section| {
+            let (offset, len) = (
+                word(HEADER + 16 * section + 4),
+                word(HEADER + 16 * section + 8),
+            );
+            offset..offset + len
+        })
+        .collect()
+}
+
+/// Bytes of the header.
+const HEADER: usize = 32;
+
 #[test]
-fn a_byte_that_has_changed_is_found() {
+fn a_bit_that_has_changed_is_found_wherever_it_is_read() {
     let bytes = compile::<i8>(MLP);
-    let table = 32 + 4 * 16;
-    for at in (table..bytes.len()).step_by(7) {
+    let sections = sections(&bytes);
+    assert_eq!(sections.len(), 4);
+    let table = HEADER + 16 * sections.len();
+    let read = (0..table).chain(sections.into_iter().flatten());
+    for at in read {
         let mut damaged = bytes.clone();
-        damaged[at] ^= 0x10;
-        if damaged[at..].iter().zip(&bytes[at..]).any(|(a, b)| a != b) && attempt(&damaged).is_ok()
-        {
-            // Between sections lie bytes that nobody reads.
-            let zeros = bytes[at] == 0;
-            assert!(zeros, "byte {at} changed unseen");
-        }
+        damaged[at] ^= 1 << (at % 8);
+        let error = attempt(&damaged).unwrap_err();
+        let expected = match at {
+            0..4 => "no image",
+            8..10 => "version",
+            10..12 => "ends early", // more sections than there are bytes
+            _ => "damaged",
+        };
+        let is_named = error.contains(expected) || error.contains("damaged");
+        assert!(is_named, "byte {at}: {error}");
     }
 }
 
@@ -56,6 +82,7 @@ fn a_byte_that_has_changed_is_found() {
 fn later_versions_are_named() {
     let mut bytes = compile::<i8>(MLP);
     bytes[8] = 9;
+    mend(&mut bytes);
     let expected = ImageError::Version { got: 9, newest: 1 };
     assert_eq!(attempt(&bytes), Err(expected.to_string()));
 }
@@ -106,6 +133,74 @@ fn a_small_arena_and_wrong_calls_are_refused() {
 }
 
 #[test]
+fn momentum_without_velocities_changes_nothing() {
+    with_image(&compile::<i8>(MLP), |image| {
+        let mut arena = vec![0; image.arena_bytes()];
+        let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+        let before = session.fingerprint().unwrap();
+        let sgd = selvedge_core::Sgd {
+            momentum: 200,
+            ..selvedge_digits::rate_at(0, 1)
+        };
+        let error = session.train_step(&Serial, 1, &sgd).unwrap_err();
+        assert_eq!(error, Error::Momentum);
+        assert_eq!(
+            (session.fingerprint().unwrap(), session.steps()),
+            (before, 0)
+        );
+    });
+}
+
+#[test]
+fn sums_that_no_accumulator_holds_are_refused_before_there_is_an_image() {
+    let wide = Network::new([1 << 16])
+        .layer("a", Dense::new(4))
+        .layer("b", Dense::new(2));
+    let error = wide.compile(DType::I64, &Options::default()).unwrap_err();
+    assert!(error.to_string().starts_with("a: "), "{error}");
+    // The gradient of `a` is summed over 2^18 rows.
+    let long = Network::new([1 << 15, 1]).layer("a", Dense::new(1));
+    let options = Options {
+        train: true,
+        samples: 8,
+        ..Options::default()
+    };
+    assert!(long.compile(DType::I8, &Options::default()).is_ok());
+    let error = long.compile(DType::I8, &options).unwrap_err();
+    assert!(error.to_string().starts_with("a: "), "{error}");
+}
+
+#[test]
+fn descriptions_that_are_too_large_or_empty_are_refused() {
+    let max = usize::MAX;
+    for network in [
+        Network::new([max, max]).layer("a", Dense::new(1)),
+        Network::new([4]).layer("a", Dense::new(max)),
+        Network::new([0, 4]).layer("a", Dense::new(1)),
+        Network::new([8, 8, 1]).layer("a", Conv2d::new(1, max)),
+        Network::new([8, 8, 1]).layer("a", Conv2d::new(1, 3).stride(max)),
+        Network::new([8, 8, 1]).layer("a", Conv2d::new(1, 0)),
+        Network::new([8, 8, 1]).layer("a", Conv2d::new(1, 9)),
+        Network::new([8, 8, 1]).layer("a", Conv2d::new(1, 3).padding(Padding::Each(max))),
+        Network::new([8, 8, 4]).layer("a", Conv2d::new(6, 3).groups(4)),
+        Network::new([8, 8, 4]).layer("a", Conv2d::new(6, 3).groups(0)),
+        Network::new([4])
+            .layer("a", Dense::new(1))
+            .layer("a", Dense::new(1)),
+        Network::new([]).layer("a", Dense::new(1)),
+    ] {
+        let result = network.compile(DType::F32, &Options::default());
+        assert!(result.is_err(), "{network:?}");
+    }
+    let none = Options {
+        samples: 0,
+        ..Options::default()
+    };
+    let network = Network::new([4]).layer("a", Dense::new(1));
+    assert!(network.compile(DType::F32, &none).is_err());
+}
+
+#[test]
 fn descriptions_that_cannot_be_are_refused_by_path() {
     let network = Network::new([8])
         .layer("halve", MaxPool2d::default())
@@ -126,6 +221,10 @@ fn descriptions_that_cannot_be_are_refused_by_path() {
             r#"{"input": [2], "layers": [{"name": "a", "type": "dense"}]}"#,
             "outputs",
         ),
+        (
+            r#"{"input": [2], "layers": [{"name": "a", "type": "dense", "outputs": 2, "unit": 3}]}"#,
+            "unit",
+        ),
         (r#"{"input": [2]}"#, "layers"),
     ] {
         let error = Network::from_json(json).unwrap_err().to_string();
@@ -134,29 +233,37 @@ fn descriptions_that_cannot_be_are_refused_by_path() {
 }
 
 proptest! {
-    /// With its checksums made right again, a damaged image is run: it may fail, it may not panic.
+    /// With its checksums made right again, a damaged image is run: it may fail, it may not panic. What is damaged is not
+    /// the weights, any of which are weights.
     #[test]
-    fn hostile_images_do_not_panic(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+    fn hostile_images_do_not_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)
+    ) {
         let mut bytes = compile::<i8>(CNN);
+        let weights = sections(&bytes)[1].clone();
+        let places: Vec<usize> = (8..bytes.len()).filter(|at| !weights.contains(at)).collect();
         for (at, value) in changes {
-            let at = at.index(bytes.len());
-            bytes[at] = value;
+            bytes[*at.get(&places)] = value;
         }
         mend(&mut bytes);
         let _ = attempt(&bytes);
     }
 }
 
-/// Makes the checksums of all sections right.
+/// Makes the checksums of all sections right, as far as they lie in the image, and that of the header.
 fn mend(bytes: &mut [u8]) {
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-    for section in 0..4 {
-        let entry = 32 + 16 * section;
-        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-        let (offset, len) = (word(entry + 4), word(entry + 8));
-        if let Some(body) = offset.checked_add(len).and_then(|to| bytes.get(offset..to)) {
+    let count = usize::from(u16::from_le_bytes([bytes[10], bytes[11]]));
+    for entry in (0..count).map(|section| HEADER + 16 * section) {
+        let Some(record) = bytes.get(entry..entry + 16) else {
+            return;
+        };
+        let word = |at: usize| u32::from_le_bytes(record[at..at + 4].try_into().unwrap()) as usize;
+        if let Some(body) = bytes.get(word(4)..word(4).saturating_add(word(8))) {
             let checksum = crc.checksum(body);
             bytes[entry + 12..entry + 16].copy_from_slice(&checksum.to_le_bytes());
         }
     }
+    let checksum = crc.checksum(&bytes[8..HEADER + 16 * count]);
+    bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
 }
