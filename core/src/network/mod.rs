@@ -63,7 +63,7 @@ use selvedge_kernels::DType;
 ///     .layer("hidden", Dense::new(8).activation(Activation::Relu))
 ///     .layer("head", Dense::new(2));
 /// let image = network.compile(DType::I8, &Options::default())?;
-/// assert!(image.starts_with(b"SELVEDGE"));
+/// assert!(image.starts_with(b"SLVG"));
 /// # Ok::<(), selvedge_core::network::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
