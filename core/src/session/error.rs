@@ -47,8 +47,7 @@ pub enum Error {
         /// Samples that were given.
         got: usize,
     },
-    /// Momentum, for which the image keeps no velocities: compile it with
-    /// [`Options::momentum`](crate::network::Options).
+    /// Momentum, for which the image keeps no velocities: it was compiled without `Options::momentum`.
     Momentum,
     /// Nothing has run since the session began, or the last run failed.
     NotRun,
