@@ -173,36 +173,8 @@ fn conv_kernels<T: Element>(c: &mut Criterion) {
 }
 
 fn other_kernels<T: Element>(c: &mut Criterion) {
-    let window = Window {
-        kernel: [2; 2],
-        stride: [2; 2],
-        padding: [[0; 2]; 2],
-        dilation: [1; 2],
-    };
-    let shape = pool::Shape {
-        batch: 4,
-        input: [16, 16],
-        channels: 16,
-        window,
-    };
     let x = noise::<T>(4 * 16 * 16 * 16, 1);
-    let dy = noise::<T>(4 * 8 * 8 * 16, 2);
-    let (mut y, mut dx) = (vec![T::ZERO; dy.len()], vec![T::ZERO; x.len()]);
-    measure::<T>(c, "max pool 2x2 forward", x.len(), || {
-        pool::max_forward(&Serial, shape, black_box(&x), &mut y).unwrap();
-    });
-    measure::<T>(c, "max pool 2x2 backward", x.len(), || {
-        pool::max_backward(
-            &Serial,
-            shape,
-            black_box(&x),
-            &y,
-            &dy,
-            Store::EXACT,
-            &mut dx,
-        )
-        .unwrap();
-    });
+    let mut dx = vec![T::ZERO; x.len()];
     measure::<T>(c, "relu", dx.len(), || activation::relu(black_box(&mut dx)));
     measure::<T>(c, "relu backward", dx.len(), || {
         activation::relu_backward(black_box(&x), &mut dx).unwrap();

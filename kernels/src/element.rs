@@ -129,6 +129,19 @@ impl_blank! {
     f16 = f16::ZERO; bf16 = bf16::ZERO; f32 = 0.0; f64 = 0.0;
 }
 
+/// Says that structs of fields of one type are plain bytes where that type is: arenas hold them.
+macro_rules! impl_pod {
+    ($($name:ident)*) => {$(
+        #[allow(unsafe_code)]
+        // SAFETY: all bytes of each field may be zero.
+        unsafe impl<R: bytemuck::Zeroable> bytemuck::Zeroable for $name<R> {}
+        #[allow(unsafe_code)]
+        // SAFETY: `repr(C)`, and all fields are of type `R`, which is plain: there is no padding between or behind them.
+        unsafe impl<R: bytemuck::Pod> bytemuck::Pod for $name<R> {}
+    )*};
+}
+pub(crate) use impl_pod;
+
 /// An element of a tensor: one of the twelve types of [`DType`].
 ///
 /// An integer element stands for `(q - z) · 2^e` with one exponent `e` per tensor and `z` = 0 for

@@ -20,6 +20,7 @@ pub enum Rounding {
 /// Integers are exact within the limits that each kernel checks; floats are `f32` or `f64`.
 pub trait Accumulator:
     Blank
+    + bytemuck::Pod
     + Default
     + PartialEq
     + core::fmt::Debug
@@ -132,7 +133,8 @@ pub const fn isqrt_u128(n: u128) -> u128 {
 }
 
 /// The reciprocal of a square root: `1/√v ≈ mantissa · 2^(places - 30)`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub struct InverseRoot {
     /// Above 2^15 and at most 2^16; 0 for the root of 0.
     pub mantissa: i32,

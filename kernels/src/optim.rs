@@ -6,7 +6,7 @@
 use crate::element::Element;
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{
-    Accumulator, pow2, sat_i64, sat_i128, shift_rne_i32, shift_rne_i64, shift_rne_i128,
+    Accumulator, Rounding, pow2, sat_i64, sat_i128, shift_rne_i32, shift_rne_i64, shift_rne_i128,
     shift_sr_i32, shift_sr_i64, shift_sr_i128, shl_sat_i64, shl_sat_i128,
 };
 use crate::rng::{Words, mix32};
@@ -199,6 +199,43 @@ pub struct Update<'a, P: Element> {
 }
 
 impl<P: Element> Update<'_, P> {
+    /// Applies a gradient that was [stored](Gradient::Store), whose sums have the exponent that the update was prepared
+    /// for: the same bytes as applying them as they came in.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if `sums` is not as long as the parameter, which is then untouched.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_kernels::optim::{Parameter, Role, Rate, Sgd};
+    /// use selvedge_kernels::rng::Words;
+    /// let (mut weight, mut exponent) = ([1.0f32, 2.0], 0);
+    /// let parameter = Parameter {
+    ///     value: &mut weight,
+    ///     residual: &mut [],
+    ///     velocity: &mut [],
+    ///     exponent: &mut exponent,
+    ///     role: Role::Weight,
+    /// };
+    /// let sgd = Sgd::new(Rate { mantissa: 1, exponent: -1 });
+    /// parameter.update(&sgd, 0, Words::new(1, 1, 1))?.apply(&[1.0f32, -1.0])?;
+    /// assert_eq!(weight, [0.5, 2.5]);
+    /// # Ok::<(), selvedge_kernels::Error>(())
+    /// ```
+    pub fn apply<A: Copy + Into<P::Update>>(mut self, sums: &[A]) -> Result<()> {
+        let expected = self.parameter.value.len();
+        if sums.len() != expected {
+            return Err(Error::Length {
+                arg: Arg::Dw,
+                expected,
+                got: sums.len(),
+            });
+        }
+        self.take(0, sums);
+        self.finish();
+        Ok(())
+    }
+
     fn take<A: Copy + Into<P::Update>>(&mut self, start: usize, sums: &[A]) {
         let Parameter {
             value,
@@ -290,6 +327,46 @@ impl<P: Element, A: Copy + Into<P::Update>> Gradient<'_, P, A> {
             update.finish();
         }
     }
+}
+
+/// Adds the sums of a gradient, which have `exponent`, to `total`, which has `total_exponent`: what accumulates over
+/// several batches, and what joins the uses of one parameter. Returns the exponent of `total`.
+///
+/// Integers of different exponents are added at the larger, what is finer is rounded to nearest even; they must stay
+/// within the accumulator. Floats are added, and have no exponent.
+///
+/// # Errors
+/// [`Error::Length`] for slices of different lengths; `total` is then untouched.
+///
+/// # Example
+/// ```
+/// use selvedge_kernels::optim::accumulate;
+/// // 3 · 2^-1 and 6 · 2^-2.
+/// let mut total = [3i32];
+/// assert_eq!(accumulate(&mut total, -1, &[6], -2)?, -1);
+/// assert_eq!(total, [6]);
+/// # Ok::<(), selvedge_kernels::Error>(())
+/// ```
+pub fn accumulate<A: Accumulator>(
+    total: &mut [A],
+    total_exponent: i32,
+    sums: &[A],
+    exponent: i32,
+) -> Result<i32> {
+    if total.len() != sums.len() {
+        return Err(Error::Length {
+            arg: Arg::Dw,
+            expected: total.len(),
+            got: sums.len(),
+        });
+    }
+    let coarser = total_exponent.max(exponent);
+    let [down, up] = [coarser - total_exponent, coarser - exponent];
+    for (total, &sum) in total.iter_mut().zip(sums) {
+        let rounding = Rounding::NearestEven;
+        *total = total.shift(down, rounding, 0) + sum.shift(up, rounding, 0);
+    }
+    Ok(coarser)
 }
 
 /// What the word of a weight's decay is XORed with before it is mixed again.

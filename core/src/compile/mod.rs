@@ -59,15 +59,13 @@ impl Graph {
                     .and_then(|place| u16::try_from(place).ok())
                     .unwrap_or(NONE)
             };
-            if self.place(parameter.value) == Place::Persistent {
-                parameters.extend_from_slice(bytes_of(&Parameter {
-                    value: number(Some(parameter.value)),
-                    residual: number(parameter.residual),
-                    velocity: number(parameter.velocity),
-                    reserved: 0,
-                    stored: word(stored)?,
-                }));
-            }
+            parameters.extend_from_slice(bytes_of(&Parameter {
+                value: number(Some(parameter.value)),
+                residual: number(parameter.residual),
+                velocity: number(parameter.velocity),
+                kind: parameter.is_state.into(),
+                stored: word(stored)?,
+            }));
         }
         let mut sections = vec![
             (Section::PARAMETERS, parameters),
@@ -133,6 +131,7 @@ impl Graph {
                 }
             };
             if self.place(parameter.value) == Place::Constant {
+                storage.numbers.push(parameter.value);
                 place(&mut storage.offsets, parameter.value, weights.len());
                 let elements = parameter.stored.get(..self.bytes(parameter.value, 1));
                 weights.extend_from_slice(elements.ok_or(Error::Size)?); // no masters
@@ -213,6 +212,7 @@ impl Graph {
                 .iter()
                 .copied()
                 .chain(node.outputs.iter().map(kept))
+                .chain(node.scratch.iter().copied().map(Some))
             {
                 ids.push(match id {
                     Some(id) => touch(&mut numbers, id, at + 1)?,
@@ -294,7 +294,7 @@ struct Storage {
     weights: Vec<u8>,
     /// Where each parameter begins there.
     stored: Vec<usize>,
-    /// What stays in the arena, in the order of its numbers.
+    /// Parameters and what is kept beside them, in the order of their numbers.
     numbers: Vec<ValueId>,
     /// Of each value: in the arena, or in the weights.
     offsets: Vec<usize>,
@@ -305,15 +305,25 @@ struct Storage {
 /// Appends the record of a node, whose values have these numbers.
 fn emit(node: &Node, ids: &[u16], code: &mut Vec<u32>) -> Result<(), Error> {
     let byte = |n: usize| u8::try_from(n).map(u32::from).map_err(|_| Error::Size);
-    let number = u16::try_from(node.number).map_err(|_| Error::Size)?;
+    let half = |n: usize| u16::try_from(n).map(u32::from).map_err(|_| Error::Size);
+    let mut attributes = Vec::new();
+    for attribute in &node.attributes {
+        let encoded = postcard::to_allocvec(attribute).map_err(|_| Error::Size)?;
+        attributes.extend(encoded);
+    }
+    attributes.resize(attributes.len().next_multiple_of(4), 0);
     let [dtype, out] = node.dtypes.map(|dtype| dtype as u32);
-    code.push(node.kind as u32 | byte(ids.len())? << 16 | byte(node.attributes.len())? << 24);
-    code.push(dtype | out << 4 | u32::from(number) << 16);
-    code.push(word(node.state)?);
+    let kind = byte(node.kind as usize)?;
+    let words = byte(attributes.len() / 4)?;
+    code.push(kind | byte(ids.len())? << 8 | words << 16 | dtype << 24 | out << 28);
+    code.push(half(node.number as usize)? | half(node.state)? << 16);
     for pair in ids.chunks(2) {
         let [first, second] = [0, 1].map(|i| u32::from(pair.get(i).copied().unwrap_or(NONE)));
         code.push(first | second << 16);
     }
-    code.extend(&node.attributes);
+    for word in attributes.chunks_exact(4) {
+        let word = <[u8; 4]>::try_from(word).map_err(|_| Error::Size)?;
+        code.push(u32::from_le_bytes(word));
+    }
     Ok(())
 }

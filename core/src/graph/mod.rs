@@ -31,11 +31,43 @@ pub struct Value {
     pub(crate) place: Place,
     /// The exponent of an input or of a parameter.
     pub(crate) exponent: i16,
-    /// What shares the memory of this value: another view of it, or what it becomes in place.
-    pub(crate) alias: Option<ValueId>,
+    /// Whose memory it shares.
+    pub(crate) alias: Option<Alias>,
+    /// Whether a parameter that is trained is, or lies below, this value.
+    pub(crate) learns: bool,
+}
+
+/// Why a value has no memory of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alias {
+    /// The same elements, perhaps in another shape.
+    View(ValueId),
+    /// What an operator makes of a value where it lies.
+    InPlace(ValueId),
+}
+
+impl Alias {
+    pub(crate) const fn of(self) -> ValueId {
+        match self {
+            Self::View(of) | Self::InPlace(of) => of,
+        }
+    }
 }
 
 impl Value {
+    /// What an operator computes for each sample.
+    pub(crate) fn computed(dtype: DType, shape: Vec<usize>) -> Self {
+        Self {
+            dtype,
+            shape,
+            varies: true,
+            place: Place::Transient,
+            exponent: 0,
+            alias: None,
+            learns: false,
+        }
+    }
+
     /// Elements, of one sample where it varies.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -51,7 +83,7 @@ impl Value {
 
 /// A call of an operator.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(crate) struct Node {
     pub(crate) operator: &'static dyn Describe,
     pub(crate) kind: Kind,
     /// Types of what it computes with, and of what it stores.
@@ -59,12 +91,77 @@ pub struct Node {
     /// Number of the layer that it belongs to.
     pub(crate) number: u32,
     pub(crate) inputs: Vec<Option<ValueId>>,
+    /// What it computes; left out where nothing reads it.
     pub(crate) outputs: Vec<Option<ValueId>>,
+    /// What it works in, whether something reads it or not.
+    pub(crate) scratch: Vec<ValueId>,
     pub(crate) attributes: Vec<u32>,
     /// How many exponent states it has.
     pub(crate) states: usize,
     /// The first of them, which [`Graph::node`] says.
     pub(crate) state: usize,
+    /// The input whose memory it writes over.
+    pub(crate) consumes: Option<usize>,
+}
+
+impl Node {
+    /// A call of `operator` as `kind`, of elements of `dtype`, for the layer `number`.
+    pub(crate) fn new(
+        operator: &'static dyn Describe,
+        kind: Kind,
+        dtype: DType,
+        number: u32,
+    ) -> Self {
+        Self {
+            operator,
+            kind,
+            dtypes: [dtype; 2],
+            number,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            scratch: Vec::new(),
+            attributes: Vec::new(),
+            states: 0,
+            state: 0,
+            consumes: None,
+        }
+    }
+
+    /// With inputs behind those that it has.
+    pub(crate) fn inputs(mut self, inputs: impl IntoIterator<Item = Option<ValueId>>) -> Self {
+        self.inputs.extend(inputs);
+        self
+    }
+
+    /// With outputs behind those that it has.
+    pub(crate) fn outputs(mut self, outputs: impl IntoIterator<Item = Option<ValueId>>) -> Self {
+        self.outputs.extend(outputs);
+        self
+    }
+
+    /// With what it works in.
+    pub(crate) fn scratch(mut self, scratch: impl IntoIterator<Item = ValueId>) -> Self {
+        self.scratch.extend(scratch);
+        self
+    }
+
+    /// With these attributes.
+    pub(crate) fn attributes(self, attributes: Vec<u32>) -> Self {
+        Self { attributes, ..self }
+    }
+
+    /// With so many exponent states.
+    pub(crate) fn states(self, states: usize) -> Self {
+        Self { states, ..self }
+    }
+
+    /// What it writes over.
+    pub(crate) fn consumes(self, input: usize) -> Self {
+        Self {
+            consumes: Some(input),
+            ..self
+        }
+    }
 }
 
 /// A parameter tensor with what it begins with.
@@ -76,6 +173,8 @@ pub(crate) struct Parameter {
     pub(crate) velocity: Option<ValueId>,
     /// Elements, then low bytes of the masters.
     pub(crate) stored: Vec<u8>,
+    /// Whether it is no parameter: [`Graph::state`].
+    pub(crate) is_state: bool,
 }
 
 /// Operators on values.
@@ -92,27 +191,21 @@ pub struct Graph {
     pub(crate) seed: u32,
     /// Whether parameters have velocities.
     pub(crate) has_momentum: bool,
-    /// Where parameters lie: in the arena if they are trained, else in the image.
-    pub(crate) parameter_place: Place,
 }
 
 impl Graph {
     /// An input whose samples have `shape`; integers stand for fractions at `exponent`.
-    pub fn input(&mut self, dtype: DType, shape: &[usize], exponent: i16) -> ValueId {
+    pub(crate) fn input(&mut self, dtype: DType, shape: &[usize], exponent: i16) -> ValueId {
         let id = self.push(Value {
-            dtype,
-            shape: shape.to_vec(),
-            varies: true,
-            place: Place::Transient,
             exponent,
-            alias: None,
+            ..Value::computed(dtype, shape.to_vec())
         });
         self.inputs.push(id);
         id
     }
 
     /// Says that `value` is an output.
-    pub fn output(&mut self, value: ValueId) {
+    pub(crate) fn output(&mut self, value: ValueId) {
         self.outputs.push(value);
     }
 
@@ -122,72 +215,104 @@ impl Graph {
         self.values.get(id.0)
     }
 
-    pub(crate) fn push(&mut self, value: Value) -> ValueId {
+    fn push(&mut self, value: Value) -> ValueId {
         self.values.push(value);
         ValueId(self.values.len() - 1)
     }
 
-    /// A value that an operator computes.
+    /// A value that an operator computes for each sample.
     pub(crate) fn computed(&mut self, dtype: DType, shape: Vec<usize>) -> ValueId {
+        self.push(Value::computed(dtype, shape))
+    }
+
+    /// A value that an operator computes for all samples together.
+    pub(crate) fn computed_once(&mut self, dtype: DType, shape: Vec<usize>) -> ValueId {
         self.push(Value {
-            dtype,
-            shape,
-            varies: true,
-            place: Place::Transient,
-            exponent: 0,
-            alias: None,
+            varies: false,
+            ..Value::computed(dtype, shape)
+        })
+    }
+
+    /// Bytes that an operator gives a meaning to, for each sample or for all together.
+    pub(crate) fn raw(&mut self, shape: Vec<usize>, varies: bool) -> ValueId {
+        self.push(Value {
+            varies,
+            ..Value::computed(DType::U8, shape)
         })
     }
 
     /// The same memory in another shape, or as what an operator makes of it in place.
-    pub(crate) fn alias(&mut self, of: ValueId, shape: Vec<usize>) -> ValueId {
-        let (dtype, place, varies) = (self.values)
-            .get(of.0)
-            .map_or((DType::F32, Place::Transient, true), |value| {
-                (value.dtype, value.place, value.varies)
-            });
+    pub(crate) fn alias(&mut self, alias: Alias, shape: Vec<usize>) -> ValueId {
+        let of = self.values.get(alias.of().0).cloned();
         self.push(Value {
-            dtype,
+            alias: Some(alias),
             shape,
-            varies,
-            place,
-            exponent: 0,
-            alias: Some(of),
+            ..of.unwrap_or_else(|| Value::computed(DType::F32, Vec::new()))
         })
     }
 
-    /// A parameter of these elements.
+    /// A parameter of these elements, which is trained if there are masters for it.
     pub(crate) fn parameter<T: Element>(
         &mut self,
         shape: Vec<usize>,
         elements: &[T],
-        low: &[i8],
+        masters: Masters<'_>,
         exponent: i16,
     ) -> ValueId {
         let mut stored = Vec::new();
         for &element in elements {
             element.le_bytes(|bytes| stored.extend_from_slice(bytes));
         }
-        stored.extend(low.iter().map(|&byte| byte as u8));
-        let (has_momentum, place) = (self.has_momentum, self.parameter_place);
-        let mut constant = |dtype, exponent| {
-            self.push(Value {
-                dtype,
-                shape: shape.clone(),
-                varies: false,
-                place,
-                exponent,
-                alias: None,
-            })
+        let learns = masters != Masters::Frozen;
+        let constant = |dtype, exponent| Value {
+            varies: false,
+            place: if learns {
+                Place::Persistent
+            } else {
+                Place::Constant
+            },
+            exponent,
+            learns,
+            ..Value::computed(dtype, shape.clone())
         };
-        let value = constant(T::DTYPE, exponent);
-        let residual = (!low.is_empty()).then(|| constant(DType::I8, 0));
-        let velocity = has_momentum.then(|| constant(T::Velocity::DTYPE, 0));
+        let value = self.push(constant(T::DTYPE, exponent));
+        let residual = match masters {
+            Masters::Low(low) if !low.is_empty() => {
+                stored.extend(low.iter().map(|&byte| byte as u8));
+                Some(self.push(constant(DType::I8, 0)))
+            }
+            _ => None,
+        };
+        let velocity =
+            (learns && self.has_momentum).then(|| self.push(constant(T::Velocity::DTYPE, 0)));
         self.parameters.push(Parameter {
             value,
             residual,
             velocity,
             stored,
+            is_state: false,
+        });
+        value
+    }
+
+    /// Bytes that stay from run to run beside parameters, such as running statistics; not trained, but changed by training
+    /// if this is an image to be trained.
+    pub(crate) fn state(&mut self, stored: Vec<u8>, changes: bool) -> ValueId {
+        let value = self.push(Value {
+            varies: false,
+            place: if changes {
+                Place::Persistent
+            } else {
+                Place::Constant
+            },
+            ..Value::computed(DType::U8, [stored.len()].into())
+        });
+        self.parameters.push(Parameter {
+            value,
+            residual: None,
+            velocity: None,
+            stored,
+            is_state: true,
         });
         value
     }
@@ -196,12 +321,32 @@ impl Graph {
     pub(crate) fn node(&mut self, node: Node) {
         let state = self.states;
         self.states += node.states;
+        if node.inputs.iter().flatten().any(|&id| self.learns(id)) {
+            for output in node.outputs.iter().flatten() {
+                if let Some(value) = self.values.get_mut(output.0) {
+                    value.learns = true;
+                }
+            }
+        }
         self.nodes.push(Node { state, ..node });
+    }
+
+    /// Whether a parameter that is trained lies below `value`, so that its gradient is needed.
+    pub(crate) fn learns(&self, value: ValueId) -> bool {
+        self.value(value).is_some_and(|value| value.learns)
     }
 
     /// The value whose memory `id` lies in.
     pub(crate) fn root(&self, mut id: ValueId) -> ValueId {
-        while let Some(of) = self.values.get(id.0).and_then(|value| value.alias) {
+        while let Some(alias) = self.value(id).and_then(|value| value.alias) {
+            id = alias.of();
+        }
+        id
+    }
+
+    /// The first value that has the elements of `id`.
+    pub(crate) fn content(&self, mut id: ValueId) -> ValueId {
+        while let Some(Alias::View(of)) = self.value(id).and_then(|value| value.alias) {
             id = of;
         }
         id
@@ -228,6 +373,20 @@ impl Graph {
             .map(|value| value.shape.clone())
             .unwrap_or_default()
     }
+
+    /// The type of a value.
+    pub(crate) fn dtype_of(&self, id: ValueId) -> DType {
+        self.value(id).map_or(DType::F32, |value| value.dtype)
+    }
+}
+
+/// What a parameter that is trained has beside its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Masters<'a> {
+    /// It is not trained.
+    Frozen,
+    /// Low bytes of its masters; none where the type has none.
+    Low(&'a [i8]),
 }
 
 /// A shape as messages show it.

@@ -125,7 +125,7 @@ impl Value {
     }
 }
 
-/// A parameter tensor that lies in the arena, to be trained: values of the programs, which have the same numbers in
+/// A parameter tensor, or another state that stays from run to run: values of the programs, which have the same numbers in
 /// each, and what it begins with.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
@@ -135,7 +135,8 @@ pub(crate) struct Parameter {
     pub(crate) residual: u16,
     /// What momentum keeps, or [`NONE`]; zeros at first.
     pub(crate) velocity: u16,
-    pub(crate) reserved: u16,
+    /// 0 for a parameter, 1 for another state, which is not trained.
+    pub(crate) kind: u16,
     /// Where the weights of the image have the first elements; the low bytes follow them.
     pub(crate) stored: u32,
 }
@@ -233,38 +234,39 @@ impl ProgramHeader {
     }
 }
 
-/// An operator of a program: three words, numbers of values two to a word, attributes.
+/// An operator of a program: two words, numbers of values two to a word, attributes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record<'a> {
     /// Which operator.
-    pub(crate) kind: u16,
-    /// Type of what it computes with, and of what it stores.
+    pub(crate) kind: u8,
+    /// Type of what it computes with, and of what it stores or is told beside.
     pub(crate) dtypes: [DType; 2],
     /// Number of the layer that it belongs to.
     pub(crate) number: u32,
     /// Its first exponent state.
     pub(crate) state: usize,
-    /// Values: inputs, then outputs.
+    /// Values: inputs, outputs, what it works in.
     pub(crate) values: &'a [u16],
-    /// What else it is told.
-    pub(crate) attributes: &'a [u32],
+    /// What else it is told, each a postcard `u32`.
+    pub(crate) attributes: &'a [u8],
 }
 
 impl<'a> Record<'a> {
     /// The first operator of `code`, and the code behind it.
     pub(crate) fn read(code: &'a [u32]) -> Option<(Self, &'a [u32])> {
-        let (&[first, types, state], rest) = code.split_first_chunk::<3>()?;
-        let values = (first >> 16 & 255) as usize;
+        let (&[first, second], rest) = code.split_first_chunk::<2>()?;
+        let [kind, values, words, types] = first.to_le_bytes();
+        let values = usize::from(values);
         let (ids, rest) = rest.split_at_checked(values.div_ceil(2))?;
-        let (attributes, rest) = rest.split_at_checked((first >> 24) as usize)?;
-        let dtype = |code: u32| DType::ALL.get((code & 15) as usize).copied();
+        let (attributes, rest) = rest.split_at_checked(words.into())?;
+        let dtype = |code: u8| DType::ALL.get(usize::from(code & 15)).copied();
         let record = Self {
-            kind: first as u16, // the lower half
+            kind,
             dtypes: [dtype(types)?, dtype(types >> 4)?],
-            number: types >> 16,
-            state: state as usize,
+            number: second & 0xFFFF,
+            state: (second >> 16) as usize,
             values: bytemuck::try_cast_slice(ids).ok()?.get(..values)?,
-            attributes,
+            attributes: bytemuck::try_cast_slice(attributes).ok()?,
         };
         Some((record, rest))
     }

@@ -1,18 +1,16 @@
 //! An activation as a layer of its own, on stored values.
 
-use super::activation::requantize;
 use super::{
     ActivatedTape, Activation, Backward, Errors, Info, Layer, Pass, Slopes, Values, Visitor,
     VisitorMut, hand_scales, part, show_scales,
 };
 use crate::error::{Result, in_layer};
+use crate::ops::activation::apply;
 use crate::tensor::Shape;
 use core::marker::PhantomData;
-use selvedge_kernels::activation;
+use selvedge_kernels::Element;
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::requantize::Store;
 use selvedge_kernels::scale::{Mode, Scale};
-use selvedge_kernels::{Element, Result as KernelResult};
 
 /// The activation `A` of values that are stored already. Where a layer with weights comes before
 /// it, the activation of that layer is better: it reads the accumulator, and keeps no tensor more.
@@ -67,28 +65,15 @@ impl<T: Element, S: Shape, A: Activation> Layer for Activate<T, S, A> {
             Mode::Infer => &mut [],
         };
         let out = tape.output.samples_mut(x.batch);
-        let mut run = |store| -> KernelResult<u32> {
-            activation::forward(
-                activation,
-                x.exponent,
-                x.data,
-                store,
-                &mut *out,
-                &mut *slope,
-            )
-        };
-        let exponent = match activation {
-            activation::Activation::Identity | activation::Activation::Relu => {
-                run(Store::EXACT).map(|_| x.exponent)
-            }
-            activation::Activation::Function(_) => requantize::<T, Self::Out>(
-                activation,
-                x.exponent,
-                &mut self.output_scale,
-                pass.mode,
-                run,
-            ),
-        };
+        let x_values = (x.data, x.exponent);
+        let exponent = apply(
+            activation,
+            x_values,
+            &mut self.output_scale,
+            pass.mode,
+            out,
+            slope,
+        );
         let exponent = exponent.map_err(in_layer(number))?;
         Ok(tape.output.keep(pass.mode, x.batch, exponent))
     }

@@ -28,7 +28,7 @@ pub struct Context<'a, T: Element, E> {
 
 impl<'a, T: Element, E> Context<'a, T, E> {
     /// For what layer `number` passes up.
-    pub(super) fn forward(pass: &'a Pass<'_, E>, number: u32, scale: &'a mut T::Scale) -> Self {
+    pub(crate) fn forward(pass: &'a Pass<'_, E>, number: u32, scale: &'a mut T::Scale) -> Self {
         Self {
             exec: pass.exec,
             mode: pass.mode,
@@ -39,7 +39,7 @@ impl<'a, T: Element, E> Context<'a, T, E> {
     }
 
     /// For what layer `number` passes down.
-    pub(super) fn backward(pass: &'a Pass<'_, E>, number: u32, scale: &'a mut T::Scale) -> Self {
+    pub(crate) fn backward(pass: &'a Pass<'_, E>, number: u32, scale: &'a mut T::Scale) -> Self {
         Self {
             rounding: Rounding::Stochastic(pass.error_words(number)),
             ..Self::forward(pass, number, scale)
@@ -47,7 +47,7 @@ impl<'a, T: Element, E> Context<'a, T, E> {
     }
 
     /// For part `part` of what layer `number` passes down, where that is several tensors.
-    pub(super) fn backward_part(
+    pub(crate) fn backward_part(
         pass: &'a Pass<'_, E>,
         number: u32,
         part: u32,

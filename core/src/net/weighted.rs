@@ -111,7 +111,7 @@ where
             .through(lens, is_needed, |dy, exponent, dx| {
                 let y = tape.output.values(x.batch).data;
                 A::backward(y, tape.slopes.samples(x.batch), dy)?;
-                let parameters = Parameters::<T, K> {
+                let parameters = Parameters::<T, _, _> {
                     weight: self.weight.parameter(Role::Weight),
                     bias: self.bias.parameter(Role::Bias),
                     scale: &mut self.error_scale,

@@ -39,17 +39,21 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
-mod build;
+pub(crate) mod builder;
 mod layers;
 
 pub use crate::graph::Error;
-pub use layers::{Activation, Conv2d, Dense, Layer, MaxPool2d, Padding, Type};
+pub use layers::{
+    Activate, Activation, AveragePool, BatchNorm, Branch, Combine, Conv, ConvTranspose, Dense,
+    Depthwise, Embedding, Extents, Flatten, GlobalAveragePool, GlobalMaxPool, Layer, LayerNorm,
+    MaxPool, Padding, Parallel, Positions, Residual, RmsNorm, Sequential, Type,
+};
 
 use crate::graph::Graph;
-use crate::image::format::Place;
 use crate::ops::loss;
 use alloc::string::String;
 use alloc::vec::Vec;
+use builder::Builder;
 use selvedge_kernels::DType;
 
 /// A network: its input, its element type, and its layers in order.
@@ -72,8 +76,37 @@ use selvedge_kernels::DType;
 pub struct Network {
     /// Extents of an input sample: features; rows, columns and channels.
     pub input: Vec<usize>,
+    /// Type of the input, if it is tokens, which are numbers of an [`Embedding`].
+    #[cfg_attr(
+        feature = "json",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub tokens: Option<Tokens>,
     /// The layers.
     pub layers: Vec<Layer>,
+}
+
+/// Type of tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "json", serde(rename_all = "snake_case"))]
+pub enum Tokens {
+    /// Up to 256.
+    U8,
+    /// Up to 65,536.
+    U16,
+    /// More.
+    U32,
+}
+
+impl Tokens {
+    const fn dtype(self) -> DType {
+        match self {
+            Self::U8 => DType::U8,
+            Self::U16 => DType::U16,
+            Self::U32 => DType::U32,
+        }
+    }
 }
 
 /// What a network is compiled for.
@@ -108,17 +141,24 @@ impl Network {
     pub fn new(input: impl Into<Vec<usize>>) -> Self {
         Self {
             input: input.into(),
+            tokens: None,
             layers: Vec::new(),
+        }
+    }
+
+    /// The same for samples of so many tokens.
+    #[must_use]
+    pub fn of_tokens(input: usize, tokens: Tokens) -> Self {
+        Self {
+            tokens: Some(tokens),
+            ..Self::new([input])
         }
     }
 
     /// With one layer more.
     #[must_use]
     pub fn layer(mut self, name: impl Into<String>, layer: impl Into<Type>) -> Self {
-        self.layers.push(Layer {
-            name: name.into(),
-            layer: layer.into(),
-        });
+        self.layers.push(Layer::new(name, layer));
         self
     }
 
@@ -127,7 +167,6 @@ impl Network {
     /// # Errors
     /// [`Error`], with the path of the layer.
     pub fn graph(&self, dtype: DType, options: &Options) -> Result<Graph, Error> {
-        build::check_names(&self.layers)?;
         if options.samples == 0 {
             return Err(Error::Attribute {
                 path: "samples".into(),
@@ -138,17 +177,26 @@ impl Network {
         let mut graph = Graph {
             seed: options.seed,
             has_momentum: options.train && options.momentum,
-            parameter_place: if options.train {
-                Place::Persistent
-            } else {
-                Place::Constant
-            },
             ..Graph::default()
         };
-        let exponent = build::pixel_exponent(dtype);
-        build::check_size("input", &self.input, options.samples)?;
-        let x = graph.input(dtype, &self.input, exponent);
-        let y = build::sequence(&mut graph, dtype, &self.layers, x, options)?;
+        let (of_input, exponent) = match self.tokens {
+            None => (dtype, builder::pixel_exponent(dtype)),
+            Some(tokens) => (tokens.dtype(), 0),
+        };
+        let x = graph.input(of_input, &self.input, exponent);
+        let mut builder = Builder::new(&mut graph, options, dtype);
+        builder.named("input", |to| to.check_value(&self.input))?;
+        let y = builder.sequence(&self.layers, x)?;
+        let (found, expected) = (graph.dtype_of(y), builder::head(dtype));
+        if found != expected {
+            return Err(Error::Attribute {
+                path: "output".into(),
+                expected: alloc::format!(
+                    "a last layer with an output of {expected}: dense or a convolution"
+                ),
+                found: alloc::format!("{found}"),
+            });
+        }
         graph.forward = graph.nodes.len();
         graph.output(y);
         if options.train {
@@ -178,8 +226,8 @@ impl Network {
     /// let text = r#"{
     ///     "input": [8, 8, 1],
     ///     "layers": [
-    ///         {"name": "edges", "type": "conv2d", "filters": 8, "kernel": [3, 3], "padding": "same", "activation": "relu"},
-    ///         {"name": "halve", "type": "max_pool2d"},
+    ///         {"name": "edges", "type": "conv", "filters": 8, "kernel": 3, "padding": "same", "activation": "relu"},
+    ///         {"name": "halve", "type": "max_pool"},
     ///         {"name": "flat", "type": "flatten"},
     ///         {"name": "head", "type": "dense", "outputs": 10}
     ///     ]

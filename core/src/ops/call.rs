@@ -1,9 +1,11 @@
 //! What an operator is called with.
 
 use crate::image::format::{NONE, Place, Record, Value};
-use crate::net::Pass;
+use crate::net::{Context, Pass, Values};
 use crate::session::memory::{Bytes, Kept, Memory};
 use bytemuck::Pod;
+use core::ops::Range;
+use selvedge_kernels::Element;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::optim::Sgd;
 use selvedge_kernels::scale::{Mode, Scale};
@@ -96,33 +98,120 @@ impl<'c> Call<'c, '_> {
         }
     }
 
+    /// Where the value in `slot` lies; nowhere if there is none.
+    fn range(&self, slot: usize) -> Result<(Place, Range<usize>)> {
+        let Some(id) = self.id(slot) else {
+            return Ok((Place::Transient, 0..0));
+        };
+        let value = self.values.get(id).copied();
+        let range = value.and_then(|value| self.memory.range(value, self.batch));
+        range.ok_or(Fault::Malformed)
+    }
+
     /// The values in these slots at once; an empty one where there is none.
     pub(crate) fn views<const N: usize>(&mut self, slots: [usize; N]) -> Result<[Bytes<'_>; N]> {
         let mut is_there = true;
         let ranges = slots.map(|slot| {
-            let Some(id) = self.id(slot) else {
-                return (Place::Transient, 0..0);
-            };
-            let value = self.values.get(id).copied();
-            value
-                .and_then(|value| self.memory.range(value, self.batch))
-                .unwrap_or_else(|| {
-                    is_there = false;
-                    (Place::Transient, 0..0)
-                })
+            self.range(slot).unwrap_or_else(|_| {
+                is_there = false;
+                (Place::Transient, 0..0)
+            })
         });
         let views = self.memory.views(ranges);
         views.filter(|_| is_there).ok_or(Fault::Malformed)
+    }
+
+    /// The value in slot `to`, to be written, and those in the first `N` slots that there are up to `count`; as many as
+    /// an operator is given.
+    pub(crate) fn many<T: Pod, const N: usize>(
+        &mut self,
+        count: usize,
+        to: usize,
+    ) -> Result<([Values<'_, T>; N], &mut [T])> {
+        let mut ranges = [const { (Place::Transient, 0..0) }; N];
+        let mut exponents = [0; N];
+        let places = ranges.iter_mut().zip(&mut exponents).enumerate();
+        if count > N {
+            return Err(Fault::Malformed);
+        }
+        for (slot, (range, exponent)) in places.take(count) {
+            (*range, *exponent) = (self.range(slot)?, self.exponent(slot));
+        }
+        let (batch, to) = (self.batch, self.range(to)?);
+        let (views, to) = self.memory.around(ranges, to).ok_or(Fault::Malformed)?;
+        let mut is_there = true;
+        let mut exponents = exponents.into_iter();
+        let values = views.map(|bytes| Values {
+            data: match bytes {
+                [] => &[], // at an address of its own
+                bytes => bytemuck::try_cast_slice(bytes).unwrap_or_else(|_| {
+                    is_there = false;
+                    &[]
+                }),
+            },
+            exponent: exponents.next().unwrap_or(0),
+            batch,
+        });
+        let to = bytemuck::try_cast_slice_mut(to).map_err(|_| Fault::Malformed)?;
+        if is_there {
+            Ok((values, to))
+        } else {
+            Err(Fault::Malformed)
+        }
+    }
+
+    /// Runs `run` with the context that a typed layer has for what it passes up or down, and with the values in `slots`:
+    /// exponent state `state` of the operator is in it.
+    pub(crate) fn with<T: Element, R, const N: usize>(
+        &mut self,
+        direction: Direction,
+        state: usize,
+        slots: [usize; N],
+        run: impl FnOnce(Context<'_, T, &dyn Executor>, [Bytes<'_>; N]) -> Result<R>,
+    ) -> Result<R> {
+        let (pass, number) = (self.pass(), self.number());
+        let mut scale: T::Scale = self.scale(state);
+        let context = direction.context(&pass, number, &mut scale);
+        let result = run(context, self.views(slots)?)?;
+        self.set_scale(state, scale);
+        Ok(result)
+    }
+}
+
+/// Which way an operator passes what it computes, which says how that is rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// Up: to nearest even.
+    Forward,
+    /// Down: with random words.
+    Backward,
+    /// Down, one of several tensors.
+    Part(u32),
+}
+
+impl Direction {
+    /// What a typed layer calls its kernels with.
+    pub(crate) fn context<'a, T: Element, E>(
+        self,
+        pass: &'a Pass<'_, E>,
+        number: u32,
+        scale: &'a mut T::Scale,
+    ) -> Context<'a, T, E> {
+        match self {
+            Self::Forward => Context::forward(pass, number, scale),
+            Self::Backward => Context::backward(pass, number, scale),
+            Self::Part(part) => Context::backward_part(pass, number, part, scale),
+        }
     }
 }
 
 /// Attributes of an operator, read one after the other.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Attributes<'c>(&'c [u32]);
+pub(crate) struct Attributes<'c>(&'c [u8]);
 
-impl<'c> Attributes<'c> {
+impl Attributes<'_> {
     pub(crate) fn word(&mut self) -> Result<u32> {
-        let (&word, rest) = self.0.split_first().ok_or(Fault::Malformed)?;
+        let (word, rest) = postcard::take_from_bytes(self.0).map_err(|_| Fault::Malformed)?;
         self.0 = rest;
         Ok(word)
     }
@@ -132,9 +221,11 @@ impl<'c> Attributes<'c> {
     }
 
     pub(crate) fn sizes<const N: usize>(&mut self) -> Result<[usize; N]> {
-        let (words, rest) = self.0.split_first_chunk::<N>().ok_or(Fault::Malformed)?;
-        self.0 = rest;
-        Ok(words.map(|word| word as usize))
+        let mut sizes = [0; N];
+        for size in &mut sizes {
+            *size = self.size()?;
+        }
+        Ok(sizes)
     }
 }
 

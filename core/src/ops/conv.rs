@@ -2,6 +2,7 @@
 
 use super::activation::{Activations, All};
 use super::call::{Attributes, Call};
+use super::weighted::Transposed;
 use super::window::{self, by_axes};
 use super::{Kernel, Kind, Result, weighted};
 use selvedge_kernels::Element;
@@ -18,11 +19,18 @@ pub const fn run<T: Element>() -> &'static [Kernel] {
 #[must_use]
 pub const fn run_with<T: Element, A: Activations>() -> &'static [Kernel] {
     const {
-        &[Kernel {
-            kind: Kind::Conv,
-            dtypes: [T::DTYPE, T::DTYPE],
-            run: forward::<T, T, A>,
-        }]
+        &[
+            Kernel {
+                kind: Kind::Conv,
+                dtypes: [T::DTYPE, T::DTYPE],
+                run: forward::<T, T, A>,
+            },
+            Kernel {
+                kind: Kind::Conv,
+                dtypes: [T::DTYPE, T::Head::DTYPE],
+                run: forward::<T, T::Head, A>,
+            },
+        ]
     }
 }
 
@@ -40,6 +48,37 @@ pub const fn train_with<T: Element, A: Activations>() -> &'static [Kernel] {
             kind: Kind::ConvStep,
             dtypes: [T::DTYPE, T::DTYPE],
             run: step::<T, A>,
+        }]
+    }
+}
+
+/// Transposed convolutions, with all activations.
+#[must_use]
+pub const fn run_transpose<T: Element>() -> &'static [Kernel] {
+    const {
+        &[
+            Kernel {
+                kind: Kind::ConvTranspose,
+                dtypes: [T::DTYPE, T::DTYPE],
+                run: forward_transpose::<T, T, All>,
+            },
+            Kernel {
+                kind: Kind::ConvTranspose,
+                dtypes: [T::DTYPE, T::Head::DTYPE],
+                run: forward_transpose::<T, T::Head, All>,
+            },
+        ]
+    }
+}
+
+/// What goes back through them and learns, with all activations.
+#[must_use]
+pub const fn train_transpose<T: Element>() -> &'static [Kernel] {
+    const {
+        &[Kernel {
+            kind: Kind::ConvTransposeStep,
+            dtypes: [T::DTYPE, T::DTYPE],
+            run: step_transpose::<T, All>,
         }]
     }
 }
@@ -76,6 +115,26 @@ fn step<T: Element, A: Activations>(call: &mut Call<'_, '_>) -> Result<()> {
     })
 }
 
+fn forward_transpose<T: Element, O: Element + Output<T>, A: Activations>(
+    call: &mut Call<'_, '_>,
+) -> Result<()> {
+    let mut attributes = call.attributes();
+    by_axes!(attributes, N => {
+        let activation = attributes.word()?;
+        let shape = shape::<N>(call.batch, &mut attributes)?;
+        weighted::forward::<T, O, A>(call, Transposed(shape), activation)
+    })
+}
+
+fn step_transpose<T: Element, A: Activations>(call: &mut Call<'_, '_>) -> Result<()> {
+    let mut attributes = call.attributes();
+    by_axes!(attributes, N => {
+        let activation = attributes.word()?;
+        let shape = shape::<N>(call.batch, &mut attributes)?;
+        weighted::step::<T, A>(call, Transposed(shape), activation)
+    })
+}
+
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
     use crate::graph::{Graph, ValueId};
@@ -91,10 +150,15 @@ pub(crate) mod describe {
         step: Kind::ConvStep,
     };
 
+    static TRANSPOSE: Weighted = Weighted {
+        forward: Kind::ConvTranspose,
+        step: Kind::ConvTransposeStep,
+    };
+
     /// `[x, filters, bias]` to what the windows of `shape` give.
     pub(crate) fn append<const N: usize>(
         graph: &mut Graph,
-        dtype: DType,
+        dtypes: [DType; 2],
         number: u32,
         inputs: [ValueId; 3],
         shape: &Shape<N>,
@@ -102,11 +166,30 @@ pub(crate) mod describe {
     ) -> kernels::Result<ValueId> {
         let mut to: Vec<usize> = shape.window.outputs(shape.input)?.to_vec();
         to.push(shape.filters);
+        let attributes = (attributes(shape, activation), activation);
+        Ok(CONV.append(graph, dtypes, number, inputs, to, attributes))
+    }
+
+    /// `[x, weights, bias]` to what a convolution of `shape` would take to an `x`.
+    pub(crate) fn append_transpose<const N: usize>(
+        graph: &mut Graph,
+        dtypes: [DType; 2],
+        number: u32,
+        inputs: [ValueId; 3],
+        shape: &Shape<N>,
+        activation: u32,
+    ) -> ValueId {
+        let mut to: Vec<usize> = shape.input.to_vec();
+        to.push(shape.channels);
+        let attributes = (attributes(shape, activation), activation);
+        TRANSPOSE.append(graph, dtypes, number, inputs, to, attributes)
+    }
+
+    fn attributes<const N: usize>(shape: &Shape<N>, activation: u32) -> Vec<u32> {
         let mut attributes = vec![N as u32, activation];
         attributes.extend(shape.input.map(|extent| extent as u32));
         attributes.extend([shape.channels, shape.filters, shape.groups].map(|n| n as u32));
         window::describe::write(&shape.window, &mut attributes);
-        let attributes = (attributes, activation);
-        Ok(CONV.append(graph, [dtype, dtype], number, inputs, to, attributes))
+        attributes
     }
 }

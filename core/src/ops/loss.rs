@@ -70,21 +70,13 @@ pub(crate) mod describe {
             _ => DType::F32,
         };
         let dy = graph.computed(dtype, shape.clone());
-        let loss = graph.computed(sum, vec![1]);
-        if let Some(value) = graph.values.get_mut(loss.0) {
-            value.varies = false;
-        }
-        graph.node(Node {
-            operator: &CrossEntropy,
-            kind: Kind::CrossEntropy,
-            dtypes: [dtype, dtype],
-            number: 0,
-            inputs: vec![Some(logits), Some(labels)],
-            outputs: vec![Some(dy), Some(loss)],
-            attributes: vec![classes as u32],
-            states: 1,
-            state: 0,
-        });
+        let loss = graph.computed_once(sum, vec![1]);
+        let node = Node::new(&CrossEntropy, Kind::CrossEntropy, dtype, 0)
+            .inputs([Some(logits), Some(labels)])
+            .outputs([Some(dy), Some(loss)])
+            .attributes(vec![classes as u32])
+            .states(1);
+        graph.node(node);
         [dy, loss]
     }
 

@@ -6,11 +6,20 @@
 //! layers of `i8` lists these alone.
 
 pub mod activation;
+pub mod average;
+pub mod batch_norm;
+pub mod binary;
 mod call;
+pub mod concat;
 pub mod conv;
+pub mod copy;
 pub mod dense;
+pub mod embedding;
+pub(crate) mod learned;
 pub mod loss;
+pub mod norm;
 pub mod pool;
+pub mod sum;
 pub mod view;
 pub(crate) mod weighted;
 pub(crate) mod window;
@@ -55,7 +64,7 @@ macro_rules! kinds {
     ($($name:ident = $code:literal, $text:literal;)*) => {
         /// The operators there are. Their numbers stand in images, and never change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u16)]
+        #[repr(u8)]
         pub enum Kind {
             $(#[doc = concat!("`", $text, "`.")] $name = $code,)*
         }
@@ -63,7 +72,7 @@ macro_rules! kinds {
         impl Kind {
             /// The operator of this number.
             #[must_use]
-            pub const fn of(code: u16) -> Option<Self> {
+            pub const fn of(code: u8) -> Option<Self> {
                 match code {
                     $($code => Some(Self::$name),)*
                     _ => None,
@@ -83,25 +92,83 @@ macro_rules! kinds {
 
 kinds! {
     View = 0, "view";
-    Dense = 1, "dense";
-    DenseStep = 2, "dense_step";
-    Conv = 3, "conv";
-    ConvStep = 4, "conv_step";
-    MaxPool = 5, "max_pool";
-    MaxPoolBackward = 6, "max_pool_backward";
-    CrossEntropy = 7, "cross_entropy";
+    Copy = 1, "copy";
+    Dense = 2, "dense";
+    DenseStep = 3, "dense_step";
+    Conv = 4, "conv";
+    ConvStep = 5, "conv_step";
+    ConvTranspose = 6, "conv_transpose";
+    ConvTransposeStep = 7, "conv_transpose_step";
+    MaxPool = 8, "max_pool";
+    MaxPoolBackward = 9, "max_pool_backward";
+    AveragePool = 10, "average_pool";
+    AveragePoolBackward = 11, "average_pool_backward";
+    AdaptiveMaxPool = 12, "adaptive_max_pool";
+    AdaptiveMaxPoolBackward = 13, "adaptive_max_pool_backward";
+    AdaptiveAveragePool = 14, "adaptive_average_pool";
+    AdaptiveAveragePoolBackward = 15, "adaptive_average_pool_backward";
+    Activate = 16, "activate";
+    ActivateBackward = 17, "activate_backward";
+    Sum = 18, "sum";
+    Average = 19, "average";
+    AverageBackward = 20, "average_backward";
+    Concat = 21, "concat";
+    Part = 22, "part";
+    Binary = 23, "binary";
+    BinaryBackward = 24, "binary_backward";
+    Norm = 25, "norm";
+    NormStep = 26, "norm_step";
+    BatchNorm = 27, "batch_norm";
+    BatchNormStep = 28, "batch_norm_step";
+    Embedding = 29, "embedding";
+    EmbeddingStep = 30, "embedding_step";
+    Positions = 31, "positions";
+    PositionsStep = 32, "positions_step";
+    CrossEntropy = 33, "cross_entropy";
 }
 
 macro_rules! all {
     ($($t:ty)*) => {
-        /// All operators for all element types: what a program on a host links.
+        /// All operators for all element types: what a program on a host links. It needs the feature `alloc`, so that
+        /// no firmware waits for it to be compiled.
+        #[cfg(feature = "alloc")]
         pub static ALL: Registry<'static> = &[$(
+            copy::run::<$t>(),
             dense::run::<$t>(),
             dense::train::<$t>(),
             conv::run::<$t>(),
             conv::train::<$t>(),
+            conv::run_transpose::<$t>(),
+            conv::train_transpose::<$t>(),
             pool::run::<$t>(),
             pool::train::<$t>(),
+            pool::run_average::<$t>(),
+            pool::train_average::<$t>(),
+            pool::run_adaptive_max::<$t>(),
+            pool::train_adaptive_max::<$t>(),
+            pool::run_adaptive_average::<$t>(),
+            pool::train_adaptive_average::<$t>(),
+            activation::run::<$t>(),
+            activation::train::<$t>(),
+            sum::run::<$t>(),
+            average::run::<$t>(),
+            average::train::<$t>(),
+            concat::run::<$t>(),
+            concat::train::<$t>(),
+            binary::run::<$t>(),
+            binary::train::<$t>(),
+            norm::run::<$t>(),
+            norm::train::<$t>(),
+            batch_norm::run::<$t>(),
+            batch_norm::train::<$t>(),
+            embedding::run::<$t, u8>(),
+            embedding::train::<$t, u8>(),
+            embedding::run::<$t, u16>(),
+            embedding::train::<$t, u16>(),
+            embedding::run::<$t, u32>(),
+            embedding::train::<$t, u32>(),
+            embedding::run_positions::<$t>(),
+            embedding::train_positions::<$t>(),
             loss::cross_entropy_of::<$t>(),
         )*];
     };
@@ -109,7 +176,7 @@ macro_rules! all {
 all!(i8 u8 i16 u16 i32 u32 i64 u64 f16 bf16 f32 f64);
 
 /// The operator of `kind` for these types.
-pub(crate) fn find(registry: Registry<'_>, kind: u16, dtypes: [DType; 2]) -> Option<&Kernel> {
+pub(crate) fn find(registry: Registry<'_>, kind: u8, dtypes: [DType; 2]) -> Option<&Kernel> {
     let mut kernels = registry.iter().flat_map(|group| group.iter());
-    kernels.find(|kernel| kernel.kind as u16 == kind && kernel.dtypes == dtypes)
+    kernels.find(|kernel| kernel.kind as u8 == kind && kernel.dtypes == dtypes)
 }

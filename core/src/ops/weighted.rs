@@ -3,13 +3,14 @@
 
 use super::activation::{self, Activations};
 use super::call::{Call, Result, read, write};
+use super::learned::{self, Learned, Target};
 use crate::net::{Pass, requantize};
 use selvedge_kernels as kernels;
 use selvedge_kernels::dense::{self, Bias};
 use selvedge_kernels::element::Output;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
-use selvedge_kernels::optim::{Gradient, Parameter, Role};
+use selvedge_kernels::optim::{Gradient, Role};
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::scale::{Mode, Scale};
 use selvedge_kernels::{Element, conv, conv::transpose};
@@ -140,20 +141,17 @@ impl<T: Element, K: Element> Weights<'_, T, K> {
 }
 
 /// What the backward pass changes.
-pub(crate) struct Parameters<'a, T: Element, K: Element> {
-    pub(crate) weight: Parameter<'a, K>,
-    pub(crate) bias: Parameter<'a, T::Bias>,
+pub(crate) struct Parameters<'a, T: Element, W, B> {
+    pub(crate) weight: W,
+    pub(crate) bias: B,
     pub(crate) scale: &'a mut T::Scale,
 }
 
-impl<T: Element, K: Element> Parameters<'_, T, K>
-where
-    T::Acc: Into<K::Update>,
-{
+impl<'a, T: Element, W, B: Target<'a, T::Bias, T::Acc>> Parameters<'a, T, W, B> {
     /// Takes the error to `dx`, where that is asked for, and returns its exponent; updates.
     #[inline(never)]
     #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, and what differs
-    pub(crate) fn backward<E: Executor>(
+    pub(crate) fn backward<K: Element, E: Executor>(
         self,
         products: impl Products<T, K>,
         pass: &Pass<'_, E>,
@@ -162,30 +160,37 @@ where
         dy: &[T],
         exponent: i32,
         dx: Option<&mut [T]>,
-    ) -> kernels::Result<i32> {
+    ) -> kernels::Result<i32>
+    where
+        W: Target<'a, K, T::Acc>,
+        T::Acc: Into<K::Update>,
+    {
         let below = match dx {
             None => exponent,
             Some(dx) => {
-                let acc_exponent = exponent + i32::from(*self.weight.exponent);
+                let acc_exponent = exponent + i32::from(self.weight.exponent());
                 let rounding = Rounding::Stochastic(pass.error_words(number));
-                let weight = &*self.weight.value;
+                let weight = self.weight.value();
                 let run = |store| products.backward_input(pass.exec, dy, weight, store, &mut *dx);
                 let (scale, bits) = (self.scale, T::MAGNITUDE_BITS);
                 scale.requantize(acc_exponent, bits, pass.mode, rounding, run)?
             }
         };
         let words = pass.update_words(number, 0);
-        let update = self.weight.update(pass.sgd, exponent + x_exponent, words)?;
-        let mut gradient = Gradient::Apply(update);
-        products.backward_weight(x, dy, &mut gradient)?;
-        gradient.finish();
+        let gradient = self
+            .weight
+            .gradient(pass.sgd, exponent + x_exponent, words)?;
+        if let Some(mut gradient) = gradient {
+            products.backward_weight(x, dy, &mut gradient)?;
+            gradient.finish();
+        }
 
-        let outputs = self.bias.value.len();
+        let outputs = self.bias.value().len();
         let words = pass.update_words(number, 1);
-        let update = self.bias.update(pass.sgd, exponent, words)?;
-        let mut gradient = Gradient::Apply(update);
-        dense::backward_bias::<T>(outputs, dy, &mut gradient)?;
-        gradient.finish();
+        if let Some(mut gradient) = self.bias.gradient(pass.sgd, exponent, words)? {
+            dense::backward_bias::<T>(outputs, dy, &mut gradient)?;
+            gradient.finish();
+        }
         Ok(below)
     }
 }
@@ -200,19 +205,17 @@ pub(crate) mod forward_slot {
     pub(crate) const SLOPE: usize = 4;
 }
 
-/// Values of the operator that goes back and learns; `DY` becomes the error of the accumulators.
+/// Values of the operator that goes back and learns; `DY` becomes the error of the accumulators. Behind those that are
+/// read lie the error of `x` and the gradients, where they are asked for.
 pub(crate) mod step_slot {
     pub(crate) const X: usize = 0;
     pub(crate) const Y: usize = 1;
     pub(crate) const SLOPE: usize = 2;
     pub(crate) const DY: usize = 3;
     pub(crate) const WEIGHT: usize = 4;
-    pub(crate) const WEIGHT_LOW: usize = 5;
-    pub(crate) const WEIGHT_VELOCITY: usize = 6;
     pub(crate) const BIAS: usize = 7;
-    pub(crate) const BIAS_LOW: usize = 8;
-    pub(crate) const BIAS_VELOCITY: usize = 9;
     pub(crate) const DX: usize = 10;
+    pub(crate) const GRADIENTS: usize = 11;
 }
 
 /// Runs the forward operator.
@@ -247,58 +250,35 @@ pub(crate) fn step<T: Element, A: Activations>(
     products: impl Products<T, T>,
     activation: u32,
 ) -> Result<()> {
-    use step_slot::*;
+    use step_slot::{BIAS, DX, DY, GRADIENTS, SLOPE, WEIGHT, X, Y};
     let activation = activation::find::<T, A>(activation)?;
     let [x_exponent, exponent] = [X, DY].map(|at| call.exponent(at));
-    let narrow = |exponent: i32| exponent as i16; // they come from `i16`
-    let [mut weight_exponent, mut bias_exponent] =
-        [WEIGHT, BIAS].map(|at| narrow(call.exponent(at)));
+    let mut exponents = [WEIGHT, BIAS].map(|at| call.exponent(at) as i16); // they come from `i16`
     let mut scale: T::Scale = call.scale(0);
     let (pass, number, is_needed) = (call.pass(), call.number(), call.has(DX));
-    let [
-        x,
-        y,
-        slope,
-        dy,
-        weight,
-        weight_low,
-        weight_velocity,
-        bias,
-        bias_low,
-        bias_velocity,
-        dx,
-    ] = call.views([
+    let [x, y, slope, dy, dx, w0, w1, w2, w3, b0, b1, b2, b3] = call.views([
         X,
         Y,
         SLOPE,
         DY,
-        WEIGHT,
-        WEIGHT_LOW,
-        WEIGHT_VELOCITY,
-        BIAS,
-        BIAS_LOW,
-        BIAS_VELOCITY,
         DX,
+        WEIGHT,
+        WEIGHT + 1,
+        WEIGHT + 2,
+        GRADIENTS,
+        BIAS,
+        BIAS + 1,
+        BIAS + 2,
+        GRADIENTS + 1,
     ])?;
     let dy = write::<T>(dy)?;
     if !matches!(activation, kernels::activation::Activation::Identity) {
         kernels::activation::backward(activation, read(y)?, read(slope)?, dy)?;
     }
-    let parameters = Parameters::<T, T> {
-        weight: Parameter {
-            value: write(weight)?,
-            residual: write(weight_low)?,
-            velocity: write(weight_velocity)?,
-            exponent: &mut weight_exponent,
-            role: Role::Weight,
-        },
-        bias: Parameter {
-            value: write(bias)?,
-            residual: write(bias_low)?,
-            velocity: write(bias_velocity)?,
-            exponent: &mut bias_exponent,
-            role: Role::Bias,
-        },
+    let [weight, bias] = &mut exponents;
+    let parameters = Parameters::<T, _, _> {
+        weight: Learned::<T, T::Acc>::of([w0, w1, w2, w3], weight, Role::Weight)?,
+        bias: Learned::<T::Bias, T::Acc>::of([b0, b1, b2, b3], bias, Role::Bias)?,
         scale: &mut scale,
     };
     let dx = if is_needed { Some(write(dx)?) } else { None };
@@ -312,8 +292,13 @@ pub(crate) fn step<T: Element, A: Activations>(
         dx,
     )?;
     call.set_scale(0, scale);
-    call.set_exponent(WEIGHT, weight_exponent.into());
-    call.set_exponent(BIAS, bias_exponent.into());
+    learned::keep(
+        call,
+        [WEIGHT, BIAS],
+        GRADIENTS,
+        exponents,
+        [exponent + x_exponent, exponent],
+    );
     call.set_exponent(DX, below);
     Ok(())
 }
@@ -321,55 +306,9 @@ pub(crate) fn step<T: Element, A: Activations>(
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
     use crate::graph::{Error, Graph, Node, ValueId, Walk};
-    use crate::ops::{Describe, Kind, activation};
-    use alloc::vec;
+    use crate::ops::{Describe, Kind, activation, learned};
     use alloc::vec::Vec;
-    use selvedge_kernels::init::{Gain, uniform};
-    use selvedge_kernels::rng::{Words, stream};
-    use selvedge_kernels::{self as kernels, DType, Element};
-
-    /// Weights of `shape` and a bias of `outputs`, as the layer `number` begins.
-    pub(crate) fn parameters<T: Element>(
-        graph: &mut Graph,
-        number: u32,
-        gain: Gain,
-        fan_in: usize,
-        shape: Vec<usize>,
-        outputs: usize,
-    ) -> kernels::Result<[ValueId; 2]> {
-        if fan_in > T::MAX_PRODUCTS {
-            return Err(kernels::Error::Accumulator {
-                terms: fan_in,
-                limit: T::MAX_PRODUCTS,
-            });
-        }
-        let len = shape.iter().product();
-        let mut weight = vec![T::ZERO; len];
-        let mut low = vec![0; low_bytes::<T>(len)];
-        let words = Words::new(graph.seed, stream::parameter(number, 0), 0);
-        let exponent = uniform(&mut weight, &mut low, words, gain, fan_in)?;
-        let weight = graph.parameter(shape, &weight, &low, exponent);
-        // The bias' magnitude bits reach as far as those of the weights.
-        let below = T::Bias::MAGNITUDE_BITS as i16 - T::MAGNITUDE_BITS as i16;
-        let exponent = if T::DTYPE.is_integer() {
-            exponent - below
-        } else {
-            0
-        };
-        let bias = vec![T::Bias::ZERO; outputs];
-        let low = vec![0; low_bytes::<T::Bias>(outputs)];
-        let bias = graph.parameter(vec![outputs], &bias, &low, exponent);
-        Ok([weight, bias])
-    }
-
-    /// Low bytes of the masters of `len` elements.
-    fn low_bytes<T: Element>(len: usize) -> usize {
-        if size_of::<T::Residual>() == 0 {
-            0
-        } else {
-            len
-        }
-    }
+    use selvedge_kernels::DType;
 
     /// An operator of this module: the kind that goes forward, and the one that goes back and learns.
     #[derive(Debug)]
@@ -392,17 +331,16 @@ pub(crate) mod describe {
         ) -> ValueId {
             let y = graph.computed(dtypes[1], shape.clone());
             let slope = activation::keeps_slopes(code).then(|| graph.computed(dtypes[0], shape));
-            graph.node(Node {
-                operator: self,
-                kind: self.forward,
+            let node = Node {
                 dtypes,
-                number,
-                inputs: inputs.map(Some).to_vec(),
-                outputs: vec![Some(y), slope],
-                attributes,
-                states: 1,
-                state: 0,
-            });
+                ..Node::new(self, self.forward, dtypes[0], number)
+            };
+            graph.node(
+                node.inputs(inputs.map(Some))
+                    .outputs([Some(y), slope])
+                    .attributes(attributes)
+                    .states(1),
+            );
             y
         }
     }
@@ -410,43 +348,22 @@ pub(crate) mod describe {
     impl Describe for Weighted {
         /// Appends the operator that goes back and learns.
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
-            let (&[x, weight, bias], &[y, slope]) = (&*node.inputs, &*node.outputs) else {
+            let (&[x, weight, bias], &[Some(y), slope]) = (&*node.inputs, &*node.outputs) else {
                 return Ok(());
             };
-            let Some(dy) = y.and_then(|y| walk.error(y)) else {
+            let Some(dy) = walk.error(y, node.number) else {
                 return Ok(());
             };
-            let [weight, weight_low, weight_velocity] = walk.graph.with_companions(weight);
-            let [bias, bias_low, bias_velocity] = walk.graph.with_companions(bias);
-            let dx = x.filter(|&x| walk.learns(x)).map(|x| {
-                let shape = walk.graph.shape_of(x);
-                let dx = walk.graph.computed(node.dtypes[0], shape);
-                walk.set_error(x, dx);
-                dx
-            });
-            let inputs = vec![
-                x,
-                y,
-                slope,
-                Some(dy),
-                weight,
-                weight_low,
-                weight_velocity,
-                bias,
-                bias_low,
-                bias_velocity,
-            ];
-            walk.graph.node(Node {
-                operator: self,
-                kind: self.step,
-                dtypes: [node.dtypes[0]; 2],
-                number: node.number,
-                inputs,
-                outputs: vec![dx],
-                attributes: node.attributes.clone(),
-                states: 1,
-                state: 0,
-            });
+            let (parameters, gradients) = learned::describe::of(walk, [weight, bias]);
+            let dx = walk.new_error(x);
+            let step = Node::new(self, self.step, node.dtypes[0], node.number)
+                .inputs([x, Some(y), slope, Some(dy)])
+                .inputs(parameters)
+                .outputs([dx])
+                .outputs(gradients)
+                .attributes(node.attributes.clone())
+                .states(1);
+            walk.graph.node(step.consumes(3));
             Ok(())
         }
     }

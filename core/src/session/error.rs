@@ -19,7 +19,7 @@ pub enum Error {
     /// The image needs an operator that the registry lacks.
     Operator {
         /// Its number: [`Kind::of`] has its name, if this version knows it.
-        kind: u16,
+        kind: u8,
         /// The element type that it is needed for.
         dtype: DType,
     },
@@ -65,13 +65,13 @@ pub enum Error {
         /// The operator, counted from 0 in its program.
         operator: usize,
         /// Its number.
-        kind: u16,
+        kind: u8,
     },
     /// The image contradicts itself.
     Malformed,
 }
 
-fn name(kind: u16) -> &'static str {
+fn name(kind: u8) -> &'static str {
     Kind::of(kind).map_or("unknown", Kind::name)
 }
 

@@ -118,6 +118,40 @@ impl<'m> Memory<'m> {
         is_there.then_some(views)
     }
 
+    /// The bytes of values that are read, and of one that is written; `None` where they lie beyond the arena, or over that
+    /// one.
+    pub(crate) fn around<const N: usize>(
+        &mut self,
+        values: [(Place, Range<usize>); N],
+        to: (Place, Range<usize>),
+    ) -> Option<([&[u8]; N], &mut [u8])> {
+        let (place, to) = to;
+        if place == Place::Constant {
+            return None;
+        }
+        let weights = self.weights;
+        let (before, rest) = self.data.split_at_mut_checked(to.start)?;
+        let (own, after) = rest.split_at_mut_checked(to.end.checked_sub(to.start)?)?;
+        let (before, after) = (&*before, &*after);
+        let mut is_there = true;
+        let views = values.map(|(place, range)| {
+            let bytes = match place {
+                _ if range.is_empty() => Some(&[][..]),
+                Place::Constant => weights.get(range),
+                _ if range.end <= to.start => before.get(range),
+                _ => {
+                    let from = range.start.checked_sub(to.end);
+                    let until = range.end.checked_sub(to.end);
+                    from.zip(until)
+                        .and_then(|(from, until)| after.get(from..until))
+                }
+            };
+            is_there &= bytes.is_some();
+            bytes.unwrap_or_default()
+        });
+        is_there.then_some((views, own))
+    }
+
     /// Copies bytes of the weights to the persistent part of the arena; false if either is too short.
     pub(crate) fn load(&mut self, from: Range<usize>, to: Range<usize>) -> bool {
         match (self.weights.get(from), self.data.get_mut(to)) {
@@ -137,6 +171,14 @@ fn aligned(bytes: &mut [u8]) -> Option<&mut [u8]> {
 }
 
 impl<'a> Bytes<'a> {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Constant(bytes) => bytes.is_empty(),
+            Self::Arena(bytes) => bytes.is_empty(),
+        }
+    }
+
     /// The bytes as elements; `None` where their number or address is not that of elements.
     pub(crate) fn read<T: Pod>(self) -> Option<&'a [T]> {
         match self {

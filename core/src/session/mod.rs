@@ -102,6 +102,10 @@ impl<'a> Session<'a> {
         let program = Role::ALL.iter().find_map(|&role| self.image.program(role));
         let program = program.ok_or(Error::Malformed)?;
         for parameter in self.image.parameters {
+            let value = program.values.get(usize::from(parameter.value));
+            if value.and_then(|value| value.place()) == Some(Place::Constant) {
+                continue; // it is read where it lies
+            }
             let mut from = parameter.stored as usize;
             for id in [parameter.value, parameter.residual] {
                 if id == NONE {
@@ -137,15 +141,20 @@ impl<'a> Session<'a> {
     }
 
     /// The hash of the parameters, those of a typed network that is the same: SHA-256 over all of them in layer order, of
-    /// each its stored elements, the low bytes of the masters, and the exponent of integers.
+    /// each its stored elements, the low bytes of the masters where it is trained, and the exponent of integers.
     ///
     /// # Errors
-    /// [`Error::Malformed`]; [`Error::Program`] for an image that was not compiled to be trained: its parameters have no
-    /// masters.
+    /// [`Error::Malformed`].
     pub fn fingerprint(&self) -> Result<Fingerprint> {
-        let program = self.program(Role::Train)?;
+        let program = Role::ALL.iter().find_map(|&role| self.image.program(role));
+        let program = program.ok_or(Error::Malformed)?;
         let mut hash = Hash::new();
-        for parameter in self.image.parameters {
+        for parameter in self
+            .image
+            .parameters
+            .iter()
+            .filter(|parameter| parameter.kind == 0)
+        {
             let id = usize::from(parameter.value);
             let value = (program.values.get(id).copied()).ok_or(Error::Malformed)?;
             hash.bytes(self.slice(value, 1)?);
@@ -224,7 +233,7 @@ impl<'a> Session<'a> {
     /// changed.
     pub fn train_step(&mut self, exec: &dyn Executor, samples: usize, sgd: &Sgd) -> Result<()> {
         let mut parameters = self.image.parameters.iter();
-        if sgd.momentum != 0 && parameters.any(|parameter| parameter.velocity == NONE) {
+        if sgd.momentum != 0 && parameters.all(|parameter| parameter.velocity == NONE) {
             return Err(Error::Momentum);
         }
         self.execute(Role::Train, exec, samples, Mode::Train, sgd)?;

@@ -443,9 +443,9 @@ pub fn backward<T: Element>(
 /// The kernels of this family for one element type.
 pub trait Kernels: Sized {
     /// A score, a probability or an error of a score: 32 bits, or the accumulator of floats.
-    type AttentionScore: Blank;
+    type AttentionScore: Blank + bytemuck::Pod;
     /// A sum of weighted rows: 64 bits, or the accumulator of floats.
-    type AttentionSum: Blank;
+    type AttentionSum: Blank + bytemuck::Pod;
     /// Most features of a head.
     const MAX_HEAD_SIZE: usize;
     /// Most keys.

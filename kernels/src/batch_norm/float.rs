@@ -6,13 +6,14 @@ use super::{
 };
 use crate::arch::scalar::TILE;
 use crate::arch::{self, Isa, Kernel};
-use crate::element::{Blank, Element, Output};
+use crate::element::{Blank, Element, Output, impl_pod};
 use crate::real::{FloatElement, Real};
 use crate::split::{rows_of, rows_of_mut};
 use half::{bf16, f16};
 
 /// Statistics of a channel of floats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
 pub struct Moments<R> {
     /// Mean.
     pub mean: R,
@@ -21,6 +22,8 @@ pub struct Moments<R> {
     /// 1/√(variance + epsilon).
     pub inverse: R,
 }
+
+impl_pod!(Moments Scaling);
 
 impl<R: Blank> Blank for Moments<R> {
     const BLANK: Self = Self {
@@ -32,6 +35,7 @@ impl<R: Blank> Blank for Moments<R> {
 
 /// What inference does to an element: `(x - mean) · factor + offset`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
 pub struct Scaling<R> {
     /// Running mean.
     pub mean: R,

@@ -19,7 +19,8 @@ use crate::split::{blocks_of, rows_of, rows_of_mut};
 
 /// Statistics of a channel of integers, cut to 15 bits: `S1`, `S2`, and `1/√V` where
 /// `V = N · S2 - S1²`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub struct Channel {
     sum: i64,
     squares: i64,
@@ -38,11 +39,14 @@ impl Blank for Channel {
 }
 
 /// What inference does to an element cut to 15 bits: `q · factor / 2^shift + offset`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub struct Transform {
     /// Below 2^31.
     factor: i64,
     shift: i32,
+    /// 0: no byte between the fields is left out.
+    spare: i32,
     /// At most 61 bits.
     offset: i64,
 }
@@ -51,6 +55,7 @@ impl Blank for Transform {
     const BLANK: Self = Self {
         factor: 0,
         shift: 0,
+        spare: 0,
         offset: 0,
     };
 }
@@ -489,6 +494,7 @@ fn transform(exponent: i32, gamma: i32, beta: i64, running: &Running<i64>) -> Tr
     Transform {
         factor,
         shift: 2 - exponent - root.places,
+        spare: 0,
         offset: sat_i128(i128::from(beta) - mean, 61) as i64,
     }
 }

@@ -35,7 +35,7 @@ mod float;
 mod integer;
 
 use crate::dense::limit;
-use crate::element::{Blank, Element};
+use crate::element::{Blank, Element, impl_pod};
 use crate::error::{Arg, Error, Found, Result};
 use crate::exec::{self, Executor};
 use crate::norm::{Affine, check_epsilon};
@@ -68,12 +68,15 @@ impl Shape {
 
 /// Running statistics of a channel: `i64` in units of 2^-32 for integers, else floats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
 pub struct Running<S> {
     /// Mean.
     pub mean: S,
     /// Unbiased variance.
     pub variance: S,
 }
+
+impl_pod!(Running ErrorSums);
 
 impl<S: Blank> Blank for Running<S> {
     const BLANK: Self = Self {
@@ -84,6 +87,7 @@ impl<S: Blank> Blank for Running<S> {
 
 /// Sums over the rows of a channel: the gradients of its bias and of its gain.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
 pub struct ErrorSums<S> {
     /// `Σ dy`.
     pub dy: S,
@@ -647,9 +651,9 @@ pub trait Kernels: Sized {
     /// What statistics are kept in: `i64` for integers, else a float.
     type Statistic: Element + Default;
     /// Statistics of a channel of a batch.
-    type Channel: Blank + Debug + Default + PartialEq;
+    type Channel: Blank + bytemuck::Pod + Debug + Default + PartialEq;
     /// What inference does to a channel.
-    type Transform: Blank + Debug + Default + PartialEq;
+    type Transform: Blank + bytemuck::Pod + Debug + Default + PartialEq;
     /// Running statistics before the first batch: mean 0, variance 1.
     const RUNNING_START: Running<Self::Statistic>;
     /// What the accumulator of the input's gradient adds to the exponents of its factors.

@@ -580,7 +580,7 @@ pub trait Kernels: Sized {
     /// A distance and a share.
     type Member: Blank + Debug + Default + PartialEq;
     /// A score: `i16` for integers, else a float.
-    type Score: Blank + Debug + Default + PartialEq;
+    type Score: Blank + bytemuck::Pod + Debug + Default + PartialEq;
 
     #[doc(hidden)]
     fn cluster_members(call: Members<'_, Self>)

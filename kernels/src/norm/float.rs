@@ -3,7 +3,7 @@
 use super::{BackwardGamma, BackwardInput, Forward, Kernels, Kind, Statistics};
 use crate::arch::scalar::TILE;
 use crate::arch::{self, Isa, Kernel};
-use crate::element::Blank;
+use crate::element::{Blank, impl_pod};
 use crate::error::Found;
 use crate::real::{FloatElement, Real, combine, sum};
 use crate::split::{rows_of, rows_of_mut};
@@ -11,12 +11,15 @@ use half::{bf16, f16};
 
 /// Statistics of a row of floats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C)]
 pub struct Moments<R> {
     /// Mean; 0 for RMSNorm.
     pub mean: R,
     /// 1/√(variance + epsilon), or of the mean square.
     pub inverse: R,
 }
+
+impl_pod!(Moments);
 
 impl<R: Blank> Blank for Moments<R> {
     const BLANK: Self = Self {

@@ -15,7 +15,8 @@ use core::ops::Range;
 
 /// Statistics of a row of integers: `S1` (0 for RMSNorm), and `1/√V` where
 /// `V = F · Σq² - S1²`; all of the row cut to 15 bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
 pub struct Row {
     sum: i64,
     root: InverseRoot,

@@ -351,7 +351,7 @@ pub trait Kernels: Sized {
     /// What is added to a variance: a float for floats, nothing for integers.
     type Epsilon: Copy + Debug + Send + Sync;
     /// Statistics of a row.
-    type Row: Blank + Debug + Default + PartialEq;
+    type Row: Blank + bytemuck::Pod + Debug + Default + PartialEq;
     /// 1e-5, the usual epsilon of LayerNorm and BatchNorm.
     const LAYER_EPSILON: Self::Epsilon;
     /// 1e-6, the usual epsilon of RMSNorm.

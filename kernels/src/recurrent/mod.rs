@@ -526,7 +526,7 @@ fn check_least(got: usize, expected: usize) -> Result<()> {
 /// The kernels of this family for one element type.
 pub trait Kernels: Sized {
     /// What inner states and kept values are: 16 bits for integers, else the accumulator's type.
-    type Inner: Blank + Debug + Default + PartialEq;
+    type Inner: Blank + bytemuck::Pod + Debug + Default + PartialEq;
 
     #[doc(hidden)]
     fn recurrent_forward(call: Forward<'_, Self>)

@@ -16,7 +16,13 @@ use core::ops::{Add, Sub};
 /// | probability | Q15: 0 to 32,768 | the number |
 /// | error | 15 bits of the gradient that arrives | the number |
 pub trait Number:
-    Blank + Default + PartialOrd + Add<Output = Self> + Sub<Output = Self> + private::Sealed
+    Blank
+    + bytemuck::Pod
+    + Default
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + private::Sealed
 {
     /// Weight, difference and `1 / T` multiplied: 64 bits for integers.
     type Product;

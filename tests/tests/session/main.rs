@@ -14,15 +14,16 @@ use selvedge_kernels::rng::shuffle;
 use selvedge_kernels::{bf16, f16};
 
 mod refusals;
+mod zoo;
 
 /// The demo's networks as JSON.
 const CNN: &str = r#"{
     "input": [8, 8, 1],
     "layers": [
-        {"name": "edges", "type": "conv2d", "filters": 8, "kernel": [3, 3], "padding": 1, "activation": "relu"},
-        {"name": "halve", "type": "max_pool2d"},
-        {"name": "strokes", "type": "conv2d", "filters": 16, "kernel": [3, 3], "padding": "same", "activation": "relu"},
-        {"name": "quarter", "type": "max_pool2d"},
+        {"name": "edges", "type": "conv", "filters": 8, "kernel": [3, 3], "padding": 1, "activation": "relu"},
+        {"name": "halve", "type": "max_pool"},
+        {"name": "strokes", "type": "conv", "filters": 16, "kernel": 3, "padding": "same", "activation": "relu"},
+        {"name": "quarter", "type": "max_pool"},
         {"name": "flat", "type": "flatten"},
         {"name": "head", "type": "dense", "outputs": 10}
     ]

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use selvedge_core::Serial;
 use selvedge_core::image::{Error as ImageError, Image, Role};
 use selvedge_core::network::{
-    Conv2d, Dense, Error as NetworkError, MaxPool2d, Network, Options, Padding,
+    Conv, Dense, Error as NetworkError, MaxPool, Network, Options, Padding,
 };
 use selvedge_core::ops::{self, Kind};
 use selvedge_core::session::{Error, Session};
@@ -93,7 +93,7 @@ fn what_is_not_linked_is_named() {
         let mut arena = vec![0; image.arena_bytes()];
         let error = Session::new(image, &mut arena, &[ops::dense::run::<i8>()]).unwrap_err();
         let expected = Error::Operator {
-            kind: Kind::Conv as u16,
+            kind: Kind::Conv as u8,
             dtype: DType::I8,
         };
         assert_eq!(error, expected);
@@ -177,13 +177,13 @@ fn descriptions_that_are_too_large_or_empty_are_refused() {
         Network::new([max, max]).layer("a", Dense::new(1)),
         Network::new([4]).layer("a", Dense::new(max)),
         Network::new([0, 4]).layer("a", Dense::new(1)),
-        Network::new([8, 8, 1]).layer("a", Conv2d::new(1, max)),
-        Network::new([8, 8, 1]).layer("a", Conv2d::new(1, 3).stride(max)),
-        Network::new([8, 8, 1]).layer("a", Conv2d::new(1, 0)),
-        Network::new([8, 8, 1]).layer("a", Conv2d::new(1, 9)),
-        Network::new([8, 8, 1]).layer("a", Conv2d::new(1, 3).padding(Padding::Each(max))),
-        Network::new([8, 8, 4]).layer("a", Conv2d::new(6, 3).groups(4)),
-        Network::new([8, 8, 4]).layer("a", Conv2d::new(6, 3).groups(0)),
+        Network::new([8, 8, 1]).layer("a", Conv::new(1, max)),
+        Network::new([8, 8, 1]).layer("a", Conv::new(1, 3).stride(max)),
+        Network::new([8, 8, 1]).layer("a", Conv::new(1, 0)),
+        Network::new([8, 8, 1]).layer("a", Conv::new(1, 9)),
+        Network::new([8, 8, 1]).layer("a", Conv::new(1, 3).padding(Padding::All(max))),
+        Network::new([8, 8, 4]).layer("a", Conv::new(6, 3).groups(4)),
+        Network::new([8, 8, 4]).layer("a", Conv::new(6, 3).groups(0)),
         Network::new([4])
             .layer("a", Dense::new(1))
             .layer("a", Dense::new(1)),
@@ -203,12 +203,12 @@ fn descriptions_that_are_too_large_or_empty_are_refused() {
 #[test]
 fn descriptions_that_cannot_be_are_refused_by_path() {
     let network = Network::new([8])
-        .layer("halve", MaxPool2d::default())
+        .layer("halve", MaxPool::default())
         .layer("head", Dense::new(2));
     let error = network.compile(DType::I8, &Options::default()).unwrap_err();
     let expected = NetworkError::Shape {
         path: "halve".to_owned(),
-        expected: "rows, columns and channels".to_owned(),
+        expected: "one to three axes and channels".to_owned(),
         found: "[8]".to_owned(),
     };
     assert_eq!(error, expected);

@@ -1,0 +1,231 @@
+//! What layers are built with: graph, path, number, element type, and checks with their messages.
+
+use super::Options;
+use super::layers::{Build, Layer};
+use crate::graph::{Error, Graph, ValueId, shown};
+use crate::ops::activation;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use selvedge_kernels::init::Gain;
+use selvedge_kernels::{self as kernels, DType, Element};
+
+/// Calls `$body` with the element type of `$dtype` as `$t`.
+macro_rules! by_dtype {
+    ($dtype:expr, $t:ident => $body:expr) => {
+        $crate::network::builder::by_dtype!(@ $dtype, $t => $body; I8 i8, U8 u8, I16 i16, U16 u16, I32 i32, U32 u32,
+            I64 i64, U64 u64, F16 selvedge_kernels::f16, Bf16 selvedge_kernels::bf16, F32 f32, F64 f64)
+    };
+    (@ $dtype:expr, $t:ident => $body:expr; $($variant:ident $type:ty),*) => {
+        match $dtype {
+            $(selvedge_kernels::DType::$variant => {
+                type $t = $type;
+                $body
+            })*
+        }
+    };
+}
+pub(crate) use by_dtype;
+
+/// Exponent of inputs, which stand for fractions.
+pub(super) fn pixel_exponent(dtype: DType) -> i16 {
+    by_dtype!(dtype, T => T::PIXEL_EXPONENT as i16)
+}
+
+/// Type of the last output.
+pub(super) fn head(dtype: DType) -> DType {
+    by_dtype!(dtype, T => <T as Element>::Head::DTYPE)
+}
+
+/// What a layer is built with.
+pub(crate) struct Builder<'g> {
+    pub(super) graph: &'g mut Graph,
+    pub(super) options: &'g Options,
+    pub(super) dtype: DType,
+    /// Names of the layers around the one that is built, and its own.
+    path: Vec<String>,
+    /// Numbers that layers have taken.
+    numbers: u32,
+    /// Whether it is the last of the network.
+    pub(super) is_last: bool,
+    /// Whether its parameters are trained.
+    pub(super) trains: bool,
+}
+
+impl<'g> Builder<'g> {
+    pub(super) fn new(graph: &'g mut Graph, options: &'g Options, dtype: DType) -> Self {
+        Self {
+            graph,
+            options,
+            dtype,
+            path: Vec::new(),
+            numbers: 0,
+            is_last: true,
+            trains: options.train,
+        }
+    }
+
+    /// Layers in order.
+    pub(super) fn sequence(&mut self, layers: &[Layer], mut x: ValueId) -> Result<ValueId, Error> {
+        let names: Vec<&str> = layers.iter().map(|layer| &*layer.name).collect();
+        self.check_names(&names)?;
+        let (is_last, trains) = (self.is_last, self.trains);
+        for (i, layer) in layers.iter().enumerate() {
+            if layer.disabled {
+                self.numbers += layer.layer.numbers();
+                continue;
+            }
+            self.is_last = is_last && layers.iter().skip(i + 1).all(|layer| layer.disabled);
+            self.trains = trains && !layer.frozen;
+            x = self.named(&layer.name, |builder| layer.layer.build(builder, x))?;
+        }
+        (self.is_last, self.trains) = (is_last, trains);
+        Ok(x)
+    }
+
+    /// Builds what lies in `name`.
+    pub(super) fn named<R>(
+        &mut self,
+        name: &str,
+        build: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        self.path.push(name.to_string());
+        let built = build(self)?;
+        self.path.pop();
+        Ok(built)
+    }
+
+    /// The number of the layer that is built: they are counted in pre-order.
+    pub(super) const fn number(&mut self) -> u32 {
+        self.numbers += 1;
+        self.numbers - 1
+    }
+
+    /// What a layer with weights and the activation `code` computes with and stores, and how its weights begin. The last of
+    /// a network, without an activation, has an output of at least 16 bits.
+    pub(super) fn output_of(&self, code: u32) -> ([DType; 2], Gain) {
+        if self.is_last && code == 0 {
+            ([self.dtype, head(self.dtype)], Gain::He)
+        } else {
+            ([self.dtype; 2], activation::gain(code))
+        }
+    }
+
+    /// The names of the layers around, and of this one.
+    pub(super) fn path(&self) -> String {
+        self.path.join(".")
+    }
+
+    /// Builds what lies inside a container, none of which is the last of the network.
+    pub(super) fn inside<R>(
+        &mut self,
+        build: impl FnOnce(&mut Self) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let is_last = core::mem::replace(&mut self.is_last, false);
+        let built = build(self)?;
+        self.is_last = is_last;
+        Ok(built)
+    }
+
+    /// Refuses two neighbours of one name, and names that paths cannot have.
+    pub(super) fn check_names(&self, names: &[&str]) -> Result<(), Error> {
+        for (i, name) in names.iter().enumerate() {
+            let found = if names.iter().take(i).any(|other| other == name) {
+                "two of this name".to_string()
+            } else if name.is_empty() || name.contains('.') {
+                alloc::format!("`{name}`")
+            } else {
+                continue;
+            };
+            let mut path = self.path.clone();
+            path.push((*name).to_string());
+            return Err(Error::Attribute {
+                path: path.join("."),
+                expected: "a name of its own, without dots".to_string(),
+                found,
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds the layer's path to what a kernel refused.
+    pub(super) fn kernel(&self) -> impl Fn(kernels::Error) -> Error + use<> {
+        let path = self.path();
+        move |source| Error::Kernel {
+            path: path.clone(),
+            source,
+        }
+    }
+
+    pub(super) fn shape_error(&self, expected: &str, found: &[usize]) -> Error {
+        Error::Shape {
+            path: self.path(),
+            expected: expected.to_string(),
+            found: shown(found),
+        }
+    }
+
+    pub(super) fn attribute_error(&self, expected: impl ToString, found: impl ToString) -> Error {
+        Error::Attribute {
+            path: self.path(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+
+    /// Refuses an attribute that is none of `1..=most`.
+    pub(super) fn check_range(&self, name: &str, value: usize, most: usize) -> Result<(), Error> {
+        if (1..=most).contains(&value) {
+            return Ok(());
+        }
+        Err(self.attribute_error(alloc::format!("{name} of 1 to {most}"), value))
+    }
+
+    /// Refuses a tensor that an image has no room for: more than 2^31 bytes.
+    pub(super) fn check_size(&self, shape: &[usize], samples: usize) -> Result<(), Error> {
+        const LARGEST: usize = 8; // bytes of an element
+        let mut extents = shape.iter().chain([&samples, &LARGEST]).copied();
+        let bytes = extents.try_fold(1usize, usize::checked_mul);
+        match bytes {
+            Some(0) => Err(self.shape_error("extents of at least one", shape)),
+            Some(bytes) if bytes <= 1 << 31 => Ok(()),
+            _ => Err(Error::Size),
+        }
+    }
+
+    /// Refuses a value that an image has no room for.
+    pub(super) fn check_value(&self, shape: &[usize]) -> Result<(), Error> {
+        self.check_size(shape, self.options.samples)
+    }
+
+    /// Refuses sums in training that no accumulator holds: of a gradient over `terms` products of each sample, of the
+    /// error of `x` over `outputs` products.
+    pub(super) fn check_sums(&self, x: ValueId, terms: usize, outputs: usize) -> Result<(), Error> {
+        if !self.options.train {
+            return Ok(());
+        }
+        let [most, most_of_gradient] = by_dtype!(self.dtype, T => {
+            [<T as Element>::MAX_PRODUCTS, <T as Element>::MAX_GRADIENT_PRODUCTS]
+        });
+        let terms = if self.trains { terms } else { 0 };
+        let gradient = (terms.saturating_mul(self.options.samples), most_of_gradient);
+        let error = (if self.graph.learns(x) { outputs } else { 0 }, most);
+        for (terms, limit) in [gradient, error] {
+            if terms > limit {
+                return Err(self.kernel()(kernels::Error::Accumulator { terms, limit }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an input that has no tokens.
+    pub(super) fn check_tokens(&self, x: ValueId) -> Result<(), Error> {
+        match self.graph.dtype_of(x) {
+            DType::U8 | DType::U16 | DType::U32 if self.graph.inputs.contains(&x) => Ok(()),
+            found => Err(self.attribute_error("tokens: an input of u8, u16 or u32", found)),
+        }
+    }
+
+    pub(super) fn shape_of(&self, x: ValueId) -> Vec<usize> {
+        self.graph.shape_of(x)
+    }
+}

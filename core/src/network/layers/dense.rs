@@ -1,0 +1,73 @@
+//! Dense layers.
+
+use super::{Activation, Build};
+use crate::graph::{Error, ValueId};
+use crate::network::builder::{Builder, by_dtype};
+use crate::ops::{dense, learned};
+use alloc::vec;
+#[cfg(feature = "json")]
+use serde::{Deserialize, Serialize};
+
+/// `y = activation(weight · x + bias)` over the last axis, from `[.., F]` to `[.., outputs]`; `weight` is `[outputs, F]`.
+/// The last layer of a network, if it is one without an activation, has an output of at least 16 bits
+/// ([`Element::Head`](selvedge_kernels::Element::Head)). Numerical behaviour: [`selvedge_kernels::dense::forward`].
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
+#[cfg_attr(feature = "json", serde(deny_unknown_fields))]
+pub struct Dense {
+    /// Features of the output.
+    pub outputs: usize,
+    /// What it applies to its sums.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub activation: Activation,
+}
+
+impl Dense {
+    /// Without an activation.
+    #[must_use]
+    pub const fn new(outputs: usize) -> Self {
+        Self {
+            outputs,
+            activation: Activation::None,
+        }
+    }
+
+    /// With an activation.
+    #[must_use]
+    pub const fn activation(mut self, activation: Activation) -> Self {
+        self.activation = activation;
+        self
+    }
+}
+
+impl Build for Dense {
+    fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
+        let number = to.number();
+        let shape = to.shape_of(x);
+        let Some(&features) = shape.last() else {
+            return Err(to.shape_error("at least one axis", &shape));
+        };
+        to.check_size(&[self.outputs, features], 1)?;
+        let rows = shape.iter().product::<usize>() / features;
+        to.check_value(&[rows, self.outputs])?;
+        to.check_sums(x, rows, self.outputs)?;
+        let code = self.activation.code();
+        let (dtypes, gain) = to.output_of(code);
+        let (error, dtype, trains) = (to.kernel(), to.dtype, to.trains);
+        let weights = vec![self.outputs, features];
+        let [weight, bias] = by_dtype!(dtype, T => {
+            learned::describe::affine::<T>(to.graph, trains, number, (gain, features), weights, self.outputs)
+        })
+        .map_err(error)?;
+        let inputs = [x, weight, bias];
+        Ok(dense::describe::append(
+            to.graph,
+            dtypes,
+            number,
+            inputs,
+            &shape,
+            self.outputs,
+            code,
+        ))
+    }
+}

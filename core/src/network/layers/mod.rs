@@ -1,0 +1,118 @@
+//! The layers of a description: what each is told, and how it becomes operators.
+
+mod activation;
+mod containers;
+mod conv;
+mod dense;
+mod embedding;
+mod norm;
+mod pool;
+mod shape;
+mod window;
+
+pub use activation::{Activate, Activation};
+pub use containers::{Branch, Combine, Parallel, Residual, Sequential};
+pub use conv::{Conv, ConvTranspose, Depthwise};
+pub use dense::Dense;
+pub use embedding::{Embedding, Positions};
+pub use norm::{BatchNorm, LayerNorm, RmsNorm};
+pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
+pub use shape::Flatten;
+pub use window::{Extents, Padding};
+
+use super::builder::Builder;
+use crate::graph::{Error, ValueId};
+use alloc::string::String;
+#[cfg(feature = "json")]
+use serde::{Deserialize, Serialize};
+
+/// A named layer.
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
+pub struct Layer {
+    /// Its name, unique among its neighbours, and without dots.
+    pub name: String,
+    /// Whether its parameters stay as they are when the network is trained: they are read where they lie in the image,
+    /// and cost no RAM.
+    #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "is_false"))]
+    pub frozen: bool,
+    /// Whether it is passed over, as if it were not there. It keeps its number, so that nothing else changes.
+    #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "is_false"))]
+    pub disabled: bool,
+    /// What it is.
+    #[cfg_attr(feature = "json", serde(flatten))]
+    pub layer: Type,
+}
+
+#[cfg(feature = "json")]
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+impl Layer {
+    /// A layer of this name.
+    #[must_use]
+    pub fn new(name: impl Into<String>, layer: impl Into<Type>) -> Self {
+        Self {
+            name: name.into(),
+            frozen: false,
+            disabled: false,
+            layer: layer.into(),
+        }
+    }
+}
+
+/// How a layer becomes operators.
+pub(crate) trait Build {
+    /// Numbers that it takes.
+    fn numbers(&self) -> u32 {
+        1
+    }
+
+    /// Appends its operators to `x`, and returns its output.
+    fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error>;
+}
+
+macro_rules! layers {
+    ($($name:ident)*) => {
+        /// What a layer is.
+        #[derive(Clone, Debug, PartialEq)]
+        #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
+        #[cfg_attr(feature = "json", serde(tag = "type", rename_all = "snake_case"))]
+        #[non_exhaustive]
+        pub enum Type {
+            $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)*
+        }
+
+        $(impl From<$name> for Type {
+            fn from(layer: $name) -> Self {
+                Self::$name(layer)
+            }
+        })*
+
+        impl Build for Type {
+            fn numbers(&self) -> u32 {
+                match self {
+                    $(Self::$name(layer) => layer.numbers(),)*
+                }
+            }
+
+            fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
+                match self {
+                    $(Self::$name(layer) => layer.build(to, x),)*
+                }
+            }
+        }
+    };
+}
+
+layers! {
+    Sequential Residual Parallel
+    Dense Conv Depthwise ConvTranspose
+    MaxPool AveragePool GlobalMaxPool GlobalAveragePool
+    LayerNorm RmsNorm BatchNorm
+    Activate
+    Embedding Positions
+    Flatten
+}

@@ -1,0 +1,176 @@
+//! Pooling.
+
+use super::Build;
+use super::window::{Extents, Padding, Sliding, by_rank};
+use crate::graph::{Error, ValueId};
+use crate::network::builder::Builder;
+use crate::ops::{pool, view};
+use alloc::vec;
+use selvedge_kernels::pool::Shape;
+#[cfg(feature = "json")]
+use serde::{Deserialize, Serialize};
+
+macro_rules! layers {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
+        #[cfg_attr(feature = "json", serde(deny_unknown_fields))]
+        pub struct $name {
+            /// Cells of the window.
+            #[cfg_attr(feature = "json", serde(default = "two"))]
+            pub kernel: Extents,
+            /// Step between windows; their own extents if it is not given.
+            #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "Option::is_none"))]
+            pub stride: Option<Extents>,
+            /// Cells around the image.
+            #[cfg_attr(feature = "json", serde(default))]
+            pub padding: Padding,
+        }
+
+        impl Default for $name {
+            /// Windows of two cells along each axis, which do not overlap.
+            fn default() -> Self {
+                Self::new(2)
+            }
+        }
+
+        impl $name {
+            /// Windows of `kernel` cells, which do not overlap.
+            #[must_use]
+            pub fn new(kernel: impl Into<Extents>) -> Self {
+                Self { kernel: kernel.into(), stride: None, padding: Padding::Valid }
+            }
+
+            /// With a stride.
+            #[must_use]
+            pub fn stride(self, stride: impl Into<Extents>) -> Self {
+                Self { stride: Some(stride.into()), ..self }
+            }
+
+            /// With padding.
+            #[must_use]
+            pub fn padding(self, padding: Padding) -> Self {
+                Self { padding, ..self }
+            }
+
+            fn sliding(&self) -> Sliding<'_> {
+                Sliding {
+                    kernel: &self.kernel,
+                    stride: self.stride.as_ref().unwrap_or(&self.kernel),
+                    padding: &self.padding,
+                    dilation: &Extents::All(1),
+                }
+            }
+        }
+    )*};
+}
+
+layers! {
+    /// The largest element of each channel under a window, from `[.., C]` to `[.., C]`, over one to three axes.
+    /// Numerical behaviour: [`selvedge_kernels::pool::max_forward`].
+    MaxPool;
+    /// The mean of each channel under a window, from `[.., C]` to `[.., C]`, over one to three axes. Padding counts as
+    /// zeros, but cells that a last window lacks (`ceil`) do not count. Numerical behaviour:
+    /// [`selvedge_kernels::pool::average_forward`].
+    AveragePool;
+}
+
+#[cfg(feature = "json")]
+const fn two() -> Extents {
+    Extents::All(2)
+}
+
+fn build<const N: usize>(
+    operator: &'static pool::describe::Pool,
+    to: &mut Builder<'_>,
+    x: ValueId,
+    sliding: &Sliding<'_>,
+    (input, channels): ([usize; N], usize),
+    is_max: bool,
+) -> Result<ValueId, Error> {
+    let number = to.number();
+    let shape = Shape {
+        batch: 1,
+        input,
+        channels,
+        window: sliding.window(to, input)?,
+    };
+    let counts = *sliding.padding != Padding::Ceil;
+    if (is_max || !counts) && !shape.window.covers(input) {
+        let expected = "a padding that leaves something under each window";
+        return Err(to.attribute_error(expected, "a window on padding alone"));
+    }
+    let error = to.kernel();
+    operator
+        .sliding(to.graph, number, x, &shape, counts)
+        .map_err(error)
+}
+
+impl Build for MaxPool {
+    fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
+        let (shape, sliding) = (to.shape_of(x), self.sliding());
+        by_rank!(to, shape, (input, channels) => {
+            build(&pool::describe::MAX, to, x, &sliding, (input, channels), true)
+        })
+    }
+}
+
+impl Build for AveragePool {
+    fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
+        let (shape, sliding) = (to.shape_of(x), self.sliding());
+        by_rank!(to, shape, (input, channels) => {
+            build(&pool::describe::AVERAGE, to, x, &sliding, (input, channels), false)
+        })
+    }
+}
+
+macro_rules! parts {
+    ($($(#[$doc:meta])* $name:ident: $operator:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
+        #[cfg_attr(feature = "json", serde(deny_unknown_fields))]
+        pub struct $name {
+            /// Parts along each axis; one, and no axes in the output, if it is not given.
+            #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "Option::is_none"))]
+            pub output: Option<Extents>,
+        }
+
+        impl $name {
+            /// So many parts along each axis.
+            #[must_use]
+            pub fn new(output: impl Into<Extents>) -> Self {
+                Self { output: Some(output.into()) }
+            }
+        }
+
+        impl Build for $name {
+            fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
+                let number = to.number();
+                let shape = to.shape_of(x);
+                by_rank!(to, shape, (input, channels) => {
+                    let output = match &self.output {
+                        None => input.map(|_| 1),
+                        Some(output) => output.parts(to, input)?,
+                    };
+                    let from = (input, channels);
+                    let y = pool::describe::$operator.parts(to.graph, number, x, from, output);
+                    Ok(match self.output {
+                        None => view::describe::append(to.graph, y, vec![channels], number),
+                        Some(_) => y,
+                    })
+                })
+            }
+        }
+    )*};
+}
+
+parts! {
+    /// The largest element of each channel in even parts of the input, or in all of it: from `[.., C]` to `[.., C]` or
+    /// `[C]`. Numerical behaviour: [`selvedge_kernels::pool::adaptive_max_forward`].
+    GlobalMaxPool: ADAPTIVE_MAX;
+    /// The mean of each channel in even parts of the input, or in all of it: from `[.., C]` to `[.., C]` or `[C]`.
+    /// Numerical behaviour: [`selvedge_kernels::pool::adaptive_average_forward`].
+    GlobalAveragePool: ADAPTIVE_AVERAGE;
+}

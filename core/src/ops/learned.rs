@@ -1,0 +1,245 @@
+//! Parameters of an operator that goes back: they descend at once, hand their gradient on, or stay as they are.
+
+use super::call::{Call, Result, read, write};
+use crate::session::memory::Bytes;
+use selvedge_kernels as kernels;
+use selvedge_kernels::Element;
+use selvedge_kernels::optim::{Gradient, Parameter, Role, Sgd};
+use selvedge_kernels::rng::Words;
+
+/// What becomes of a parameter when its gradient is known, in sums of type `A`.
+#[derive(Debug)]
+pub(crate) enum Learned<'a, P: Element, A> {
+    /// Nothing.
+    Frozen(&'a [P], i16),
+    /// It descends as the sums come in: no gradient is kept.
+    Descends(Parameter<'a, P>),
+    /// The sums are kept for somebody else.
+    Stores(&'a [P], i16, &'a mut [A]),
+}
+
+impl<'a, P: Element, A: bytemuck::Pod> Learned<'a, P, A> {
+    /// Of the views of a parameter, of the low bytes of its masters, of its velocities and of its gradient.
+    pub(crate) fn of(
+        [value, low, velocity, gradient]: [Bytes<'a>; 4],
+        exponent: &'a mut i16,
+        role: Role,
+    ) -> Result<Self> {
+        if !gradient.is_empty() {
+            return Ok(Self::Stores(read(value)?, *exponent, write(gradient)?));
+        }
+        Ok(match value {
+            Bytes::Constant(_) => Self::Frozen(read(value)?, *exponent),
+            Bytes::Arena(_) => Self::Descends(Parameter {
+                value: write(value)?,
+                residual: write(low)?,
+                velocity: write(velocity)?,
+                exponent,
+                role,
+            }),
+        })
+    }
+}
+
+/// Where the gradient of a parameter goes. That of a typed layer descends always.
+pub(crate) trait Target<'a, P: Element, A> {
+    /// The elements as they are before.
+    fn value(&self) -> &[P];
+
+    /// Their exponent.
+    fn exponent(&self) -> i16;
+
+    /// What takes the sums of the gradient, which have `exponent`; nothing if the parameter stays as it is.
+    fn gradient(
+        self,
+        sgd: &Sgd,
+        exponent: i32,
+        words: Words,
+    ) -> kernels::Result<Option<Gradient<'a, P, A>>>;
+}
+
+impl<'a, P: Element, A> Target<'a, P, A> for Parameter<'a, P> {
+    fn value(&self) -> &[P] {
+        self.value
+    }
+
+    fn exponent(&self) -> i16 {
+        *self.exponent
+    }
+
+    fn gradient(
+        self,
+        sgd: &Sgd,
+        exponent: i32,
+        words: Words,
+    ) -> kernels::Result<Option<Gradient<'a, P, A>>> {
+        self.update(sgd, exponent, words)
+            .map(|update| Some(Gradient::Apply(update)))
+    }
+}
+
+impl<'a, P: Element, A> Target<'a, P, A> for Learned<'a, P, A> {
+    fn value(&self) -> &[P] {
+        match self {
+            Self::Frozen(value, _) | Self::Stores(value, ..) => value,
+            Self::Descends(parameter) => parameter.value,
+        }
+    }
+
+    fn exponent(&self) -> i16 {
+        match self {
+            Self::Frozen(_, exponent) | Self::Stores(_, exponent, _) => *exponent,
+            Self::Descends(parameter) => *parameter.exponent,
+        }
+    }
+
+    fn gradient(
+        self,
+        sgd: &Sgd,
+        exponent: i32,
+        words: Words,
+    ) -> kernels::Result<Option<Gradient<'a, P, A>>> {
+        match self {
+            Self::Frozen(..) => Ok(None),
+            Self::Descends(parameter) => parameter.gradient(sgd, exponent, words),
+            Self::Stores(.., sums) => Ok(Some(Gradient::Store(sums))),
+        }
+    }
+}
+
+/// Keeps the exponents of parameters after an update, and those of gradients that were stored; `parameters` are their
+/// slots, those of the gradients follow one another from `gradients` on.
+pub(crate) fn keep<const N: usize>(
+    call: &mut Call<'_, '_>,
+    parameters: [usize; N],
+    gradients: usize,
+    exponents: [i16; N],
+    sums: [i32; N],
+) {
+    let all = parameters.into_iter().zip(exponents).zip(sums);
+    for (i, ((slot, exponent), sums)) in all.enumerate() {
+        call.set_exponent(slot, exponent.into());
+        call.set_exponent(gradients + i, sums);
+    }
+}
+
+#[cfg(feature = "alloc")]
+pub(crate) mod describe {
+    use crate::graph::{Graph, Masters, ValueId, Walk};
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use selvedge_kernels::init::{Gain, uniform};
+    use selvedge_kernels::rng::{Words, stream};
+    use selvedge_kernels::{self as kernels, Element};
+
+    /// The values that an operator is given for its parameters, three for each, and those of the gradients that it is to
+    /// store.
+    pub(crate) fn of<const N: usize>(
+        walk: &mut Walk<'_>,
+        parameters: [Option<ValueId>; N],
+    ) -> (Vec<Option<ValueId>>, [Option<ValueId>; N]) {
+        let values = parameters.map(|parameter| walk.graph.with_companions(parameter));
+        (values.concat(), [None; N])
+    }
+
+    /// Low bytes of the masters of `len` elements.
+    fn low_bytes<T: Element>(len: usize) -> usize {
+        if size_of::<T::Residual>() == 0 {
+            0
+        } else {
+            len
+        }
+    }
+
+    fn masters(trains: bool, low: &[i8]) -> Masters<'_> {
+        if trains {
+            Masters::Low(low)
+        } else {
+            Masters::Frozen
+        }
+    }
+
+    /// Random weights of `shape`, parameter `index` of the layer `number`.
+    pub(crate) fn random<T: Element>(
+        graph: &mut Graph,
+        trains: bool,
+        [number, index]: [u32; 2],
+        (gain, fan_in): (Gain, usize),
+        shape: Vec<usize>,
+    ) -> kernels::Result<(ValueId, i16)> {
+        let len = shape.iter().product();
+        let mut weight = vec![T::ZERO; len];
+        let mut low = vec![0; low_bytes::<T>(len)];
+        let words = Words::new(graph.seed, stream::parameter(number, index), 0);
+        let exponent = uniform(&mut weight, &mut low, words, gain, fan_in)?;
+        let value = graph.parameter(shape, &weight, masters(trains, &low), exponent);
+        Ok((value, exponent))
+    }
+
+    /// These elements.
+    pub(crate) fn given<T: Element>(
+        graph: &mut Graph,
+        trains: bool,
+        shape: Vec<usize>,
+        elements: &[T],
+        exponent: i16,
+    ) -> ValueId {
+        let low = vec![0; low_bytes::<T>(elements.len())];
+        let exponent = if T::DTYPE.is_integer() { exponent } else { 0 };
+        graph.parameter(shape, elements, masters(trains, &low), exponent)
+    }
+
+    /// Zeros.
+    pub(crate) fn zeros<T: Element>(
+        graph: &mut Graph,
+        trains: bool,
+        shape: Vec<usize>,
+        exponent: i16,
+    ) -> ValueId {
+        let elements = vec![T::ZERO; shape.iter().product()];
+        given(graph, trains, shape, &elements, exponent)
+    }
+
+    /// Weights of `shape` and a bias of `outputs`, as the layer `number` begins.
+    pub(crate) fn affine<T: Element>(
+        graph: &mut Graph,
+        trains: bool,
+        number: u32,
+        (gain, fan_in): (Gain, usize),
+        shape: Vec<usize>,
+        outputs: usize,
+    ) -> kernels::Result<[ValueId; 2]> {
+        transposed::<T>(
+            graph,
+            trains,
+            number,
+            (gain, fan_in),
+            fan_in,
+            shape,
+            outputs,
+        )
+    }
+
+    /// The same where sums of up to `products` products are as large as those of `fan_in`.
+    pub(crate) fn transposed<T: Element>(
+        graph: &mut Graph,
+        trains: bool,
+        number: u32,
+        (gain, fan_in): (Gain, usize),
+        products: usize,
+        shape: Vec<usize>,
+        outputs: usize,
+    ) -> kernels::Result<[ValueId; 2]> {
+        if products > T::MAX_PRODUCTS {
+            return Err(kernels::Error::Accumulator {
+                terms: products,
+                limit: T::MAX_PRODUCTS,
+            });
+        }
+        let (weight, exponent) = random::<T>(graph, trains, [number, 0], (gain, fan_in), shape)?;
+        // The bias' magnitude bits reach as far as those of the weights.
+        let below = T::Bias::MAGNITUDE_BITS as i16 - T::MAGNITUDE_BITS as i16;
+        let bias = zeros::<T::Bias>(graph, trains, vec![outputs], exponent.saturating_sub(below));
+        Ok([weight, bias])
+    }
+}

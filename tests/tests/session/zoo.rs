@@ -1,0 +1,110 @@
+//! The networks of the zoo, described: the same bytes as their typed twins.
+
+use super::with_image;
+use selvedge_core::image::{Image, Role};
+use selvedge_core::net::{Network as Typed, Plain};
+use selvedge_core::network::{Network, Options};
+use selvedge_core::ops;
+use selvedge_core::session::Session;
+use selvedge_core::train::Trainer;
+use selvedge_core::{Element, Rate, Serial, Sgd};
+use selvedge_digits::zoo::{self, BATCH, Given, STEPS};
+use selvedge_digits::{Digits, SEED, test, train};
+
+/// Parameters after the training of the zoo, and the outputs for the first digits of the test part.
+type Trained<T> = (String, Vec<<T as Element>::Head>, i32);
+
+fn of_trainer<N: Typed<In: Given<<N as Typed>::Elem>>>() -> Trained<N::Elem> {
+    let mut trainer = Box::new(Trainer::<N, BATCH>::BLANK);
+    zoo::train(&mut trainer, &Serial).unwrap();
+    let each = trainer.input_mut().len() / BATCH;
+    for (i, x) in trainer.input_mut().chunks_mut(each).enumerate() {
+        N::In::read(&test(), i, x, &mut [0; 8]);
+    }
+    let fingerprint = trainer.fingerprint().to_string();
+    let y = trainer.predict(&Serial, BATCH).unwrap();
+    (fingerprint, y.data.to_vec(), y.exponent)
+}
+
+/// Puts a batch from the digit `first` on into the inputs.
+fn read<T: Element, I: Element + Given<T>>(
+    session: &mut Session<'_>,
+    role: Role,
+    digits: &Digits,
+    first: usize,
+) -> Vec<u16> {
+    let mut labels = Vec::new();
+    let x = session.input_mut::<I>(role, 0).unwrap();
+    let each = x.len() / BATCH;
+    for (index, x) in (first..).zip(x.chunks_mut(each)) {
+        let mut of_sample = [0; 8];
+        I::read(digits, index, x, &mut of_sample);
+        labels.push(of_sample);
+    }
+    labels.as_flattened().to_vec()
+}
+
+fn of_session<T: Element, I: Element + Given<T>>(image: &Image<'_>) -> Trained<T> {
+    let mut arena = vec![0; image.arena_bytes()];
+    let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+    let sgd = Sgd::new(Rate {
+        mantissa: 1,
+        exponent: -5,
+    });
+    for step in 0..STEPS as usize {
+        let labels = read::<T, I>(&mut session, Role::Train, &train(), step * BATCH);
+        let asked = session.input_mut::<u16>(Role::Train, 1).unwrap();
+        let each = asked.len() / BATCH;
+        for (asked, labels) in asked.chunks_mut(each).zip(labels.chunks(8)) {
+            asked.copy_from_slice(&labels[..each]);
+        }
+        session.train_step(&Serial, BATCH, &sgd).unwrap();
+    }
+    read::<T, I>(&mut session, Role::Infer, &test(), 0);
+    session.run(&Serial, BATCH).unwrap();
+    let fingerprint = session.fingerprint().unwrap().to_string();
+    let y = session.output::<T::Head>(0).unwrap();
+    (fingerprint, y.data.to_vec(), y.exponent)
+}
+
+fn check<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(name: &str, json: &str) {
+    let network = Network::from_json(json).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let text = network.to_json().unwrap();
+    assert_eq!(Network::from_json(&text).unwrap(), network, "{name}: JSON");
+    let options = Options {
+        samples: BATCH,
+        train: true,
+        seed: SEED,
+        ..Options::default()
+    };
+    let dtype = N::Elem::DTYPE;
+    let bytes = network
+        .compile(dtype, &options)
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let found = with_image(&bytes, |image| of_session::<N::Elem, N::In>(image));
+    assert!(
+        found == of_trainer::<N>(),
+        "{name} in {dtype}: not the bytes of its typed twin"
+    );
+}
+
+macro_rules! twins {
+    ($($name:ident: $typed:ident;)*) => {$(
+        #[test]
+        fn $name() {
+            let json = include_str!(concat!("zoo/", stringify!($name), ".json"));
+            check::<zoo::$typed<i8, Plain>>(stringify!($name), json);
+            check::<zoo::$typed<u16, Plain>>(stringify!($name), json);
+            check::<zoo::$typed<f32, Plain>>(stringify!($name), json);
+        }
+    )*};
+}
+
+twins! {
+    perceptron: Perceptron;
+    lenet: LeNet;
+    separable: Separable;
+    residual: Residual;
+    mobile: Mobile;
+    signal: Signal;
+}
