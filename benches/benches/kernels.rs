@@ -13,7 +13,7 @@ use selvedge_kernels::optim::{Gradient, Parameter, Rate, Role, Sgd};
 use selvedge_kernels::requantize::{Epilogue, Store};
 use selvedge_kernels::rng::{Words, shuffle, stream};
 use selvedge_kernels::window::Window;
-use selvedge_kernels::{Element, activation, conv, dense, loss, pool};
+use selvedge_kernels::{Element, activation, conv, dense, loss};
 use std::hint::black_box;
 
 /// As activations are stored in training.

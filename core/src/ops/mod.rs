@@ -26,7 +26,9 @@ pub(crate) mod window;
 
 pub use call::{Call, Fault, Result};
 
-use selvedge_kernels::{DType, bf16, f16};
+use selvedge_kernels::DType;
+#[cfg(feature = "alloc")]
+use selvedge_kernels::{bf16, f16};
 
 /// An operator for one element type.
 #[derive(Clone, Copy, Debug)]
