@@ -79,6 +79,10 @@ impl Graph {
             let train = self.program(Role::Train, samples, &storage)?;
             sections.push((Section::TRAIN, train));
         }
+        if self.nodes.len() > self.backward {
+            let update = self.program(Role::Update, samples, &storage)?;
+            sections.push((Section::UPDATE, update));
+        }
 
         let table = size_of::<Header>() + sections.len() * size_of::<Entry>();
         let mut bodies = Vec::new();
@@ -98,7 +102,7 @@ impl Graph {
             magic: MAGIC,
             checksum: 0,
             version: VERSION,
-            sections: entries.len() as u16, // at most four
+            sections: entries.len() as u16, // at most five
             len: word(table + bodies.len())?,
             persistent: word(storage.bytes)?,
             states: word(self.states)?,
@@ -149,6 +153,13 @@ impl Graph {
                 storage.bytes += aligned(self.bytes(id, 1));
             }
         }
+        for &total in &self.totals {
+            storage.numbers.push(total);
+            if let Some(offset) = storage.offsets.get_mut(total.0) {
+                *offset = storage.bytes;
+            }
+            storage.bytes += aligned(self.bytes(total, 1));
+        }
         Ok(storage)
     }
 
@@ -170,7 +181,8 @@ impl Graph {
     fn program(&self, role: Role, samples: usize, storage: &Storage) -> Result<Vec<u8>, Error> {
         let nodes = match role {
             Role::Infer => self.nodes.get(..self.forward).unwrap_or_default(),
-            Role::Train => &self.nodes,
+            Role::Train => self.nodes.get(..self.backward).unwrap_or_default(),
+            Role::Update => self.nodes.get(self.backward..).unwrap_or_default(),
         };
         let is_read = self.read(nodes);
         let kept = |id: &Option<ValueId>| id.filter(|id| is_read.get(id.0) == Some(&true));
@@ -201,7 +213,7 @@ impl Graph {
                 inputs.push(u32::from(touch(&mut numbers, id, 0)?));
             }
         }
-        let mut code = Vec::new();
+        let (mut code, mut operators) = (Vec::new(), 0);
         for (at, node) in nodes.iter().enumerate() {
             if node.kind == Kind::View {
                 continue;
@@ -220,6 +232,7 @@ impl Graph {
                 });
             }
             emit(node, &ids, &mut code)?;
+            operators += 1;
         }
         let mut outputs = Vec::new();
         for &id in &self.outputs {
@@ -259,6 +272,7 @@ impl Graph {
             inputs: word(inputs.len())?,
             outputs: word(outputs.len())?,
             values: word(numbers.values.len())?,
+            operators,
             code: word(code.len())?,
         };
         let mut body = bytes_of(&header).to_vec();

@@ -6,12 +6,13 @@
 mod differentiate;
 mod error;
 
-pub(crate) use differentiate::Walk;
+pub(crate) use differentiate::{Pending, Walk};
 pub use error::Error;
 
 use crate::image::format::Place;
 use crate::ops::{Describe, Kind};
 use alloc::string::String;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use selvedge_kernels::{DType, Element};
 
@@ -189,8 +190,16 @@ pub struct Graph {
     /// Nodes of the forward pass; what follows trains.
     pub(crate) forward: usize,
     pub(crate) seed: u32,
+    /// Nodes up to the end of the backward pass; what follows updates parameters of gradients that have accumulated.
+    pub(crate) backward: usize,
+    /// Gradients that stay from run to run.
+    pub(crate) totals: Vec<ValueId>,
     /// Whether parameters have velocities.
     pub(crate) has_momentum: bool,
+    /// Whether gradients accumulate over several runs before they update anything.
+    pub(crate) accumulates: bool,
+    /// Parameters that are taken before new ones are made.
+    pub(crate) shared: VecDeque<ValueId>,
 }
 
 impl Graph {
@@ -259,6 +268,13 @@ impl Graph {
         masters: Masters<'_>,
         exponent: i16,
     ) -> ValueId {
+        let is_same = |value: &Value| value.dtype == T::DTYPE && value.shape == shape;
+        if let Some(&value) = self.shared.front()
+            && self.value(value).is_some_and(is_same)
+        {
+            self.shared.pop_front();
+            return value;
+        }
         let mut stored = Vec::new();
         for &element in elements {
             element.le_bytes(|bytes| stored.extend_from_slice(bytes));

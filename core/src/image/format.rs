@@ -53,6 +53,7 @@ impl Section {
     pub(crate) const WEIGHTS: u32 = 2;
     pub(crate) const INFER: u32 = 3;
     pub(crate) const TRAIN: u32 = 4;
+    pub(crate) const UPDATE: u32 = 5;
 }
 
 /// Where a section lies.
@@ -152,6 +153,7 @@ pub(crate) struct ProgramHeader {
     pub(crate) inputs: u32,
     pub(crate) outputs: u32,
     pub(crate) values: u32,
+    pub(crate) operators: u32,
     /// Words of code.
     pub(crate) code: u32,
 }

@@ -34,10 +34,12 @@ pub enum Role {
     Infer,
     /// Forward, loss, backward, update.
     Train,
+    /// The update alone, where gradients accumulate over several runs of `Train`.
+    Update,
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 2] = [Self::Infer, Self::Train];
+    pub(crate) const ALL: [Self; 3] = [Self::Infer, Self::Train, Self::Update];
 
     /// The name that errors give.
     #[must_use]
@@ -45,6 +47,7 @@ impl Role {
         match self {
             Self::Infer => "infer",
             Self::Train => "train",
+            Self::Update => "update",
         }
     }
 }
@@ -70,7 +73,7 @@ impl<'a> Image<'a> {
             header,
             parameters: &[],
             weights: &[],
-            programs: [None; 2],
+            programs: [None; Role::ALL.len()],
         };
         for entry in table {
             let body = entry.body(bytes, header.len)?;
@@ -79,6 +82,7 @@ impl<'a> Image<'a> {
                 Section::WEIGHTS => image.weights = body,
                 Section::INFER => image.programs[0] = Some(Program::read(entry, body)?),
                 Section::TRAIN => image.programs[1] = Some(Program::read(entry, body)?),
+                Section::UPDATE => image.programs[2] = Some(Program::read(entry, body)?),
                 _ => {} // of a later minor version
             }
         }
@@ -95,8 +99,9 @@ impl<'a> Image<'a> {
                 .unwrap_or(0)
         };
         let (values, transient) = (most(|p| p.values), most(|p| p.arena));
+        let words = [self.header.states as usize, self.operators(), self.frozen()];
         // Sums that no machine can address are more than any arena has.
-        (values.saturating_add(self.header.states as usize))
+        (words.iter().fold(values, |sum, &words| sum.saturating_add(words)))
             .saturating_mul(4)
             .saturating_add(2 * (format::ALIGN - 1))
             .saturating_add(self.header.persistent as usize)
@@ -111,6 +116,19 @@ impl<'a> Image<'a> {
 
     pub(crate) fn program(&self, role: Role) -> Option<Program<'a>> {
         self.programs.get(role as usize).copied().flatten()
+    }
+
+    /// Operators of all programs.
+    pub(crate) fn operators(&self) -> usize {
+        let programs = self.programs.iter().flatten();
+        let operators = programs.map(|program| program.header.operators as usize);
+        operators.fold(0, usize::saturating_add)
+    }
+
+    /// Words with a bit for each value that is a parameter.
+    pub(crate) fn frozen(&self) -> usize {
+        let last = self.parameters.iter().map(|parameter| parameter.value).max();
+        last.map_or(0, |last| usize::from(last) / 32 + 1)
     }
 
     /// The most values that a program has.

@@ -4,6 +4,7 @@ use super::Options;
 use super::layers::{Build, Layer};
 use crate::graph::{Error, Graph, ValueId, shown};
 use crate::ops::activation;
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use selvedge_kernels::init::Gain;
@@ -45,6 +46,8 @@ pub(crate) struct Builder<'g> {
     path: Vec<String>,
     /// Numbers that layers have taken.
     numbers: u32,
+    /// The parameters of layers, by their paths.
+    parameters: BTreeMap<String, Vec<ValueId>>,
     /// Whether it is the last of the network.
     pub(super) is_last: bool,
     /// Whether its parameters are trained.
@@ -59,6 +62,7 @@ impl<'g> Builder<'g> {
             dtype,
             path: Vec::new(),
             numbers: 0,
+            parameters: BTreeMap::new(),
             is_last: true,
             trains: options.train,
         }
@@ -76,10 +80,34 @@ impl<'g> Builder<'g> {
             }
             self.is_last = is_last && layers.iter().skip(i + 1).all(|layer| layer.disabled);
             self.trains = trains && !layer.frozen;
-            x = self.named(&layer.name, |builder| layer.layer.build(builder, x))?;
+            x = self.named(&layer.name, |builder| builder.layer(layer, x))?;
         }
         (self.is_last, self.trains) = (is_last, trains);
         Ok(x)
+    }
+
+    /// One layer, whose parameters are those of another if it shares them.
+    fn layer(&mut self, layer: &Layer, x: ValueId) -> Result<ValueId, Error> {
+        let first = self.graph.parameters.len();
+        if let Some(path) = &layer.shares {
+            let Some(parameters) = self.parameters.get(path) else {
+                let expected = "`shares` with the path of a layer before it";
+                return Err(self.attribute_error(expected, path));
+            };
+            self.graph.shared = parameters.iter().copied().collect();
+        }
+        let y = layer.layer.build(self, x)?;
+        if let Some(path) = &layer.shares
+            && !core::mem::take(&mut self.graph.shared).is_empty()
+        {
+            let expected = alloc::format!("parameters of the extents that `{path}` has");
+            return Err(self.attribute_error(expected, "others"));
+        }
+        let own = self.graph.parameters.iter().skip(first);
+        let own = own.filter(|parameter| !parameter.is_state).map(|parameter| parameter.value);
+        let own: Vec<ValueId> = own.collect();
+        self.parameters.insert(self.path(), own);
+        Ok(y)
     }
 
     /// Builds what lies in `name`.

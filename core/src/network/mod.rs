@@ -109,14 +109,38 @@ impl Tokens {
     }
 }
 
+/// What training makes small: a sum over all samples of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Loss {
+    /// Softmax cross-entropy over the last axis of the output, with a class of `u16` for each row:
+    /// [`selvedge_kernels::loss::cross_entropy`].
+    #[default]
+    CrossEntropy,
+    /// Half the squared distance from targets, which are outputs: [`selvedge_kernels::loss::regression`].
+    Squared,
+    /// The distance from targets.
+    Absolute,
+    /// Half the squared distance up to this one, and linear beyond.
+    Huber(f32),
+    /// Cross-entropy of outputs that are true or false each by itself, with targets from 0 to 1:
+    /// [`selvedge_kernels::loss::binary_cross_entropy`].
+    BinaryCrossEntropy,
+}
+
 /// What a network is compiled for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// The most samples of a run.
     pub samples: usize,
-    /// Whether the image has a program that trains, by softmax cross-entropy over the last axis of the output. Without,
-    /// parameters are read where they lie in the image and cost no RAM.
+    /// Whether the image has a program that trains. Without, parameters are read where they lie in the image and cost no
+    /// RAM.
     pub train: bool,
+    /// What training makes small.
+    pub loss: Loss,
+    /// Whether gradients are added over several runs before they update parameters, which the session is told to do.
+    /// Costs the RAM of all gradients.
+    pub accumulate: bool,
     /// Whether training keeps velocities, for momentum.
     pub momentum: bool,
     /// Seed of the initialisation.
@@ -129,6 +153,8 @@ impl Default for Options {
         Self {
             samples: 1,
             train: false,
+            loss: Loss::CrossEntropy,
+            accumulate: false,
             momentum: false,
             seed: 1,
         }
@@ -177,6 +203,7 @@ impl Network {
         let mut graph = Graph {
             seed: options.seed,
             has_momentum: options.train && options.momentum,
+            accumulates: options.accumulate,
             ..Graph::default()
         };
         let (of_input, exponent) = match self.tokens {
@@ -198,9 +225,10 @@ impl Network {
             });
         }
         graph.forward = graph.nodes.len();
+        graph.backward = graph.forward;
         graph.output(y);
         if options.train {
-            let [dy, loss] = loss::describe::append(&mut graph, dtype, y);
+            let [dy, loss] = loss::describe::append(&mut graph, dtype, y, options.loss);
             graph.differentiate(y, dy)?;
             graph.output(loss);
         }

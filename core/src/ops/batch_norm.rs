@@ -119,6 +119,7 @@ fn step<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
     use crate::graph::{Error, Graph, Node, ValueId, Walk};
+    use crate::ops::learned::describe::Told;
     use crate::ops::{Describe, Kind, learned};
     use alloc::vec;
 
@@ -166,7 +167,7 @@ pub(crate) mod describe {
                 &*node.attributes,
             ) && let Some(dy) = walk.error(y, node.number)
             {
-                let (parameters, gradients) = learned::describe::of(walk, [gamma, beta]);
+                let (parameters, gradients) = learned::describe::told(walk, node, [Told::wide(gamma), Told::wide(beta)]);
                 let dx = walk.new_error(x);
                 let sums = walk
                     .graph

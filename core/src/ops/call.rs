@@ -36,6 +36,8 @@ pub struct Call<'c, 'm> {
     pub(crate) step: u32,
     pub(crate) sgd: &'c Sgd,
     pub(crate) batch: usize,
+    /// Whether nothing has accumulated yet.
+    pub(crate) begins: bool,
     pub(crate) record: Record<'c>,
     pub(crate) values: &'c [Value],
     pub(crate) memory: &'c mut Memory<'m>,
@@ -117,8 +119,13 @@ impl<'c> Call<'c, '_> {
                 (Place::Transient, 0..0)
             })
         });
-        let views = self.memory.views(ranges);
-        views.filter(|_| is_there).ok_or(Fault::Malformed)
+        let frozen = slots.map(|slot| self.id(slot).is_some_and(|id| self.memory.is_frozen(id)));
+        let views = self.memory.views(ranges).filter(|_| is_there);
+        let mut views = views.ok_or(Fault::Malformed)?;
+        for (view, _) in views.iter_mut().zip(frozen).filter(|(_, is_frozen)| *is_frozen) {
+            view.freeze();
+        }
+        Ok(views)
     }
 
     /// The value in slot `to`, to be written, and those in the first `N` slots that there are up to `count`; as many as

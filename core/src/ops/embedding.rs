@@ -118,9 +118,11 @@ fn positions_step<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
     use crate::graph::{Error, Graph, Node, ValueId, Walk};
+    use crate::ops::learned::describe::Told;
     use crate::ops::{Describe, Kind, learned};
     use alloc::vec;
     use selvedge_kernels::DType;
+    use selvedge_kernels::optim::Role;
 
     #[derive(Debug)]
     struct Embedding;
@@ -156,7 +158,7 @@ pub(crate) mod describe {
             if let (&[Some(x), table], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y, node.number)
             {
-                let (parameters, gradients) = learned::describe::of(walk, [table]);
+                let (parameters, gradients) = learned::describe::told(walk, node, [Told::new(table, Role::Weight)]);
                 let shape = walk.graph.shape_of(x);
                 let order = walk.graph.computed(DType::U32, shape);
                 let step = Node {
@@ -199,7 +201,7 @@ pub(crate) mod describe {
             if let (&[Some(x), table], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y, node.number)
             {
-                let (parameters, gradients) = learned::describe::of(walk, [table]);
+                let (parameters, gradients) = learned::describe::told(walk, node, [Told::new(table, Role::Weight)]);
                 let kind = Kind::PositionsStep;
                 let step = Node::new(self, kind, node.dtypes[0], node.number)
                     .inputs([Some(dy)])

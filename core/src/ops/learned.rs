@@ -125,10 +125,12 @@ pub(crate) fn keep<const N: usize>(
 
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
-    use crate::graph::{Graph, Masters, ValueId, Walk};
+    use crate::graph::{Graph, Masters, Node, Pending, ValueId, Walk};
+    use crate::network::builder::by_dtype;
     use alloc::vec;
     use alloc::vec::Vec;
     use selvedge_kernels::init::{Gain, uniform};
+    use selvedge_kernels::optim::{Learn, Role};
     use selvedge_kernels::rng::{Words, stream};
     use selvedge_kernels::{self as kernels, Element};
 
@@ -140,6 +142,73 @@ pub(crate) mod describe {
     ) -> (Vec<Option<ValueId>>, [Option<ValueId>; N]) {
         let values = parameters.map(|parameter| walk.graph.with_companions(parameter));
         (values.concat(), [None; N])
+    }
+
+    /// A parameter as its operator learns it.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Told {
+        pub(crate) value: Option<ValueId>,
+        pub(crate) role: Role,
+        /// Whether its sums have the type of updates, and not that of products.
+        pub(crate) is_wide: bool,
+    }
+
+    impl Told {
+        /// A weight, or a bias, whose gradient is a sum of products.
+        pub(crate) const fn new(value: Option<ValueId>, role: Role) -> Self {
+            Self {
+                value,
+                role,
+                is_wide: false,
+            }
+        }
+
+        /// A gain, or what else has wide sums.
+        pub(crate) const fn wide(value: Option<ValueId>) -> Self {
+            Self {
+                value,
+                role: Role::Bias,
+                is_wide: true,
+            }
+        }
+    }
+
+    /// The values that the operator of `node` is given for its parameters, three for each, and those of the gradients that
+    /// it is to store. These update the parameters later ([`Graph::update`]).
+    pub(crate) fn told<const N: usize>(
+        walk: &mut Walk<'_>,
+        node: &Node,
+        parameters: [Told; N],
+    ) -> (Vec<Option<ValueId>>, [Option<ValueId>; N]) {
+        let mut index = 0;
+        let mut gradients = [None; N];
+        let mut values = Vec::new();
+        for (told, gradient) in parameters.iter().zip(&mut gradients) {
+            let stored = told.value.filter(|&value| walk.stores(value));
+            if let Some(value) = stored {
+                let len: usize = walk.graph.shape_of(value).iter().product();
+                let [narrow, wide] = by_dtype!(node.dtypes[0], T => {
+                    [size_of::<<T as Element>::Acc>(), size_of::<<T as Learn>::Update>()]
+                });
+                let bytes = if told.is_wide { wide } else { narrow };
+                let sums = walk.graph.raw(vec![len, bytes], false);
+                *gradient = Some(sums);
+                walk.pending.push(Pending {
+                    value,
+                    sums,
+                    dtype: node.dtypes[0],
+                    number: node.number,
+                    index,
+                    is_weight: told.role == Role::Weight,
+                    is_wide: told.is_wide,
+                });
+                values.extend([Some(value), None, None]);
+            } else {
+                values.extend(walk.graph.with_companions(told.value));
+            }
+            index += 1;
+        }
+        (values, gradients)
     }
 
     /// Low bytes of the masters of `len` elements.

@@ -19,6 +19,7 @@ pub(crate) mod learned;
 pub mod loss;
 pub mod norm;
 pub mod pool;
+pub mod sgd;
 pub mod sum;
 pub mod view;
 pub(crate) mod weighted;
@@ -127,6 +128,10 @@ kinds! {
     Positions = 31, "positions";
     PositionsStep = 32, "positions_step";
     CrossEntropy = 33, "cross_entropy";
+    Regression = 34, "regression";
+    BinaryCrossEntropy = 35, "binary_cross_entropy";
+    Accumulate = 36, "accumulate";
+    Sgd = 37, "sgd";
 }
 
 macro_rules! all {
@@ -172,13 +177,19 @@ macro_rules! all {
             embedding::run_positions::<$t>(),
             embedding::train_positions::<$t>(),
             loss::cross_entropy_of::<$t>(),
+            loss::regression_of::<$t>(),
+            loss::binary_cross_entropy_of::<$t>(),
+            sgd::run::<$t>(),
         )*];
     };
 }
 all!(i8 u8 i16 u16 i32 u32 i64 u64 f16 bf16 f32 f64);
 
-/// The operator of `kind` for these types.
-pub(crate) fn find(registry: Registry<'_>, kind: u8, dtypes: [DType; 2]) -> Option<&Kernel> {
-    let mut kernels = registry.iter().flat_map(|group| group.iter());
-    kernels.find(|kernel| kernel.kind as u8 == kind && kernel.dtypes == dtypes)
+/// The operator of `kind` for these types: its group and its place there.
+pub(crate) fn find(registry: Registry<'_>, kind: u8, dtypes: [DType; 2]) -> Option<[u16; 2]> {
+    let is_it = |kernel: &Kernel| kernel.kind as u8 == kind && kernel.dtypes == dtypes;
+    (0..).zip(registry).find_map(|(group, kernels)| {
+        let place = kernels.iter().position(is_it)?;
+        Some([group, u16::try_from(place).ok()?])
+    })
 }

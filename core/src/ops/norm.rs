@@ -126,8 +126,10 @@ fn step<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
     use crate::graph::{Error, Graph, Node, ValueId, Walk};
+    use crate::ops::learned::describe::Told;
     use crate::ops::{Describe, Kind, learned};
     use alloc::vec;
+    use selvedge_kernels::optim::Role;
 
     #[derive(Debug)]
     struct Norm;
@@ -163,7 +165,7 @@ pub(crate) mod describe {
                 (&*node.inputs, &*node.outputs, &*node.scratch)
                 && let Some(dy) = walk.error(y, node.number)
             {
-                let (parameters, gradients) = learned::describe::of(walk, [gamma, beta]);
+                let (parameters, gradients) = learned::describe::told(walk, node, [Told::wide(gamma), Told::new(beta, Role::Bias)]);
                 let dx = walk.new_error(x);
                 let step = Node::new(self, Kind::NormStep, node.dtypes[0], node.number)
                     .inputs([x, Some(statistics), Some(dy)])

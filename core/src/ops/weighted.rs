@@ -306,9 +306,11 @@ pub(crate) fn step<T: Element, A: Activations>(
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
     use crate::graph::{Error, Graph, Node, ValueId, Walk};
+    use crate::ops::learned::describe::Told;
     use crate::ops::{Describe, Kind, activation, learned};
     use alloc::vec::Vec;
     use selvedge_kernels::DType;
+    use selvedge_kernels::optim::Role;
 
     /// An operator of this module: the kind that goes forward, and the one that goes back and learns.
     #[derive(Debug)]
@@ -354,7 +356,11 @@ pub(crate) mod describe {
             let Some(dy) = walk.error(y, node.number) else {
                 return Ok(());
             };
-            let (parameters, gradients) = learned::describe::of(walk, [weight, bias]);
+            let (parameters, gradients) = learned::describe::told(
+                walk,
+                node,
+                [Told::new(weight, Role::Weight), Told::new(bias, Role::Bias)],
+            );
             let dx = walk.new_error(x);
             let step = Node::new(self, self.step, node.dtypes[0], node.number)
                 .inputs([x, Some(y), slope, Some(dy)])

@@ -1,5 +1,6 @@
 //! The arena of a session, cut into what it holds.
 
+use crate::image::Image;
 use crate::image::format::{ALIGN, Place, Value};
 use bytemuck::{Pod, Zeroable};
 use core::ops::Range;
@@ -40,6 +41,10 @@ pub(crate) struct Memory<'m> {
     /// Of the values of the program, in order.
     pub(crate) exponents: &'m mut [i32],
     pub(crate) states: &'m mut [Kept],
+    /// Of the operators of all programs, in order: group and place in the registry.
+    pub(crate) kernels: &'m mut [[u16; 2]],
+    /// A bit for each value that is a parameter: it stays as it is.
+    pub(crate) frozen: &'m mut [u32],
     /// Parameters, then values.
     pub(crate) data: &'m mut [u8],
     /// Bytes of `data` that stay from run to run.
@@ -58,29 +63,40 @@ pub(crate) enum Bytes<'a> {
 }
 
 impl<'m> Memory<'m> {
-    /// Cuts up an arena; `None` if it is too small.
-    pub(crate) fn cut(
-        arena: &'m mut [u8],
-        exponents: usize,
-        states: usize,
-        persistent: usize,
-        weights: &'m [u8],
-    ) -> Option<Self> {
-        let words = exponents.checked_add(states)?.checked_mul(4)?;
+    /// Cuts up an arena for `image`; `None` if it is too small.
+    pub(crate) fn cut(arena: &'m mut [u8], image: &Image<'m>) -> Option<Self> {
+        let persistent = image.header.persistent as usize;
         let arena = aligned(arena)?;
-        let (words, data) = arena.split_at_mut_checked(words)?;
-        let (exponents, states) = words.split_at_mut_checked(4 * exponents)?;
-        let data = aligned(data)?;
+        let (exponents, arena) = words(arena, image.values())?;
+        let (states, arena) = words(arena, image.header.states as usize)?;
+        let (kernels, arena) = words(arena, image.operators())?;
+        let (frozen, arena) = words(arena, image.frozen())?;
+        let data = aligned(arena)?;
         if data.len() < persistent {
             return None;
         }
         Some(Self {
             exponents: bytemuck::try_cast_slice_mut(exponents).ok()?,
             states: bytemuck::try_cast_slice_mut(states).ok()?,
+            kernels: bytemuck::try_cast_slice_mut(kernels).ok()?,
+            frozen: bytemuck::try_cast_slice_mut(frozen).ok()?,
             data,
             persistent,
-            weights,
+            weights: image.weights,
         })
+    }
+
+    /// Whether the parameter `id` is not trained at present.
+    pub(crate) fn is_frozen(&self, id: usize) -> bool {
+        let bits = self.frozen.get(id / 32).copied().unwrap_or(0);
+        bits >> (id % 32) & 1 != 0
+    }
+
+    /// Says whether it is.
+    pub(crate) fn set_frozen(&mut self, id: usize, is_frozen: bool) {
+        if let Some(bits) = self.frozen.get_mut(id / 32) {
+            *bits = *bits & !(1 << (id % 32)) | u32::from(is_frozen) << (id % 32);
+        }
     }
 
     /// Where `value` lies: in the data of the arena, or in the weights of the image.
@@ -164,6 +180,11 @@ impl<'m> Memory<'m> {
     }
 }
 
+/// The first `count` words of `bytes`, and the rest.
+fn words(bytes: &mut [u8], count: usize) -> Option<(&mut [u8], &mut [u8])> {
+    bytes.split_at_mut_checked(count.checked_mul(4)?)
+}
+
 /// The slice from the first address on that is divisible by [`ALIGN`].
 fn aligned(bytes: &mut [u8]) -> Option<&mut [u8]> {
     let skipped = bytes.as_ptr().align_offset(ALIGN);
@@ -171,6 +192,14 @@ fn aligned(bytes: &mut [u8]) -> Option<&mut [u8]> {
 }
 
 impl<'a> Bytes<'a> {
+    /// They are read only from now on.
+    pub(crate) fn freeze(&mut self) {
+        if let Self::Arena(bytes) = self {
+            let bytes: &mut [u8] = core::mem::take(bytes);
+            *self = Self::Constant(bytes);
+        }
+    }
+
     /// Whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
         match self {

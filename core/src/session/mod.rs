@@ -6,7 +6,7 @@ pub(crate) mod memory;
 pub use error::Error;
 
 use crate::fingerprint::{Fingerprint, Hash};
-use crate::image::format::{NONE, Place, Record, Value};
+use crate::image::format::{NONE, Parameter, Place, Record, Value};
 use crate::image::{Image, Program, Role};
 use crate::ops::{self, Call, Fault, Registry};
 use bytemuck::Pod;
@@ -28,6 +28,8 @@ pub struct Session<'a> {
     memory: Memory<'a>,
     seed: u32,
     step: u32,
+    /// Training runs since the last update, where gradients accumulate.
+    accumulated: u32,
     /// What has run last, with how many samples.
     ran: Option<(Role, usize)>,
 }
@@ -55,14 +57,10 @@ impl<'a> Session<'a> {
         if arena.len() < image.arena_bytes() {
             return Err(too_small);
         }
-        let (states, persistent) = (
-            image.header.states as usize,
-            image.header.persistent as usize,
-        );
-        let memory = Memory::cut(arena, image.values(), states, persistent, image.weights)
-            .ok_or(too_small)?;
+        let memory = Memory::cut(arena, image).ok_or(too_small)?;
         memory.exponents.fill(0);
         memory.states.fill(bytemuck::Zeroable::zeroed());
+        memory.frozen.fill(0);
         memory.data.fill(0);
         let mut session = Self {
             image: *image,
@@ -70,29 +68,37 @@ impl<'a> Session<'a> {
             memory,
             seed: image.header.seed,
             step: image.header.steps,
+            accumulated: 0,
             ran: None,
         };
-        for role in Role::ALL {
-            if let Some(program) = image.program(role) {
-                session.check(program)?;
-            }
-        }
+        session.link()?;
         session.load()?;
         Ok(session)
     }
 
-    /// Refuses operators that the registry lacks.
-    fn check(&self, program: Program<'a>) -> Result<()> {
-        let mut code = program.code;
-        while !code.is_empty() {
-            let (record, rest) = Record::read(code).ok_or(Error::Malformed)?;
-            if ops::find(self.registry, record.kind, record.dtypes).is_none() {
-                return Err(Error::Operator {
+    /// Finds the operators of all programs in the registry; refuses those that it lacks.
+    fn link(&mut self) -> Result<()> {
+        let mut places = self.memory.kernels.iter_mut();
+        for role in Role::ALL {
+            let Some(program) = self.image.program(role) else {
+                continue;
+            };
+            let mut code = program.code;
+            let mut operators = 0;
+            while !code.is_empty() {
+                let (record, rest) = Record::read(code).ok_or(Error::Malformed)?;
+                let place = ops::find(self.registry, record.kind, record.dtypes);
+                let place = place.ok_or(Error::Operator {
                     kind: record.kind,
                     dtype: record.dtypes[0],
-                });
+                })?;
+                *places.next().ok_or(Error::Malformed)? = place;
+                code = rest;
+                operators += 1;
             }
-            code = rest;
+            if operators != program.header.operators as usize {
+                return Err(Error::Malformed);
+            }
         }
         Ok(())
     }
@@ -232,13 +238,111 @@ impl<'a> Session<'a> {
     /// operator refused, as a label beyond the classes: exponent states may have adapted to the batch then, no parameter has
     /// changed.
     pub fn train_step(&mut self, exec: &dyn Executor, samples: usize, sgd: &Sgd) -> Result<()> {
+        self.check_momentum(sgd)?;
+        self.execute(Role::Train, exec, samples, Mode::Train, sgd)?;
+        self.step = self.step.wrapping_add(1);
+        if self.image.has(Role::Update) {
+            self.accumulated = self.accumulated.saturating_add(1);
+            self.update(exec, sgd)?;
+        }
+        Ok(())
+    }
+
+    /// The first part of a step, of an image whose gradients [accumulate](Role::Update): the gradients of these samples are
+    /// added to those since the last [`Session::update`].
+    ///
+    /// # Errors
+    /// As [`Session::train_step`].
+    ///
+    /// # Example
+    /// ```
+    /// # #[cfg(feature = "alloc")] {
+    /// use selvedge_core::network::{Dense, Network, Options};
+    /// use selvedge_core::{DType, Rate, Serial, Sgd, image::{Image, Role}, ops, session::Session};
+    /// let options = Options { samples: 1, train: true, accumulate: true, ..Options::default() };
+    /// let bytes = Network::new([2]).layer("head", Dense::new(2)).compile(DType::I8, &options)?;
+    /// #[repr(C, align(16))]
+    /// struct Aligned([u8; 1024]);
+    /// let mut flash = Aligned([0; 1024]);
+    /// flash.0[..bytes.len()].copy_from_slice(&bytes);
+    /// let image = Image::parse(&flash.0)?;
+    /// let mut arena = [0; 1024];
+    /// let mut session = Session::new(&image, &mut arena, ops::ALL)?;
+    /// // Two samples, one at a time: the arena has room for one.
+    /// for (x, label) in [([90i8, 10], 1u16), ([20, 110], 0)] {
+    ///     session.input_mut(Role::Train, 0)?.copy_from_slice(&x);
+    ///     session.input_mut(Role::Train, 1)?[0] = label;
+    ///     session.accumulate(&Serial, 1)?;
+    /// }
+    /// session.update(&Serial, &Sgd::new(Rate { mantissa: 1, exponent: -4 }))?;
+    /// assert_eq!(session.steps(), 2);
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    pub fn accumulate(&mut self, exec: &dyn Executor, samples: usize) -> Result<()> {
+        self.program(Role::Update)?;
+        self.execute(Role::Train, exec, samples, Mode::Train, &Sgd::STILL)?;
+        self.step = self.step.wrapping_add(1);
+        self.accumulated = self.accumulated.saturating_add(1);
+        Ok(())
+    }
+
+    /// The second part of a step: parameters descend by the gradients that have accumulated. The mean over all their samples
+    /// belongs to `sgd`'s rate.
+    ///
+    /// # Errors
+    /// [`Error::Program`] for an image whose gradients do not accumulate; [`Error::NotRun`] if nothing has.
+    pub fn update(&mut self, exec: &dyn Executor, sgd: &Sgd) -> Result<()> {
+        self.program(Role::Update)?;
+        if self.accumulated == 0 {
+            return Err(Error::NotRun);
+        }
+        self.check_momentum(sgd)?;
+        let ran = self.ran;
+        // With the random words of the last run.
+        self.step = self.step.wrapping_sub(1);
+        let updated = self.execute(Role::Update, exec, 1, Mode::Train, sgd);
+        self.step = self.step.wrapping_add(1);
+        self.ran = ran;
+        self.accumulated = 0;
+        updated
+    }
+
+    fn check_momentum(&self, sgd: &Sgd) -> Result<()> {
         let mut parameters = self.image.parameters.iter();
         if sgd.momentum != 0 && parameters.all(|parameter| parameter.velocity == NONE) {
             return Err(Error::Momentum);
         }
-        self.execute(Role::Train, exec, samples, Mode::Train, sgd)?;
-        self.step = self.step.wrapping_add(1);
         Ok(())
+    }
+
+    /// How many parameters there are, weights and biases each: those of the description's layers, in their order.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        self.of_parameters().count()
+    }
+
+    fn of_parameters(&self) -> impl Iterator<Item = &'a Parameter> + use<'a> {
+        let parameters = self.image.parameters;
+        parameters.iter().filter(|parameter| parameter.kind == 0)
+    }
+
+    /// Says whether parameter `index` stays as it is in training from now on. One that was compiled to be frozen stays so.
+    ///
+    /// # Errors
+    /// [`Error::Index`] for one that is not there.
+    pub fn set_frozen(&mut self, index: usize, is_frozen: bool) -> Result<()> {
+        let parameter = self.of_parameters().nth(index);
+        let parameter = parameter.ok_or(Error::Index { index })?;
+        self.memory.set_frozen(parameter.value.into(), is_frozen);
+        Ok(())
+    }
+
+    /// Where the operators of the program of `role` begin among those of all programs.
+    fn first_operator(&self, role: Role) -> usize {
+        let before = Role::ALL.iter().take_while(|&&other| other != role);
+        let programs = before.filter_map(|&role| self.image.program(role));
+        programs.map(|program| program.header.operators as usize).sum() // which `link` has counted
     }
 
     fn execute(
@@ -266,10 +370,15 @@ impl<'a> Session<'a> {
                 *place = value.exponent.into();
             }
         }
+        let mut operator = self.first_operator(role);
+        let first = operator;
         let mut code = program.code;
-        let mut operator = 0;
         while let Some((record, rest)) = Record::read(code) {
-            let kernel = ops::find(self.registry, record.kind, record.dtypes);
+            let kernel = self.memory.kernels.get(operator);
+            let kernel = kernel.and_then(|&[group, place]| {
+                let group = self.registry.get(usize::from(group))?;
+                group.get(usize::from(place))
+            });
             let kernel = kernel.ok_or(Error::Malformed)?;
             let mut call = Call {
                 exec: &exec,
@@ -278,17 +387,18 @@ impl<'a> Session<'a> {
                 step: self.step,
                 sgd,
                 batch: samples,
+                begins: self.accumulated == 0,
                 record,
                 values: program.values,
                 memory: &mut self.memory,
             };
             (kernel.run)(&mut call).map_err(|fault| match fault {
                 Fault::Malformed => Error::Record {
-                    operator,
+                    operator: operator - first,
                     kind: record.kind,
                 },
                 Fault::Kernel(source) => Error::Kernel {
-                    operator,
+                    operator: operator - first,
                     kind: kernel.kind,
                     source,
                 },

@@ -3,7 +3,7 @@
 
 use selvedge_core::image::{Image, Role};
 use selvedge_core::net::{Momentum, Network as Typed};
-use selvedge_core::network::{Network, Options};
+use selvedge_core::network::{Loss, Network, Options};
 use selvedge_core::ops;
 use selvedge_core::session::Session;
 use selvedge_core::train::{Samples, Trainer};
@@ -40,6 +40,8 @@ const MLP: &str = r#"{
 const TRAINED: Options = Options {
     samples: BATCH,
     train: true,
+    loss: Loss::CrossEntropy,
+    accumulate: false,
     momentum: false,
     seed: SEED,
 };

@@ -2,14 +2,15 @@
 
 use super::with_image;
 use selvedge_core::image::{Image, Role};
-use selvedge_core::net::{Network as Typed, Plain};
-use selvedge_core::network::{Network, Options};
+use selvedge_core::net::{Layer, Network as Typed, Plain};
+use selvedge_core::network::{Loss, Network, Options};
 use selvedge_core::ops;
 use selvedge_core::session::Session;
-use selvedge_core::train::Trainer;
+use selvedge_core::tensor::Shape;
+use selvedge_core::train::{Samples, Trainer};
 use selvedge_core::{Element, Rate, Serial, Sgd};
 use selvedge_digits::zoo::{self, BATCH, Given, STEPS};
-use selvedge_digits::{Digits, SEED, test, train};
+use selvedge_digits::{Digits, SEED, SIDE, test, train};
 
 /// Parameters after the training of the zoo, and the outputs for the first digits of the test part.
 type Trained<T> = (String, Vec<<T as Element>::Head>, i32);
@@ -44,7 +45,18 @@ fn read<T: Element, I: Element + Given<T>>(
     labels.as_flattened().to_vec()
 }
 
-fn of_session<T: Element, I: Element + Given<T>>(image: &Image<'_>) -> Trained<T> {
+/// Puts the same images into what is asked.
+fn ask<T: Element>(session: &mut Session<'_>, first: usize) {
+    let targets = session.input_mut::<T::Head>(Role::Train, 1).unwrap();
+    for (index, target) in (first..).zip(targets.chunks_mut(SIDE * SIDE)) {
+        train().read(index, target).unwrap();
+    }
+}
+
+fn of_session<T: Element, I: Element + Given<T>>(
+    image: &Image<'_>,
+    is_autoencoder: bool,
+) -> Trained<T> {
     let mut arena = vec![0; image.arena_bytes()];
     let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
     let sgd = Sgd::new(Rate {
@@ -53,10 +65,14 @@ fn of_session<T: Element, I: Element + Given<T>>(image: &Image<'_>) -> Trained<T
     });
     for step in 0..STEPS as usize {
         let labels = read::<T, I>(&mut session, Role::Train, &train(), step * BATCH);
-        let asked = session.input_mut::<u16>(Role::Train, 1).unwrap();
-        let each = asked.len() / BATCH;
-        for (asked, labels) in asked.chunks_mut(each).zip(labels.chunks(8)) {
-            asked.copy_from_slice(&labels[..each]);
+        if is_autoencoder {
+            ask::<T>(&mut session, step * BATCH);
+        } else {
+            let asked = session.input_mut::<u16>(Role::Train, 1).unwrap();
+            let each = asked.len() / BATCH;
+            for (asked, labels) in asked.chunks_mut(each).zip(labels.chunks(8)) {
+                asked.copy_from_slice(&labels[..each]);
+            }
         }
         session.train_step(&Serial, BATCH, &sgd).unwrap();
     }
@@ -71,21 +87,32 @@ fn check<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(name: &str, json: &s
     let network = Network::from_json(json).unwrap_or_else(|error| panic!("{name}: {error}"));
     let text = network.to_json().unwrap();
     assert_eq!(Network::from_json(&text).unwrap(), network, "{name}: JSON");
-    let options = Options {
-        samples: BATCH,
-        train: true,
-        seed: SEED,
-        ..Options::default()
-    };
-    let dtype = N::Elem::DTYPE;
-    let bytes = network
-        .compile(dtype, &options)
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
-    let found = with_image(&bytes, |image| of_session::<N::Elem, N::In>(image));
-    assert!(
-        found == of_trainer::<N>(),
-        "{name} in {dtype}: not the bytes of its typed twin"
-    );
+    let is_autoencoder = <N::Layers as Layer>::Output::LEN == SIDE * SIDE;
+    let (dtype, expected) = (N::Elem::DTYPE, of_trainer::<N>());
+    // Gradients that are stored, and applied by an operator of their own, give the same bytes.
+    for accumulate in [false, true] {
+        let options = Options {
+            samples: BATCH,
+            train: true,
+            loss: if is_autoencoder {
+                Loss::Huber(1.0)
+            } else {
+                Loss::CrossEntropy
+            },
+            accumulate,
+            seed: SEED,
+            ..Options::default()
+        };
+        let bytes = network.compile(dtype, &options);
+        let bytes = bytes.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let found = with_image(&bytes, |image| {
+            of_session::<N::Elem, N::In>(image, is_autoencoder)
+        });
+        assert!(
+            found == expected,
+            "{name} in {dtype}, accumulate: {accumulate}: not the bytes of its typed twin"
+        );
+    }
 }
 
 macro_rules! twins {
@@ -106,5 +133,6 @@ twins! {
     separable: Separable;
     residual: Residual;
     mobile: Mobile;
+    hourglass: Hourglass;
     signal: Signal;
 }

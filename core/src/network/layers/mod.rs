@@ -39,6 +39,9 @@ pub struct Layer {
     /// Whether it is passed over, as if it were not there. It keeps its number, so that nothing else changes.
     #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "is_false"))]
     pub disabled: bool,
+    /// The path of a layer before it whose parameters it has, too: `left.hidden`. Their gradients are added.
+    #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub shares: Option<String>,
     /// What it is.
     #[cfg_attr(feature = "json", serde(flatten))]
     pub layer: Type,
@@ -58,6 +61,7 @@ impl Layer {
             name: name.into(),
             frozen: false,
             disabled: false,
+            shares: None,
             layer: layer.into(),
         }
     }
