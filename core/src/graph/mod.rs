@@ -11,8 +11,8 @@ pub use error::Error;
 
 use crate::image::format::Place;
 use crate::ops::{Describe, Kind};
-use alloc::string::String;
 use alloc::collections::VecDeque;
+use alloc::string::String;
 use alloc::vec::Vec;
 use selvedge_kernels::{DType, Element};
 

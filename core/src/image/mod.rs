@@ -101,11 +101,13 @@ impl<'a> Image<'a> {
         let (values, transient) = (most(|p| p.values), most(|p| p.arena));
         let words = [self.header.states as usize, self.operators(), self.frozen()];
         // Sums that no machine can address are more than any arena has.
-        (words.iter().fold(values, |sum, &words| sum.saturating_add(words)))
-            .saturating_mul(4)
-            .saturating_add(2 * (format::ALIGN - 1))
-            .saturating_add(self.header.persistent as usize)
-            .saturating_add(transient)
+        (words
+            .iter()
+            .fold(values, |sum, &words| sum.saturating_add(words)))
+        .saturating_mul(4)
+        .saturating_add(2 * (format::ALIGN - 1))
+        .saturating_add(self.header.persistent as usize)
+        .saturating_add(transient)
     }
 
     /// Whether it has a program for `role`.
@@ -127,7 +129,11 @@ impl<'a> Image<'a> {
 
     /// Words with a bit for each value that is a parameter.
     pub(crate) fn frozen(&self) -> usize {
-        let last = self.parameters.iter().map(|parameter| parameter.value).max();
+        let last = self
+            .parameters
+            .iter()
+            .map(|parameter| parameter.value)
+            .max();
         last.map_or(0, |last| usize::from(last) / 32 + 1)
     }
 

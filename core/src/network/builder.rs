@@ -104,7 +104,9 @@ impl<'g> Builder<'g> {
             return Err(self.attribute_error(expected, "others"));
         }
         let own = self.graph.parameters.iter().skip(first);
-        let own = own.filter(|parameter| !parameter.is_state).map(|parameter| parameter.value);
+        let own = own
+            .filter(|parameter| !parameter.is_state)
+            .map(|parameter| parameter.value);
         let own: Vec<ValueId> = own.collect();
         self.parameters.insert(self.path(), own);
         Ok(y)

@@ -167,7 +167,8 @@ pub(crate) mod describe {
                 &*node.attributes,
             ) && let Some(dy) = walk.error(y, node.number)
             {
-                let (parameters, gradients) = learned::describe::told(walk, node, [Told::wide(gamma), Told::wide(beta)]);
+                let (parameters, gradients) =
+                    learned::describe::told(walk, node, [Told::wide(gamma), Told::wide(beta)]);
                 let dx = walk.new_error(x);
                 let sums = walk
                     .graph

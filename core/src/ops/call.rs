@@ -122,7 +122,11 @@ impl<'c> Call<'c, '_> {
         let frozen = slots.map(|slot| self.id(slot).is_some_and(|id| self.memory.is_frozen(id)));
         let views = self.memory.views(ranges).filter(|_| is_there);
         let mut views = views.ok_or(Fault::Malformed)?;
-        for (view, _) in views.iter_mut().zip(frozen).filter(|(_, is_frozen)| *is_frozen) {
+        for (view, _) in views
+            .iter_mut()
+            .zip(frozen)
+            .filter(|(_, is_frozen)| *is_frozen)
+        {
             view.freeze();
         }
         Ok(views)

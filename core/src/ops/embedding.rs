@@ -158,7 +158,8 @@ pub(crate) mod describe {
             if let (&[Some(x), table], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y, node.number)
             {
-                let (parameters, gradients) = learned::describe::told(walk, node, [Told::new(table, Role::Weight)]);
+                let (parameters, gradients) =
+                    learned::describe::told(walk, node, [Told::new(table, Role::Weight)]);
                 let shape = walk.graph.shape_of(x);
                 let order = walk.graph.computed(DType::U32, shape);
                 let step = Node {
@@ -201,7 +202,8 @@ pub(crate) mod describe {
             if let (&[Some(x), table], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y, node.number)
             {
-                let (parameters, gradients) = learned::describe::told(walk, node, [Told::new(table, Role::Weight)]);
+                let (parameters, gradients) =
+                    learned::describe::told(walk, node, [Told::new(table, Role::Weight)]);
                 let kind = Kind::PositionsStep;
                 let step = Node::new(self, kind, node.dtypes[0], node.number)
                     .inputs([Some(dy)])

@@ -165,7 +165,11 @@ pub(crate) mod describe {
                 (&*node.inputs, &*node.outputs, &*node.scratch)
                 && let Some(dy) = walk.error(y, node.number)
             {
-                let (parameters, gradients) = learned::describe::told(walk, node, [Told::wide(gamma), Told::new(beta, Role::Bias)]);
+                let (parameters, gradients) = learned::describe::told(
+                    walk,
+                    node,
+                    [Told::wide(gamma), Told::new(beta, Role::Bias)],
+                );
                 let dx = walk.new_error(x);
                 let step = Node::new(self, Kind::NormStep, node.dtypes[0], node.number)
                     .inputs([x, Some(statistics), Some(dy)])

@@ -3,9 +3,9 @@
 use super::call::{Call, read, write};
 use super::learned::{Learned, Target};
 use super::{Fault, Kernel, Kind, Result};
+use crate::session::memory::Bytes;
 use selvedge_kernels::Element;
 use selvedge_kernels::optim::{self, Gradient, Role};
-use crate::session::memory::Bytes;
 
 /// Updates of parameters, and sums of gradients.
 #[must_use]
@@ -47,9 +47,16 @@ fn update<T: Element, P: Element<Update = T::Update>>(call: &mut Call<'_, '_>) -
     let [value, low, velocity, sums] = call.views([0, 1, 2, 3])?;
     let parts = [value, low, velocity, Bytes::Constant(&[])];
     if is_wide {
-        apply(Learned::<P, P::Update>::of(parts, &mut exponent, role)?.gradient(sgd, of_sums, words)?, read(sums)?)?;
+        apply(
+            Learned::<P, P::Update>::of(parts, &mut exponent, role)?
+                .gradient(sgd, of_sums, words)?,
+            read(sums)?,
+        )?;
     } else {
-        apply(Learned::<P, T::Acc>::of(parts, &mut exponent, role)?.gradient(sgd, of_sums, words)?, read(sums)?)?;
+        apply(
+            Learned::<P, T::Acc>::of(parts, &mut exponent, role)?.gradient(sgd, of_sums, words)?,
+            read(sums)?,
+        )?;
     }
     call.set_exponent(0, exponent.into());
     Ok(())

@@ -47,6 +47,18 @@ pub enum Error {
         /// Samples that were given.
         got: usize,
     },
+    /// A parameter got another number of elements than it has.
+    Length {
+        /// Elements that it has.
+        expected: usize,
+        /// Elements that were given.
+        got: usize,
+    },
+    /// A parameter that was compiled to be frozen lies in the image, where nothing is written.
+    Frozen {
+        /// Which parameter.
+        index: usize,
+    },
     /// Momentum, for which the image keeps no velocities: it was compiled without `Options::momentum`.
     Momentum,
     /// Nothing has run since the session began, or the last run failed.
@@ -67,8 +79,72 @@ pub enum Error {
         /// Its number.
         kind: u8,
     },
+    /// A state that was not restored.
+    State(StateError),
     /// The image contradicts itself.
     Malformed,
+}
+
+/// Why a state is not restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The bytes do not begin as a state does.
+    Magic,
+    /// It was written by a later version.
+    Version {
+        /// Its version.
+        got: u16,
+        /// The last that this build reads.
+        newest: u16,
+    },
+    /// It has another number of bytes than the states of this image: it ends early, or is that of another image.
+    Length {
+        /// Bytes of a state of this image.
+        expected: usize,
+        /// Bytes that it has.
+        got: usize,
+    },
+    /// Its bytes have changed since it was written.
+    Checksum,
+    /// It is that of another image.
+    Image,
+    /// No slot of the storage has a state that is whole.
+    Empty,
+    /// The storage has no room for a state of this image.
+    Room {
+        /// Bytes that a slot needs.
+        expected: usize,
+        /// Bytes that it has.
+        got: usize,
+    },
+    /// The storage failed.
+    Storage,
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic => f.write_str("these bytes are none"),
+            Self::Version { got, newest } => {
+                write!(f, "expected version {newest} or earlier, found {got}")
+            }
+            Self::Length { expected, got } => write!(f, "expected {expected} bytes, found {got}"),
+            Self::Checksum => f.write_str("its bytes are damaged"),
+            Self::Image => f.write_str("it belongs to another image"),
+            Self::Empty => f.write_str("no slot has one that is whole"),
+            Self::Room { expected, got } => {
+                write!(f, "a slot needs {expected} bytes, it has {got}")
+            }
+            Self::Storage => f.write_str("the storage failed"),
+        }
+    }
+}
+
+impl From<StateError> for Error {
+    fn from(error: StateError) -> Self {
+        Self::State(error)
+    }
 }
 
 fn name(kind: u8) -> &'static str {
@@ -94,6 +170,11 @@ impl fmt::Display for Error {
             Self::Batch { capacity, got } => {
                 write!(f, "batch: expected 1 to {capacity} samples, found {got}")
             }
+            Self::Length { expected, got } => {
+                write!(f, "parameter: expected {expected} elements, found {got}")
+            }
+            Self::Frozen { index } => write!(f, "parameter {index} lies in the image"),
+            Self::State(error) => write!(f, "state: {error}"),
             Self::Momentum => f.write_str("the image keeps no velocities for momentum"),
             Self::NotRun => f.write_str("nothing has run"),
             Self::Kernel {

@@ -2,8 +2,11 @@
 
 mod error;
 pub(crate) mod memory;
+mod state;
+mod storage;
 
-pub use error::Error;
+pub use error::{Error, StateError};
+pub use storage::{Slot, Storage};
 
 use crate::fingerprint::{Fingerprint, Hash};
 use crate::image::format::{NONE, Parameter, Place, Record, Value};
@@ -58,22 +61,32 @@ impl<'a> Session<'a> {
             return Err(too_small);
         }
         let memory = Memory::cut(arena, image).ok_or(too_small)?;
-        memory.exponents.fill(0);
-        memory.states.fill(bytemuck::Zeroable::zeroed());
-        memory.frozen.fill(0);
-        memory.data.fill(0);
         let mut session = Self {
             image: *image,
             registry,
             memory,
-            seed: image.header.seed,
-            step: image.header.steps,
+            seed: 0,
+            step: 0,
             accumulated: 0,
             ran: None,
         };
         session.link()?;
-        session.load()?;
+        session.reset()?;
         Ok(session)
+    }
+
+    /// Begins again, with what the image holds: as a session that is new.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`], as [`Session::new`].
+    pub fn reset(&mut self) -> Result<()> {
+        self.memory.exponents.fill(0);
+        self.memory.states.fill(bytemuck::Zeroable::zeroed());
+        self.memory.frozen.fill(0);
+        self.memory.data.fill(0);
+        (self.seed, self.step) = (self.image.header.seed, self.image.header.steps);
+        (self.accumulated, self.ran) = (0, None);
+        self.load()
     }
 
     /// Finds the operators of all programs in the registry; refuses those that it lacks.
@@ -105,8 +118,7 @@ impl<'a> Session<'a> {
 
     /// Copies what is trained from the image, and sets exponents.
     fn load(&mut self) -> Result<()> {
-        let program = Role::ALL.iter().find_map(|&role| self.image.program(role));
-        let program = program.ok_or(Error::Malformed)?;
+        let program = self.first_program()?;
         for parameter in self.image.parameters {
             let value = program.values.get(usize::from(parameter.value));
             if value.and_then(|value| value.place()) == Some(Place::Constant) {
@@ -152,8 +164,7 @@ impl<'a> Session<'a> {
     /// # Errors
     /// [`Error::Malformed`].
     pub fn fingerprint(&self) -> Result<Fingerprint> {
-        let program = Role::ALL.iter().find_map(|&role| self.image.program(role));
-        let program = program.ok_or(Error::Malformed)?;
+        let program = self.first_program()?;
         let mut hash = Hash::new();
         for parameter in self
             .image
@@ -191,8 +202,7 @@ impl<'a> Session<'a> {
         let value = (program.values.get(id as usize).copied()).ok_or(Error::Malformed)?;
         check_dtype::<T>(value)?;
         let samples = program.header.samples as usize;
-        let (_, range) = self.memory.range(value, samples).ok_or(Error::Malformed)?;
-        let bytes = self.memory.data.get_mut(range).ok_or(Error::Malformed)?;
+        let bytes = self.bytes_mut(value, samples)?;
         bytemuck::try_cast_slice_mut(bytes).map_err(|_| Error::Malformed)
     }
 
@@ -327,13 +337,86 @@ impl<'a> Session<'a> {
         parameters.iter().filter(|parameter| parameter.kind == 0)
     }
 
+    /// Parameter `index`, in the order of the description's layers: its elements, and the exponent that integers share.
+    ///
+    /// # Errors
+    /// [`Error::Index`] for one that is not there, [`Error::DType`] for elements of another type.
+    pub fn parameter<T: Element>(&self, index: usize) -> Result<Tensor<'_, T>> {
+        let (parameter, value) = self.parameter_value(index)?;
+        check_dtype::<T>(value)?;
+        let exponent = self.memory.exponents.get(usize::from(parameter.value));
+        Ok(Tensor {
+            data: self.slice(value, 1)?,
+            exponent: exponent.copied().unwrap_or(0),
+        })
+    }
+
+    /// Gives parameter `index` these elements, at this exponent (0 for floats). The low bytes of its masters, and its
+    /// velocities, are zero then.
+    ///
+    /// # Errors
+    /// As [`Session::parameter`]; [`Error::Length`] for another number of elements; [`Error::Frozen`] for one that lies in
+    /// the image. Nothing has changed then.
+    pub fn set_parameter<T: Element>(
+        &mut self,
+        index: usize,
+        elements: &[T],
+        exponent: i16,
+    ) -> Result<()> {
+        let (parameter, value) = self.parameter_value(index)?;
+        check_dtype::<T>(value)?;
+        if value.place() != Some(Place::Persistent) {
+            return Err(Error::Frozen { index });
+        }
+        let expected = value.len as usize;
+        if elements.len() != expected {
+            return Err(Error::Length {
+                expected,
+                got: elements.len(),
+            });
+        }
+        let program = self.first_program()?;
+        for id in [parameter.residual, parameter.velocity] {
+            if let Some(&beside) = program.values.get(usize::from(id)) {
+                self.bytes_mut(beside, 1)?.fill(0);
+            }
+        }
+        let to = bytemuck::try_cast_slice_mut(self.bytes_mut(value, 1)?);
+        let to = to.map_err(|_| Error::Malformed)?.iter_mut();
+        to.zip(elements).for_each(|(to, &element)| *to = element);
+        if let Some(place) = self.memory.exponents.get_mut(usize::from(parameter.value)) {
+            *place = exponent.into();
+        }
+        Ok(())
+    }
+
+    /// The record of parameter `index`, and its value.
+    fn parameter_value(&self, index: usize) -> Result<(&'a Parameter, Value)> {
+        let parameter = self.of_parameters().nth(index);
+        let parameter = parameter.ok_or(Error::Index { index })?;
+        let program = self.first_program()?;
+        let value = program.values.get(usize::from(parameter.value)).copied();
+        Ok((parameter, value.ok_or(Error::Malformed)?))
+    }
+
+    /// A program of the image: what stays has the same numbers in all of them.
+    fn first_program(&self) -> Result<Program<'a>> {
+        let program = Role::ALL.iter().find_map(|&role| self.image.program(role));
+        program.ok_or(Error::Malformed)
+    }
+
+    /// The bytes of a value in the arena.
+    fn bytes_mut(&mut self, value: Value, samples: usize) -> Result<&mut [u8]> {
+        let (_, range) = self.memory.range(value, samples).ok_or(Error::Malformed)?;
+        self.memory.data.get_mut(range).ok_or(Error::Malformed)
+    }
+
     /// Says whether parameter `index` stays as it is in training from now on. One that was compiled to be frozen stays so.
     ///
     /// # Errors
     /// [`Error::Index`] for one that is not there.
     pub fn set_frozen(&mut self, index: usize, is_frozen: bool) -> Result<()> {
-        let parameter = self.of_parameters().nth(index);
-        let parameter = parameter.ok_or(Error::Index { index })?;
+        let (parameter, _) = self.parameter_value(index)?;
         self.memory.set_frozen(parameter.value.into(), is_frozen);
         Ok(())
     }
@@ -342,7 +425,9 @@ impl<'a> Session<'a> {
     fn first_operator(&self, role: Role) -> usize {
         let before = Role::ALL.iter().take_while(|&&other| other != role);
         let programs = before.filter_map(|&role| self.image.program(role));
-        programs.map(|program| program.header.operators as usize).sum() // which `link` has counted
+        programs
+            .map(|program| program.header.operators as usize)
+            .sum() // which `link` has counted
     }
 
     fn execute(

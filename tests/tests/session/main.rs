@@ -13,7 +13,9 @@ use selvedge_kernels::optim::Decay;
 use selvedge_kernels::rng::shuffle;
 use selvedge_kernels::{bf16, f16};
 
+mod learning;
 mod refusals;
+mod states;
 mod zoo;
 
 /// The demo's networks as JSON.

@@ -40,7 +40,10 @@ pub struct Layer {
     #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "is_false"))]
     pub disabled: bool,
     /// The path of a layer before it whose parameters it has, too: `left.hidden`. Their gradients are added.
-    #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "json",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
     pub shares: Option<String>,
     /// What it is.
     #[cfg_attr(feature = "json", serde(flatten))]
