@@ -26,6 +26,38 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A file cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A description of a network is none.
+    #[error("{}: {source}", path.display())]
+    Description {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        source: serde_json::Error,
+    },
+    /// A description cannot be compiled.
+    #[error("{}: {source}", path.display())]
+    Compile {
+        /// The file.
+        path: PathBuf,
+        /// Why, with the path of the layer.
+        source: selvedge_core::network::Error,
+    },
+    /// A file is no image.
+    #[error("{}: {source}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: selvedge_core::image::Error,
+    },
     /// A plot cannot be drawn.
     #[error("plot: {0}")]
     Plot(String),

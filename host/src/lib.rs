@@ -26,6 +26,7 @@
 pub mod cli;
 pub mod data;
 mod error;
+mod files;
 pub mod report;
 pub mod training;
 

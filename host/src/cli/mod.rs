@@ -1,5 +1,6 @@
 //! The `selvedge` command.
 
+mod convert;
 mod demo;
 mod show;
 mod train;
@@ -24,6 +25,7 @@ struct Command {
 enum Task {
     Demo(demo::Demo),
     Train(train::Train),
+    Convert(convert::Convert),
 }
 
 /// Runs the command line; the exit code is 0 for done, 1 for failed, 2 for bad usage.
@@ -32,6 +34,7 @@ pub fn main() -> ExitCode {
     let done = match Command::parse().command {
         Task::Demo(demo) => demo.run(),
         Task::Train(train) => train.run(),
+        Task::Convert(convert) => convert.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,6 +105,15 @@ impl Options {
             println!("Curves: {}", path.display());
         }
         Ok(())
+    }
+}
+
+/// A number of bytes as people read it.
+fn unit(bytes: usize) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} bytes"),
+        10_000..10_000_000 => format!("{:.1} KB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
 }
 

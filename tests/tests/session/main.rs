@@ -18,26 +18,9 @@ mod refusals;
 mod states;
 mod zoo;
 
-/// The demo's networks as JSON.
-const CNN: &str = r#"{
-    "input": [8, 8, 1],
-    "layers": [
-        {"name": "edges", "type": "conv", "filters": 8, "kernel": [3, 3], "padding": 1, "activation": "relu"},
-        {"name": "halve", "type": "max_pool"},
-        {"name": "strokes", "type": "conv", "filters": 16, "kernel": 3, "padding": "same", "activation": "relu"},
-        {"name": "quarter", "type": "max_pool"},
-        {"name": "flat", "type": "flatten"},
-        {"name": "head", "type": "dense", "outputs": 10}
-    ]
-}"#;
-const MLP: &str = r#"{
-    "input": [8, 8, 1],
-    "layers": [
-        {"name": "flat", "type": "flatten"},
-        {"name": "hidden", "type": "dense", "outputs": 32, "activation": "relu"},
-        {"name": "head", "type": "dense", "outputs": 10}
-    ]
-}"#;
+/// The demo's networks.
+const CNN: &str = include_str!("../../../digits/networks/cnn.json");
+const MLP: &str = include_str!("../../../digits/networks/mlp.json");
 
 const TRAINED: Options = Options {
     samples: BATCH,

@@ -1,0 +1,60 @@
+//! Files: read whole, written whole or not at all.
+
+use crate::error::{Error, Result};
+use selvedge_core::image::Image;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
+    move |source| Error::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// The text of a file.
+///
+/// # Errors
+/// [`Error::File`].
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(failed(path))
+}
+
+/// Writes a file beside `path`, and renames it when it is whole.
+///
+/// # Errors
+/// [`Error::File`]; a file that was there is as it was then.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = failed(path);
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).map_err(&failed)?;
+    file.write_all(bytes).map_err(&failed)?;
+    file.as_file().sync_all().map_err(&failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// Calls `then` with the image in `bytes`, at an address that an image may have.
+///
+/// # Errors
+/// [`Error::Image`] if these bytes are none.
+pub(crate) fn with_image<R>(
+    bytes: &[u8],
+    path: &Path,
+    then: impl FnOnce(&Image<'_>) -> R,
+) -> Result<R> {
+    let words = bytes.len().div_ceil(size_of::<u128>());
+    let mut room = vec![0u128; words];
+    let place: &mut [u8] = bytemuck::cast_slice_mut(&mut room);
+    let place = place.get_mut(..bytes.len()).unwrap_or_default();
+    place.copy_from_slice(bytes);
+    let image = Image::parse(place).map_err(|source| Error::Image {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(then(&image))
+}
