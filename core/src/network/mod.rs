@@ -44,9 +44,10 @@ mod layers;
 
 pub use crate::graph::Error;
 pub use layers::{
-    Activate, Activation, AveragePool, BatchNorm, Branch, Combine, Conv, ConvTranspose, Dense,
-    Depthwise, Embedding, Extents, Flatten, GlobalAveragePool, GlobalMaxPool, Layer, LayerNorm,
-    MaxPool, Padding, Parallel, Positions, Residual, RmsNorm, Sequential, Type,
+    Abs, Activate, Activation, AveragePool, BatchNorm, Branch, Combine, Conv, ConvTranspose,
+    Coordinates, Dense, Depthwise, Dropout, Embedding, Extents, Flatten, GlobalAveragePool,
+    GlobalMaxPool, Layer, LayerNorm, MaxPool, Negate, Padding, Parallel, Positions, Reshape,
+    Residual, ResizeBilinear, ResizeNearest, RmsNorm, Sequential, Square, Type,
 };
 
 use crate::graph::Graph;

@@ -14,12 +14,17 @@ pub mod concat;
 pub mod conv;
 pub mod copy;
 pub mod dense;
+pub mod dropout;
 pub mod embedding;
+#[cfg(feature = "alloc")]
+pub(crate) mod function;
 pub(crate) mod learned;
 pub mod loss;
 pub mod norm;
 pub mod pool;
+pub mod resize;
 pub mod sum;
+pub mod unary;
 pub mod view;
 pub(crate) mod weighted;
 pub(crate) mod window;
@@ -127,6 +132,17 @@ kinds! {
     Positions = 31, "positions";
     PositionsStep = 32, "positions_step";
     CrossEntropy = 33, "cross_entropy";
+    Negate = 64, "negate";
+    Abs = 65, "abs";
+    AbsBackward = 66, "abs_backward";
+    Square = 67, "square";
+    SquareBackward = 68, "square_backward";
+    Dropout = 69, "dropout";
+    DropoutBackward = 70, "dropout_backward";
+    ResizeNearest = 71, "resize_nearest";
+    ResizeNearestBackward = 72, "resize_nearest_backward";
+    ResizeBilinear = 73, "resize_bilinear";
+    ResizeBilinearBackward = 74, "resize_bilinear_backward";
 }
 
 macro_rules! all {
@@ -172,6 +188,17 @@ macro_rules! all {
             embedding::run_positions::<$t>(),
             embedding::train_positions::<$t>(),
             loss::cross_entropy_of::<$t>(),
+            unary::run_negate::<$t>(),
+            unary::run_abs::<$t>(),
+            unary::train_abs::<$t>(),
+            unary::run_square::<$t>(),
+            unary::train_square::<$t>(),
+            dropout::run::<$t>(),
+            dropout::train::<$t>(),
+            resize::run_nearest::<$t>(),
+            resize::train_nearest::<$t>(),
+            resize::run_bilinear::<$t>(),
+            resize::train_bilinear::<$t>(),
         )*];
     };
 }

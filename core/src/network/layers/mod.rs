@@ -4,20 +4,26 @@ mod activation;
 mod containers;
 mod conv;
 mod dense;
+mod dropout;
 mod embedding;
 mod norm;
 mod pool;
+mod resize;
 mod shape;
+mod unary;
 mod window;
 
 pub use activation::{Activate, Activation};
 pub use containers::{Branch, Combine, Parallel, Residual, Sequential};
 pub use conv::{Conv, ConvTranspose, Depthwise};
 pub use dense::Dense;
+pub use dropout::Dropout;
 pub use embedding::{Embedding, Positions};
 pub use norm::{BatchNorm, LayerNorm, RmsNorm};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
-pub use shape::Flatten;
+pub use resize::{Coordinates, ResizeBilinear, ResizeNearest};
+pub use shape::{Flatten, Reshape};
+pub use unary::{Abs, Negate, Square};
 pub use window::{Extents, Padding};
 
 use super::builder::Builder;
@@ -114,5 +120,8 @@ layers! {
     LayerNorm RmsNorm BatchNorm
     Activate
     Embedding Positions
-    Flatten
+    Flatten Reshape
+    Negate Abs Square
+    Dropout
+    ResizeNearest ResizeBilinear
 }
