@@ -44,10 +44,12 @@ mod layers;
 
 pub use crate::graph::Error;
 pub use layers::{
-    Abs, Activate, Activation, AveragePool, BatchNorm, Branch, Combine, Conv, ConvTranspose,
-    Coordinates, Dense, Depthwise, Dropout, Embedding, Extents, Flatten, GlobalAveragePool,
-    GlobalMaxPool, Layer, LayerNorm, MaxPool, Negate, Padding, Parallel, Positions, Reshape,
-    Residual, ResizeBilinear, ResizeNearest, RmsNorm, Sequential, Square, Type,
+    Abs, Activate, Activation, ArgMax, ArgMin, AveragePool, BatchNorm, Beyond, Branch, Combine,
+    Conv, ConvTranspose, Coordinates, Dense, Depthwise, Dropout, Embedding, Extents, Flatten,
+    Gather, GlobalAveragePool, GlobalMaxPool, Layer, LayerNorm, MaxPool, Negate, Pad, Padding,
+    Parallel, Part, Permute, Positions, Range, ReduceMax, ReduceMean, ReduceMin, ReduceSum,
+    Reshape, Residual, ResizeBilinear, ResizeNearest, RmsNorm, Sequential, Slice, Square, TopK,
+    Type,
 };
 
 use crate::graph::Graph;

@@ -6,6 +6,7 @@
 //! layers of `i8` lists these alone.
 
 pub mod activation;
+pub mod argument;
 pub mod average;
 pub mod batch_norm;
 pub mod binary;
@@ -18,11 +19,14 @@ pub mod dropout;
 pub mod embedding;
 #[cfg(feature = "alloc")]
 pub(crate) mod function;
+pub mod layout;
 pub(crate) mod learned;
 pub mod loss;
 pub mod norm;
 pub mod pool;
+pub mod reduce;
 pub mod resize;
+pub mod sample;
 pub mod sum;
 pub mod unary;
 pub mod view;
@@ -143,6 +147,29 @@ kinds! {
     ResizeNearestBackward = 72, "resize_nearest_backward";
     ResizeBilinear = 73, "resize_bilinear";
     ResizeBilinearBackward = 74, "resize_bilinear_backward";
+    ReduceSum = 75, "reduce_sum";
+    ReduceSumBackward = 76, "reduce_sum_backward";
+    ReduceMean = 77, "reduce_mean";
+    ReduceMeanBackward = 78, "reduce_mean_backward";
+    ReduceMax = 79, "reduce_max";
+    ReduceMaxBackward = 80, "reduce_max_backward";
+    ReduceMin = 81, "reduce_min";
+    ReduceMinBackward = 82, "reduce_min_backward";
+    ArgMax = 83, "arg_max";
+    ArgMin = 84, "arg_min";
+    ArgBackward = 85, "arg_backward";
+    Pad = 86, "pad";
+    PadBackward = 87, "pad_backward";
+    Slice = 88, "slice";
+    SliceBackward = 89, "slice_backward";
+    Permute = 90, "permute";
+    Gather = 91, "gather";
+    GatherBackward = 92, "gather_backward";
+    TopK = 93, "top_k";
+    TopKBackward = 94, "top_k_backward";
+    Sample = 95, "sample";
+    SampleImageBackward = 96, "sample_image_backward";
+    SamplePositionsBackward = 97, "sample_positions_backward";
 }
 
 macro_rules! all {
@@ -199,6 +226,27 @@ macro_rules! all {
             resize::train_nearest::<$t>(),
             resize::run_bilinear::<$t>(),
             resize::train_bilinear::<$t>(),
+            reduce::run_sum::<$t>(),
+            reduce::train_sum::<$t>(),
+            reduce::run_mean::<$t>(),
+            reduce::train_mean::<$t>(),
+            reduce::run_max::<$t>(),
+            reduce::train_max::<$t>(),
+            reduce::run_min::<$t>(),
+            reduce::train_min::<$t>(),
+            argument::run::<$t>(),
+            argument::train::<$t>(),
+            layout::pad::run::<$t>(),
+            layout::pad::train::<$t>(),
+            layout::slice::run::<$t>(),
+            layout::slice::train::<$t>(),
+            layout::permute::run::<$t>(),
+            layout::gather::run::<$t>(),
+            layout::gather::train::<$t>(),
+            layout::top_k::run::<$t>(),
+            layout::top_k::train::<$t>(),
+            sample::run::<$t>(),
+            sample::train::<$t>(),
         )*];
     };
 }

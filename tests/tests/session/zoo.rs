@@ -108,4 +108,6 @@ twins! {
     mobile: Mobile;
     signal: Signal;
     volume: Volume;
+    moves: Moves;
+    parts: Parts;
 }

@@ -6,8 +6,10 @@ mod conv;
 mod dense;
 mod dropout;
 mod embedding;
+mod layout;
 mod norm;
 mod pool;
+mod reduce;
 mod resize;
 mod shape;
 mod unary;
@@ -19,8 +21,10 @@ pub use conv::{Conv, ConvTranspose, Depthwise};
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use embedding::{Embedding, Positions};
+pub use layout::{Beyond, Gather, Pad, Part, Permute, Range, Slice, TopK};
 pub use norm::{BatchNorm, LayerNorm, RmsNorm};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
+pub use reduce::{ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum};
 pub use resize::{Coordinates, ResizeBilinear, ResizeNearest};
 pub use shape::{Flatten, Reshape};
 pub use unary::{Abs, Negate, Square};
@@ -124,4 +128,6 @@ layers! {
     Negate Abs Square
     Dropout
     ResizeNearest ResizeBilinear
+    ReduceSum ReduceMean ReduceMax ReduceMin ArgMax ArgMin
+    Permute Pad Slice Part Gather TopK
 }
