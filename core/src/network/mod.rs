@@ -44,12 +44,13 @@ mod layers;
 
 pub use crate::graph::Error;
 pub use layers::{
-    Abs, Activate, Activation, ArgMax, ArgMin, AveragePool, BatchNorm, Beyond, Branch, Combine,
-    Conv, ConvTranspose, Coordinates, Dense, Depthwise, Dropout, Embedding, Extents, Flatten,
-    Gather, GlobalAveragePool, GlobalMaxPool, Layer, LayerNorm, MaxPool, Negate, Pad, Padding,
-    Parallel, Part, Permute, Positions, Range, ReduceMax, ReduceMean, ReduceMin, ReduceSum,
-    Reshape, Residual, ResizeBilinear, ResizeNearest, RmsNorm, Sequential, Slice, Square, TopK,
-    Type,
+    Abs, Activate, Activation, AdaptiveSoftmax, ArgMax, ArgMin, AveragePool, BatchNorm, Beyond,
+    Branch, Combine, Conv, ConvTranspose, Coordinates, Dense, Depthwise, Dropout, Embedding,
+    Entmax, Extents, Flatten, Gather, GlobalAveragePool, GlobalMaxPool, GroupedSoftmax,
+    GumbelSoftmax, Layer, LayerNorm, LearnedMixture, MaskedSoftmax, MaxPool, MixtureSoftmax,
+    Negate, Pad, Padding, Parallel, Part, Permute, Positions, Range, ReduceMax, ReduceMean,
+    ReduceMin, ReduceSum, Reshape, Residual, ResizeBilinear, ResizeNearest, RmsNorm, Sequential,
+    Slice, Softmax, Sparsemax, Square, TopK, TopKSoftmax, TreeSoftmax, Type,
 };
 
 use crate::graph::Graph;

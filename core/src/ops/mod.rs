@@ -27,6 +27,7 @@ pub mod pool;
 pub mod reduce;
 pub mod resize;
 pub mod sample;
+pub mod softmax;
 pub mod sum;
 pub mod unary;
 pub mod view;
@@ -170,6 +171,23 @@ kinds! {
     Sample = 95, "sample";
     SampleImageBackward = 96, "sample_image_backward";
     SamplePositionsBackward = 97, "sample_positions_backward";
+    Softmax = 98, "softmax";
+    SoftmaxBackward = 99, "softmax_backward";
+    MaskedSoftmax = 100, "masked_softmax";
+    MaskedSoftmaxBackward = 101, "masked_softmax_backward";
+    GumbelSoftmax = 102, "gumbel_softmax";
+    GumbelSoftmaxBackward = 103, "gumbel_softmax_backward";
+    Entmax = 104, "entmax";
+    EntmaxBackward = 105, "entmax_backward";
+    TreeSoftmax = 106, "tree_softmax";
+    TreeSoftmaxBackward = 107, "tree_softmax_backward";
+    AdaptiveSoftmax = 108, "adaptive_softmax";
+    AdaptiveSoftmaxBackward = 109, "adaptive_softmax_backward";
+    MixtureSoftmax = 110, "mixture_softmax";
+    MixtureSoftmaxBackward = 111, "mixture_softmax_backward";
+    LearnedMixture = 112, "learned_mixture";
+    LearnedMixtureStep = 113, "learned_mixture_step";
+    TopKSoftmax = 114, "top_k_softmax";
 }
 
 macro_rules! all {
@@ -247,6 +265,23 @@ macro_rules! all {
             layout::top_k::train::<$t>(),
             sample::run::<$t>(),
             sample::train::<$t>(),
+            softmax::run::<$t>(),
+            softmax::train::<$t>(),
+            softmax::run_masked::<$t>(),
+            softmax::train_masked::<$t>(),
+            softmax::run_gumbel::<$t>(),
+            softmax::train_gumbel::<$t>(),
+            softmax::run_entmax::<$t>(),
+            softmax::train_entmax::<$t>(),
+            softmax::run_tree::<$t>(),
+            softmax::train_tree::<$t>(),
+            softmax::run_adaptive::<$t>(),
+            softmax::train_adaptive::<$t>(),
+            softmax::run_mixture::<$t>(),
+            softmax::train_mixture::<$t>(),
+            softmax::run_learned::<$t>(),
+            softmax::train_learned::<$t>(),
+            softmax::run_top_k::<$t>(),
         )*];
     };
 }

@@ -110,4 +110,5 @@ twins! {
     volume: Volume;
     moves: Moves;
     parts: Parts;
+    shares: Shares;
 }

@@ -12,6 +12,7 @@ mod pool;
 mod reduce;
 mod resize;
 mod shape;
+mod softmax;
 mod unary;
 mod window;
 
@@ -27,6 +28,10 @@ pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use reduce::{ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum};
 pub use resize::{Coordinates, ResizeBilinear, ResizeNearest};
 pub use shape::{Flatten, Reshape};
+pub use softmax::{
+    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
+    MixtureSoftmax, Softmax, Sparsemax, TopKSoftmax, TreeSoftmax,
+};
 pub use unary::{Abs, Negate, Square};
 pub use window::{Extents, Padding};
 
@@ -130,4 +135,6 @@ layers! {
     ResizeNearest ResizeBilinear
     ReduceSum ReduceMean ReduceMax ReduceMin ArgMax ArgMin
     Permute Pad Slice Part Gather TopK
+    Softmax GroupedSoftmax MaskedSoftmax GumbelSoftmax Entmax Sparsemax
+    TreeSoftmax AdaptiveSoftmax MixtureSoftmax LearnedMixture TopKSoftmax
 }
