@@ -95,7 +95,8 @@ fn of_image<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
 /// Values: images, positions, dy; the error of the positions.
 fn of_positions<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
     let shape = shape(call.batch, &mut call.attributes())?;
-    let acc = call.exponent(0) + call.exponent(2) + sample::position_places::<T>();
+    let acc = call.exponent(0).saturating_add(call.exponent(2)); // hostile ones of floats grow
+    let acc = acc.saturating_add(sample::position_places::<T>());
     let (at, slots) = (call.exponent(1), [0, 1, 2, 3]);
     let exponent = call.with::<T, _, 4>(Direction::Part(1), 0, slots, |context, views| {
         let [x, positions, dy, dp] = views;

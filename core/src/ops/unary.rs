@@ -56,7 +56,7 @@ fn square<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
     let exponent = call.with::<T, _, 2>(Direction::Forward, 0, [0, 1], |context, [x, y]| {
         let (exec, x, y) = (context.exec, read::<T>(x)?, write::<T>(y)?);
         let run = |store| elementwise::square(exec, x, store, y);
-        Ok(context.rescale(2 * exponent, run)?)
+        Ok(context.rescale(exponent.saturating_mul(2), run)?)
     })?;
     call.set_exponent(1, exponent);
     Ok(())
@@ -64,7 +64,7 @@ fn square<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
 
 /// Values: x, dy, dx.
 fn square_backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
-    let exponent = call.exponent(0) + call.exponent(1);
+    let exponent = call.exponent(0).saturating_add(call.exponent(1));
     let slots = [0, 1, 2];
     let exponent =
         call.with::<T, _, 3>(Direction::Backward, 0, slots, |context, [x, dy, dx]| {

@@ -59,8 +59,9 @@ macro_rules! layers {
 
             /// At a temperature of so many thousandths.
             #[must_use]
-            pub fn temperature(self, temperature: u32) -> Self {
-                Self { temperature, ..self }
+            pub const fn temperature(mut self, temperature: u32) -> Self {
+                self.temperature = temperature;
+                self
             }
         }
     )*};
@@ -128,6 +129,19 @@ layers! {
         k: usize,
     }
 }
+
+macro_rules! defaults {
+    ($($name:ident)*) => {$(
+        impl Default for $name {
+            /// At a temperature of 1.
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    )*};
+}
+
+defaults! { Softmax Sparsemax LearnedMixture }
 
 /// A number of thousandths as the bits of an `f32`.
 fn real(thousandths: u32) -> u32 {

@@ -1,6 +1,6 @@
 //! Rows of logits to rows of probabilities.
 //!
-//! A [`Variant`] says what an image tells of a member of the family, and which kernels it calls; what all of them share is
+//! A `Variant` says what an image tells of a member of the family, and which kernels it calls; what all of them share is
 //! here: temperature, exponents, the random words of a draw.
 
 mod learned;
@@ -10,7 +10,9 @@ mod top_k;
 
 pub(crate) use learned::{Mixed, Step};
 pub use learned::{run as run_learned, train as train_learned};
-pub(crate) use parts::{MOST_CLUSTERS, MOST_LEVELS, load};
+pub(crate) use parts::load;
+#[cfg(feature = "alloc")]
+pub(crate) use parts::{MOST_CLUSTERS, MOST_LEVELS};
 pub use parts::{run_adaptive, run_mixture, run_tree, train_adaptive, train_mixture, train_tree};
 pub use rows::{
     run, run_entmax, run_gumbel, run_masked, train, train_entmax, train_gumbel, train_masked,
