@@ -140,6 +140,95 @@ pub struct TopK {
     pub axis: usize,
 }
 
+impl Permute {
+    /// With the axes in this order.
+    #[must_use]
+    pub fn new(order: impl Into<Vec<usize>>) -> Self {
+        Self {
+            order: order.into(),
+        }
+    }
+}
+
+impl Pad {
+    /// With zeros, so many before and behind each axis.
+    #[must_use]
+    pub fn new(sides: impl Into<Vec<[usize; 2]>>) -> Self {
+        Self {
+            sides: sides.into(),
+            beyond: Beyond::Zeros,
+        }
+    }
+
+    /// With other elements.
+    #[must_use]
+    pub fn beyond(self, beyond: Beyond) -> Self {
+        Self { beyond, ..self }
+    }
+}
+
+impl Slice {
+    /// These ranges, one for each axis.
+    #[must_use]
+    pub fn new(ranges: impl Into<Vec<Range>>) -> Self {
+        Self {
+            ranges: ranges.into(),
+        }
+    }
+}
+
+impl Part {
+    /// `len` elements of the last axis, behind the first `from`.
+    #[must_use]
+    pub const fn new(from: usize, len: usize) -> Self {
+        Self {
+            axis: None,
+            from,
+            len,
+        }
+    }
+
+    /// Along this axis.
+    #[must_use]
+    pub const fn axis(self, axis: usize) -> Self {
+        Self {
+            axis: Some(axis),
+            ..self
+        }
+    }
+}
+
+impl Gather {
+    /// These entries of the first axis.
+    #[must_use]
+    pub fn new(indices: impl Into<Vec<u32>>) -> Self {
+        Self {
+            axis: 0,
+            indices: indices.into(),
+        }
+    }
+
+    /// Of this axis.
+    #[must_use]
+    pub fn axis(self, axis: usize) -> Self {
+        Self { axis, ..self }
+    }
+}
+
+impl TopK {
+    /// So many along the first axis.
+    #[must_use]
+    pub const fn new(k: usize) -> Self {
+        Self { k, axis: 0 }
+    }
+
+    /// Along this axis.
+    #[must_use]
+    pub const fn axis(self, axis: usize) -> Self {
+        Self { axis, ..self }
+    }
+}
+
 impl Build for Permute {
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
         let (number, shape) = (to.number(), to.shape_of(x));
