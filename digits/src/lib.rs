@@ -17,7 +17,10 @@
 #![forbid(unsafe_code)]
 #![recursion_limit = "256"]
 
+mod sessions;
 pub mod zoo;
+
+pub use sessions::{count_right, session_course};
 
 use selvedge_core::net::Network;
 use selvedge_core::train::{Samples, Trainer};

@@ -132,6 +132,7 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
     }
     let share = report.number("correct_after")? as f64 / samples as f64;
     board.budget.check(flash, ram, share)?;
+    session(board, &expected, report.number("step_instructions")?)?;
     if !board.is_large {
         return Ok(());
     }
@@ -155,6 +156,38 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
         }
     }
     println!("{:<11} a network of each kind, in two types, = host", "");
+    Ok(())
+}
+
+/// What a session of the same network may take beside its typed twin, in instructions of a step.
+const SESSION_PERCENT: u64 = 105;
+
+/// The same training as a session of an image; `typed` are the instructions of a step of its typed twin.
+fn session(board: &Board, expected: &str, typed: u64) -> Result<()> {
+    let path = board.build("session", "")?;
+    let report = Report::parse(&board.emulate(&path)?);
+    let image = Image::read(&path)?;
+    let fingerprint = report.text("fingerprint")?;
+    let instructions = report.number("step_instructions")?;
+    println!(
+        "{:<11} as a session: {instructions} instructions a step ({:+.1} %), {} bytes of flash* with {} of the image, {} of arena, {} of stack",
+        "",
+        100.0 * (instructions as f64 / typed.max(1) as f64 - 1.0),
+        image.flash_bytes() - image.data_set_bytes(),
+        report.number("image_bytes")?,
+        report.number("arena_bytes")?,
+        report.number("stack_bytes")?,
+    );
+    if fingerprint != expected {
+        return Err(format!(
+            "session: fingerprint {fingerprint}, the host's is {expected}"
+        ));
+    }
+    if 100 * instructions > SESSION_PERCENT * typed {
+        return Err(format!(
+            "session: {instructions} instructions a step, at most {SESSION_PERCENT} % of {typed} are asked for"
+        ));
+    }
     Ok(())
 }
 

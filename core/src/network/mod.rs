@@ -44,9 +44,13 @@ mod layers;
 
 pub use crate::graph::Error;
 pub use layers::{
-    Activate, Activation, AveragePool, BatchNorm, Branch, Combine, Conv, ConvTranspose, Dense,
-    Depthwise, Embedding, Extents, Flatten, GlobalAveragePool, GlobalMaxPool, Layer, LayerNorm,
-    MaxPool, Padding, Parallel, Positions, Residual, RmsNorm, Sequential, Type,
+    Abs, Activate, Activation, AdaptiveSoftmax, ArgMax, ArgMin, AveragePool, BatchNorm, Beyond,
+    Branch, Combine, Conv, ConvTranspose, Coordinates, Dense, Depthwise, Dropout, Embedding,
+    Entmax, Extents, Flatten, Gather, GlobalAveragePool, GlobalMaxPool, GroupedSoftmax,
+    GumbelSoftmax, Layer, LayerNorm, LearnedMixture, MaskedSoftmax, MaxPool, MixtureSoftmax,
+    Negate, Pad, Padding, Parallel, Part, Permute, Positions, Range, ReduceMax, ReduceMean,
+    ReduceMin, ReduceSum, Reshape, Residual, ResizeBilinear, ResizeNearest, RmsNorm, Sequential,
+    Slice, Softmax, Sparsemax, Square, TopK, TopKSoftmax, TreeSoftmax, Type,
 };
 
 use crate::graph::Graph;

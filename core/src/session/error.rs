@@ -47,9 +47,9 @@ pub enum Error {
         /// Samples that were given.
         got: usize,
     },
-    /// A parameter got another number of elements than it has.
+    /// A parameter, or what is read off an output, has another number of elements.
     Length {
-        /// Elements that it has.
+        /// Elements that there are.
         expected: usize,
         /// Elements that were given.
         got: usize,
@@ -171,7 +171,7 @@ impl fmt::Display for Error {
                 write!(f, "batch: expected 1 to {capacity} samples, found {got}")
             }
             Self::Length { expected, got } => {
-                write!(f, "parameter: expected {expected} elements, found {got}")
+                write!(f, "expected {expected} elements, found {got}")
             }
             Self::Frozen { index } => write!(f, "parameter {index} lies in the image"),
             Self::State(error) => write!(f, "state: {error}"),

@@ -12,6 +12,7 @@ use crate::fingerprint::{Fingerprint, Hash};
 use crate::image::format::{NONE, Parameter, Place, Record, Value};
 use crate::image::{Image, Program, Role};
 use crate::ops::{self, Call, Fault, Registry};
+use crate::train::arg_max;
 use bytemuck::Pod;
 use memory::Memory;
 use selvedge_kernels::Element;
@@ -239,6 +240,32 @@ impl<'a> Session<'a> {
     /// [`Error::Program`], [`Error::Batch`], [`Error::Kernel`] with what an operator refused.
     pub fn run(&mut self, exec: &dyn Executor, samples: usize) -> Result<()> {
         self.execute(Role::Infer, exec, samples, Mode::Infer, &Sgd::STILL)
+    }
+
+    /// Runs the network on the first `samples` samples of its inputs, and writes the class with the largest logit of each row
+    /// of the first output, the first of several; `H` is its type, [`Element::Head`].
+    ///
+    /// # Errors
+    /// As [`Session::run`] and [`Session::output`]; [`Error::Length`] if the output does not have a row for each class.
+    pub fn classify<H: Element>(
+        &mut self,
+        exec: &dyn Executor,
+        samples: usize,
+        classes: &mut [u16],
+    ) -> Result<()> {
+        self.run(exec, samples)?;
+        let logits = self.output::<H>(0)?.data;
+        let row = logits.len().checked_div(classes.len()).unwrap_or(0);
+        if row == 0 || row * classes.len() != logits.len() {
+            return Err(Error::Length {
+                expected: logits.len(),
+                got: classes.len(),
+            });
+        }
+        for (class, row) in classes.iter_mut().zip(logits.chunks_exact(row.max(1))) {
+            *class = arg_max(row);
+        }
+        Ok(())
     }
 
     /// One training step on the first `samples` samples of the inputs. The mean over the batch belongs to `sgd`'s rate.

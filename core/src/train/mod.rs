@@ -544,7 +544,7 @@ fn check_labels(labels: &[u16], classes: usize) -> Result<()> {
 
 /// Index of the first of the largest elements, among the first 65,536. The first NaN is larger than all
 /// (`docs/numerics.md` §21).
-fn arg_max<T: Element>(row: &[T]) -> u16 {
+pub(crate) fn arg_max<T: Element>(row: &[T]) -> u16 {
     let mut best: Option<(u16, T::Wide)> = None;
     for (class, value) in (0..=u16::MAX).zip(row) {
         let value = value.widen();

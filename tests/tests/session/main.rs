@@ -13,6 +13,7 @@ use selvedge_kernels::optim::Decay;
 use selvedge_kernels::rng::shuffle;
 use selvedge_kernels::{bf16, f16};
 
+mod layers;
 mod learning;
 mod refusals;
 mod states;
@@ -175,4 +176,20 @@ twins! {
     a_bf16_session_is_its_typed_twin: bf16;
     an_f32_session_is_its_typed_twin: f32;
     an_f64_session_is_its_typed_twin: f64;
+}
+
+/// The firmware's images are what the compiler makes: `firmware-examples/train-digits/models/README.md`.
+#[test]
+fn the_images_of_the_firmware_are_those_of_the_descriptions() {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../firmware-examples/train-digits/models"
+    );
+    for (name, json) in [("cnn", CNN), ("mlp", MLP)] {
+        let kept = std::fs::read(format!("{folder}/{name}.svi")).unwrap();
+        assert!(
+            kept == compile::<i8>(json),
+            "{name}.svi is old: see README.md beside it"
+        );
+    }
 }

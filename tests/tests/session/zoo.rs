@@ -74,7 +74,12 @@ fn of_session<T: Element, I: Element + Given<T>>(
                 asked.copy_from_slice(&labels[..each]);
             }
         }
-        session.train_step(&Serial, BATCH, &sgd).unwrap();
+        if image.has(Role::Update) {
+            session.accumulate(&Serial, BATCH).unwrap();
+            session.update(&Serial, &sgd).unwrap();
+        } else {
+            session.train_step(&Serial, BATCH, &sgd).unwrap();
+        }
     }
     read::<T, I>(&mut session, Role::Infer, &test(), 0);
     session.run(&Serial, BATCH).unwrap();
@@ -83,7 +88,7 @@ fn of_session<T: Element, I: Element + Given<T>>(
     (fingerprint, y.data.to_vec(), y.exponent)
 }
 
-fn check<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(name: &str, json: &str) {
+pub(super) fn check<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(name: &str, json: &str) {
     let network = Network::from_json(json).unwrap_or_else(|error| panic!("{name}: {error}"));
     let text = network.to_json().unwrap();
     assert_eq!(Network::from_json(&text).unwrap(), network, "{name}: JSON");
@@ -135,4 +140,8 @@ twins! {
     mobile: Mobile;
     hourglass: Hourglass;
     signal: Signal;
+    volume: Volume;
+    moves: Moves;
+    parts: Parts;
+    shares: Shares;
 }

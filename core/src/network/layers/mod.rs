@@ -4,20 +4,35 @@ mod activation;
 mod containers;
 mod conv;
 mod dense;
+mod dropout;
 mod embedding;
+mod layout;
 mod norm;
 mod pool;
+mod reduce;
+mod resize;
 mod shape;
+mod softmax;
+mod unary;
 mod window;
 
 pub use activation::{Activate, Activation};
 pub use containers::{Branch, Combine, Parallel, Residual, Sequential};
 pub use conv::{Conv, ConvTranspose, Depthwise};
 pub use dense::Dense;
+pub use dropout::Dropout;
 pub use embedding::{Embedding, Positions};
+pub use layout::{Beyond, Gather, Pad, Part, Permute, Range, Slice, TopK};
 pub use norm::{BatchNorm, LayerNorm, RmsNorm};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
-pub use shape::Flatten;
+pub use reduce::{ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum};
+pub use resize::{Coordinates, ResizeBilinear, ResizeNearest};
+pub use shape::{Flatten, Reshape};
+pub use softmax::{
+    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
+    MixtureSoftmax, Softmax, Sparsemax, TopKSoftmax, TreeSoftmax,
+};
+pub use unary::{Abs, Negate, Square};
 pub use window::{Extents, Padding};
 
 use super::builder::Builder;
@@ -121,5 +136,12 @@ layers! {
     LayerNorm RmsNorm BatchNorm
     Activate
     Embedding Positions
-    Flatten
+    Flatten Reshape
+    Negate Abs Square
+    Dropout
+    ResizeNearest ResizeBilinear
+    ReduceSum ReduceMean ReduceMax ReduceMin ArgMax ArgMin
+    Permute Pad Slice Part Gather TopK
+    Softmax GroupedSoftmax MaskedSoftmax GumbelSoftmax Entmax Sparsemax
+    TreeSoftmax AdaptiveSoftmax MixtureSoftmax LearnedMixture TopKSoftmax
 }
