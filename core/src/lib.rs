@@ -50,6 +50,13 @@
 #[cfg(feature = "alloc")]
 extern crate alloc;
 
+/// The examples of the pages in `docs/` are run as tests.
+#[cfg(all(doctest, feature = "json"))]
+mod pages {
+    #[doc = include_str!("../../docs/engine.md")]
+    mod engine {}
+}
+
 #[cfg(feature = "alloc")]
 mod compile;
 mod error;

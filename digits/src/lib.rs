@@ -20,7 +20,7 @@
 mod sessions;
 pub mod zoo;
 
-pub use sessions::{count_right, session_course};
+pub use sessions::{CNN_OPERATORS, MLP_OPERATORS, count_right, session_course};
 
 use selvedge_core::net::Network;
 use selvedge_core::train::{Samples, Trainer};

@@ -2,10 +2,30 @@
 
 use crate::{BATCH, Digits, EPOCHS, TRAIN, rate_at, train};
 use selvedge_core::image::Role;
+use selvedge_core::ops::activation::Few;
+use selvedge_core::ops::{Registry, conv, dense, loss, pool};
 use selvedge_core::session::{Error, Result, Session};
 use selvedge_core::train::Samples;
 use selvedge_core::{Element, Executor};
 use selvedge_kernels::rng::shuffle;
+
+/// The operators of the demo's network in bytes, and no others.
+pub static CNN_OPERATORS: Registry<'static> = &[
+    conv::run_with::<i8, Few>(),
+    conv::train_with::<i8, Few>(),
+    pool::run::<i8>(),
+    pool::train::<i8>(),
+    dense::run_with::<i8, Few>(),
+    dense::train_with::<i8, Few>(),
+    loss::cross_entropy_of::<i8>(),
+];
+
+/// Those of the smaller one.
+pub static MLP_OPERATORS: Registry<'static> = &[
+    dense::run_with::<i8, Few>(),
+    dense::train_with::<i8, Few>(),
+    loss::cross_entropy_of::<i8>(),
+];
 
 /// Puts the images at `indices` into the input of the program of `role`, and returns their labels.
 fn load<T: Element>(

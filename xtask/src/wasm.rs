@@ -27,7 +27,9 @@ pub(crate) fn test() -> Result<()> {
     let module = folder.join(TARGET).join("release/selvedge_wasm_test.wasm");
     let mut node = command("node", &["tests/wasm/run.mjs"]);
     let printed = output(node.arg(module))?;
-    let mut expected = format!("whole_i8 {}\n", host::cnn()?);
+    // Typed, and as a session of an image.
+    let cnn = host::cnn()?;
+    let mut expected = format!("whole_i8 {cnn}\nsession_i8 {cnn}\n");
     for (name, fingerprint) in host::one_epoch()? {
         expected += &format!("one_epoch_{name} {fingerprint}\n");
     }

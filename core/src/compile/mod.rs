@@ -84,6 +84,10 @@ impl Graph {
             sections.push((Section::UPDATE, update));
         }
 
+        if !self.states_before.is_empty() {
+            sections.push((Section::STATES, self.states_before.clone()));
+        }
+
         let table = size_of::<Header>() + sections.len() * size_of::<Entry>();
         let mut bodies = Vec::new();
         let mut entries = Vec::new();
@@ -102,12 +106,12 @@ impl Graph {
             magic: MAGIC,
             checksum: 0,
             version: VERSION,
-            sections: entries.len() as u16, // at most five
+            sections: entries.len() as u16, // at most six
             len: word(table + bodies.len())?,
             persistent: word(storage.bytes)?,
             states: word(self.states)?,
             seed: self.seed,
-            steps: 0,
+            steps: self.steps,
         };
         let mut digest = CHECKSUM.digest();
         digest.update(bytes_of(&header).get(CHECKED..).unwrap_or_default());

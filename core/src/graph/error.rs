@@ -37,6 +37,8 @@ pub enum Error {
         /// The operator.
         operator: &'static str,
     },
+    /// A session is one of another network, or of another type.
+    Session,
     /// The network is too large for an image: more than 65,534 values or 4 GiB.
     Size,
 }
@@ -56,6 +58,7 @@ impl fmt::Display for Error {
             } => write!(f, "{path}: expected {expected}, found {found}"),
             Self::Kernel { path, source } => write!(f, "{path}: {source}"),
             Self::Gradient { operator } => write!(f, "{operator} has no gradient"),
+            Self::Session => f.write_str("the session is one of another network or type"),
             Self::Size => f.write_str("the network is too large for an image"),
         }
     }

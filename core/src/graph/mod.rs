@@ -11,6 +11,7 @@ pub use error::Error;
 
 use crate::image::format::Place;
 use crate::ops::{Describe, Kind};
+use crate::session::Session;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -200,6 +201,10 @@ pub struct Graph {
     pub(crate) accumulates: bool,
     /// Parameters that are taken before new ones are made.
     pub(crate) shared: VecDeque<ValueId>,
+    /// Exponent states of a network that has run, four bytes each.
+    pub(crate) states_before: Vec<u8>,
+    /// Training steps before.
+    pub(crate) steps: u32,
 }
 
 impl Graph {
@@ -391,6 +396,42 @@ impl Graph {
             None => [value, None, None],
             Some(parameter) => [value, parameter.residual, parameter.velocity],
         }
+    }
+
+    /// Begins with what `session` has learned: one of the same network in the same type.
+    ///
+    /// # Errors
+    /// [`Error::Session`] if it is one of another.
+    pub(crate) fn continue_from(&mut self, session: &Session<'_>) -> Result<(), Error> {
+        let stored = session.stored().map_err(|_| Error::Session)?;
+        if stored.len() != self.parameters.len() {
+            return Err(Error::Session);
+        }
+        for (parameter, from) in self.parameters.iter_mut().zip(stored) {
+            let value = self.values.get_mut(parameter.value.0);
+            let value = value.ok_or(Error::Session)?;
+            let len = value.len() * value.dtype.bytes();
+            if from.elements.len() != len {
+                return Err(Error::Session);
+            }
+            value.exponent = from.exponent;
+            let low = parameter.stored.len().saturating_sub(len);
+            parameter.stored = from.elements.to_vec();
+            // Of an image without masters they are zeros.
+            parameter
+                .stored
+                .extend_from_slice(from.low.get(..low).unwrap_or_default());
+            parameter.stored.resize(len + low, 0);
+        }
+        // Those of the forward pass come first, in each image of a network.
+        let states = session.states();
+        let all = 4 * self.states;
+        self.states_before = states
+            .get(..all.min(states.len()))
+            .unwrap_or_default()
+            .to_vec();
+        (self.seed, self.steps) = (session.seed(), session.steps());
+        Ok(())
     }
 
     /// The extents of a value.

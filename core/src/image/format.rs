@@ -54,6 +54,7 @@ impl Section {
     pub(crate) const INFER: u32 = 3;
     pub(crate) const TRAIN: u32 = 4;
     pub(crate) const UPDATE: u32 = 5;
+    pub(crate) const STATES: u32 = 7;
 }
 
 /// Where a section lies.

@@ -24,6 +24,8 @@ pub struct Image<'a> {
     pub(crate) header: Header,
     pub(crate) parameters: &'a [Parameter],
     pub(crate) weights: &'a [u8],
+    /// Exponent states, four bytes each; none of a network that has not run.
+    pub(crate) states: &'a [u8],
     programs: [Option<Program<'a>>; Role::ALL.len()],
 }
 
@@ -73,6 +75,7 @@ impl<'a> Image<'a> {
             header,
             parameters: &[],
             weights: &[],
+            states: &[],
             programs: [None; Role::ALL.len()],
         };
         for entry in table {
@@ -80,6 +83,7 @@ impl<'a> Image<'a> {
             match entry.kind {
                 Section::PARAMETERS => image.parameters = entry.records(body)?,
                 Section::WEIGHTS => image.weights = body,
+                Section::STATES => image.states = body,
                 Section::INFER => image.programs[0] = Some(Program::read(entry, body)?),
                 Section::TRAIN => image.programs[1] = Some(Program::read(entry, body)?),
                 Section::UPDATE => image.programs[2] = Some(Program::read(entry, body)?),

@@ -55,6 +55,7 @@ pub use layers::{
 
 use crate::graph::Graph;
 use crate::ops::loss;
+use crate::session::Session;
 use alloc::string::String;
 use alloc::vec::Vec;
 use builder::Builder;
@@ -245,6 +246,25 @@ impl Network {
     /// As [`Network::graph`].
     pub fn compile(&self, dtype: DType, options: &Options) -> Result<Vec<u8>, Error> {
         self.graph(dtype, options)?.compile(options.samples)
+    }
+
+    /// The network as an image that goes on from what `session` has learned, which is one of this network in the same type:
+    /// for more samples, or for a device that only runs it.
+    ///
+    /// Integers keep their exponents, and those of activations that they have adapted to; a network that is only run gives
+    /// the bytes that the session gives.
+    ///
+    /// # Errors
+    /// As [`Network::graph`]; [`Error::Session`].
+    pub fn compile_trained(
+        &self,
+        dtype: DType,
+        options: &Options,
+        session: &Session<'_>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut graph = self.graph(dtype, options)?;
+        graph.continue_from(session)?;
+        graph.compile(options.samples)
     }
 
     /// The network that this text describes.

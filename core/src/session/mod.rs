@@ -47,6 +47,15 @@ pub struct Tensor<'a, T> {
     pub exponent: i32,
 }
 
+/// A tensor that stays from run to run, as it is.
+#[cfg(feature = "alloc")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored<'s> {
+    pub(crate) elements: &'s [u8],
+    pub(crate) low: &'s [u8],
+    pub(crate) exponent: i16,
+}
+
 impl<'a> Session<'a> {
     /// A session of `image` in `arena`, with the operators of `registry`.
     ///
@@ -87,6 +96,15 @@ impl<'a> Session<'a> {
         self.memory.data.fill(0);
         (self.seed, self.step) = (self.image.header.seed, self.image.header.steps);
         (self.accumulated, self.ran) = (0, None);
+        if !self.image.states.is_empty() {
+            let states: &mut [u8] = bytemuck::cast_slice_mut(self.memory.states);
+            let (to, from) = (states.len(), self.image.states.len());
+            if to < from {
+                return Err(Error::Malformed);
+            }
+            // A program that trains has more of them than one that is only run, behind those of the latter.
+            (states.iter_mut().zip(self.image.states)).for_each(|(to, &from)| *to = from);
+        }
         self.load()
     }
 
@@ -415,6 +433,30 @@ impl<'a> Session<'a> {
             *place = exponent.into();
         }
         Ok(())
+    }
+
+    /// Of what stays, in the image's order: its elements and the low bytes of its masters as bytes, and its exponent.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn stored(&self) -> Result<alloc::vec::Vec<Stored<'_>>> {
+        let program = self.first_program()?;
+        let value = |id: u16| program.values.get(usize::from(id)).copied();
+        let bytes = |id: u16| value(id).map_or(Ok(&[][..]), |value| self.slice(value, 1));
+        let parameters = self.image.parameters.iter();
+        let stored = parameters.map(|parameter| {
+            let exponent = self.memory.exponents.get(usize::from(parameter.value));
+            Ok(Stored {
+                elements: bytes(parameter.value)?,
+                low: bytes(parameter.residual)?,
+                exponent: exponent.copied().unwrap_or(0) as i16, // it comes from `i16`
+            })
+        });
+        stored.collect()
+    }
+
+    /// The exponent states as bytes.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn states(&self) -> &[u8] {
+        bytemuck::cast_slice(self.memory.states)
     }
 
     /// The record of parameter `index`, and its value.

@@ -3,7 +3,7 @@
 
 use selvedge_core::image::{Image, Role};
 use selvedge_core::net::{Momentum, Network as Typed};
-use selvedge_core::network::{Loss, Network, Options};
+use selvedge_core::network::{Dense, Error, Loss, Network, Options};
 use selvedge_core::ops;
 use selvedge_core::session::Session;
 use selvedge_core::train::{Samples, Trainer};
@@ -176,6 +176,87 @@ twins! {
     a_bf16_session_is_its_typed_twin: bf16;
     an_f32_session_is_its_typed_twin: f32;
     an_f64_session_is_its_typed_twin: f64;
+}
+
+/// What has been learned goes on in another image: for one sample, that is only run; or to be trained further.
+fn goes_on_elsewhere<T: Element>(json: &str) {
+    let network = Network::from_json(json).unwrap();
+    let bytes = network.compile(T::DTYPE, &TRAINED).unwrap();
+    let sgd = rate_at(0, EPOCHS);
+    with_image(&bytes, |image| {
+        let mut arena = vec![0; image.arena_bytes()];
+        let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+        let step = |session: &mut Session<'_>, first: usize| {
+            let mut labels = [0; BATCH];
+            let x = session.input_mut::<T>(Role::Train, 0).unwrap();
+            for (i, (x, label)) in x.chunks_mut(64).zip(&mut labels).enumerate() {
+                *label = train().read(first + i, x).unwrap();
+            }
+            session
+                .input_mut(Role::Train, 1)
+                .unwrap()
+                .copy_from_slice(&labels);
+            session.train_step(&Serial, BATCH, &sgd).unwrap();
+        };
+        (0..9).for_each(|number| step(&mut session, number * BATCH));
+        let frozen = Options {
+            train: false,
+            samples: 1,
+            ..TRAINED
+        };
+        let deployed = network
+            .compile_trained(T::DTYPE, &frozen, &session)
+            .unwrap();
+        let further = network
+            .compile_trained(T::DTYPE, &TRAINED, &session)
+            .unwrap();
+        let other = Network::new([64]).layer("a", Dense::new(10));
+        assert_eq!(
+            other.compile_trained(T::DTYPE, &frozen, &session),
+            Err(Error::Session)
+        );
+        test()
+            .read(
+                3,
+                &mut session.input_mut::<T>(Role::Infer, 0).unwrap()[..64],
+            )
+            .unwrap();
+        session.run(&Serial, 1).unwrap();
+        let expected = session.output::<T::Head>(0).unwrap();
+        let expected = (expected.data.to_vec(), expected.exponent);
+        with_image(&deployed, |image| {
+            let mut arena = vec![0; image.arena_bytes()];
+            let mut small = Session::new(image, &mut arena, ops::ALL).unwrap();
+            test()
+                .read(3, small.input_mut::<T>(Role::Infer, 0).unwrap())
+                .unwrap();
+            small.run(&Serial, 1).unwrap();
+            let found = small.output::<T::Head>(0).unwrap();
+            assert!(
+                (found.data.to_vec(), found.exponent) == expected,
+                "{}",
+                T::DTYPE
+            );
+        });
+        step(&mut session, 0);
+        with_image(&further, |image| {
+            let mut arena = vec![0; image.arena_bytes()];
+            let mut second = Session::new(image, &mut arena, ops::ALL).unwrap();
+            assert_eq!(second.steps(), 9);
+            step(&mut second, 0);
+            let equal = second.fingerprint().unwrap() == session.fingerprint().unwrap();
+            assert!(equal, "{}", T::DTYPE);
+        });
+    });
+}
+
+#[test]
+fn what_was_learned_goes_on_in_another_image() {
+    let separable = include_str!("zoo/separable.json");
+    goes_on_elsewhere::<i8>(CNN);
+    goes_on_elsewhere::<u16>(separable);
+    goes_on_elsewhere::<f32>(separable);
+    goes_on_elsewhere::<bf16>(CNN);
 }
 
 /// The firmware's images are what the compiler makes: `firmware-examples/train-digits/models/README.md`.

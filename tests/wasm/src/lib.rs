@@ -2,9 +2,13 @@
 //! a fingerprint's 32 bytes, 0 if a step was refused.
 
 use selvedge_core::Serial;
+use selvedge_core::image::Image;
 use selvedge_core::net::Network;
+use selvedge_core::session::Session;
 use selvedge_core::train::Trainer;
-use selvedge_digits::{BATCH, CnnTrainer, EPOCHS, SEED, TRAIN, course, zoo};
+use selvedge_digits::{
+    BATCH, CNN_OPERATORS, CnnTrainer, EPOCHS, SEED, TRAIN, course, session_course, zoo,
+};
 
 macro_rules! export {
     ($($name:ident: $t:ident for $epochs:expr;)*) => {$(
@@ -33,6 +37,33 @@ fn fingerprint<N: Network<In = <N as Network>::Elem>>(
         Ok(()) => Box::leak(Box::new(trainer.fingerprint().0)).as_ptr(),
         Err(_) => std::ptr::null(),
     }
+}
+
+/// Images begin at an address divisible by 16.
+#[repr(C, align(16))]
+struct Aligned<Bytes: ?Sized>(Bytes);
+
+static MODEL: &Aligned<[u8]> = &Aligned(*include_bytes!(
+    "../../../firmware-examples/train-digits/models/cnn.svi"
+));
+
+/// Trains the image that the firmware has, and returns the address of 32 bytes, which stay.
+// SAFETY: no other symbol has this name.
+#[unsafe(no_mangle)]
+pub extern "C" fn session_i8() -> *const u8 {
+    match train_image() {
+        Ok(fingerprint) => Box::leak(Box::new(fingerprint)).as_ptr(),
+        Err(_) => std::ptr::null(),
+    }
+}
+
+fn train_image() -> Result<[u8; 32], Box<dyn std::error::Error>> {
+    let image = Image::parse(&MODEL.0)?;
+    let mut arena = vec![0; image.arena_bytes()];
+    let mut session = Session::new(&image, &mut arena, CNN_OPERATORS)?;
+    let mut order = [0; TRAIN];
+    session_course::<i8>(&mut session, &Serial, EPOCHS, &mut order, || ())?;
+    Ok(session.fingerprint()?.0)
 }
 
 macro_rules! export_zoo {

@@ -4,10 +4,12 @@
 #![no_main]
 
 use selvedge_core::image::Image;
-use selvedge_core::ops::activation::Few;
-use selvedge_core::ops::{Registry, conv, dense, loss, pool};
 use selvedge_core::session::{Error, Session};
 use selvedge_core::Serial;
+#[cfg(not(feature = "microbit"))]
+use selvedge_digits::CNN_OPERATORS as OPERATORS;
+#[cfg(feature = "microbit")]
+use selvedge_digits::MLP_OPERATORS as OPERATORS;
 use selvedge_digits::{EPOCHS, TEST, TRAIN, count_right, session_course, test};
 use train_digits::board::{self, Singleton};
 use train_digits::report::{self, fail};
@@ -20,24 +22,6 @@ struct Aligned<Bytes: ?Sized>(Bytes);
 static MODEL: &Aligned<[u8]> = &Aligned(*include_bytes!("../../models/cnn.svi"));
 #[cfg(feature = "microbit")]
 static MODEL: &Aligned<[u8]> = &Aligned(*include_bytes!("../../models/mlp.svi"));
-
-/// What is linked: nothing that this network does not need.
-#[cfg(not(feature = "microbit"))]
-static OPERATORS: Registry<'_> = &[
-    conv::run_with::<i8, Few>(),
-    conv::train_with::<i8, Few>(),
-    pool::run::<i8>(),
-    pool::train::<i8>(),
-    dense::run_with::<i8, Few>(),
-    dense::train_with::<i8, Few>(),
-    loss::cross_entropy_of::<i8>(),
-];
-#[cfg(feature = "microbit")]
-static OPERATORS: Registry<'_> = &[
-    dense::run_with::<i8, Few>(),
-    dense::train_with::<i8, Few>(),
-    loss::cross_entropy_of::<i8>(),
-];
 
 /// All memory of the session.
 const ARENA: usize = if cfg!(feature = "microbit") {
