@@ -45,8 +45,9 @@ mod layers;
 pub use crate::graph::Error;
 pub use layers::{
     Activate, Activation, AveragePool, BatchNorm, Branch, Combine, Conv, ConvTranspose, Dense,
-    Depthwise, Embedding, Extents, Flatten, GlobalAveragePool, GlobalMaxPool, Layer, LayerNorm,
-    MaxPool, Padding, Parallel, Positions, Residual, RmsNorm, Sequential, Type,
+    Depthwise, Embedding, Extents, Flatten, GlobalAveragePool, GlobalMaxPool, Gru, Layer,
+    LayerNorm, Lstm, MaxPool, Padding, Parallel, Positions, Residual, RmsNorm, Rnn, Sequential,
+    Steps, Type,
 };
 
 use crate::graph::Graph;

@@ -19,6 +19,7 @@ pub(crate) mod learned;
 pub mod loss;
 pub mod norm;
 pub mod pool;
+pub mod recurrent;
 pub mod sum;
 pub mod view;
 pub(crate) mod weighted;
@@ -127,6 +128,8 @@ kinds! {
     Positions = 31, "positions";
     PositionsStep = 32, "positions_step";
     CrossEntropy = 33, "cross_entropy";
+    Recurrent = 128, "recurrent";
+    RecurrentStep = 129, "recurrent_step";
 }
 
 macro_rules! all {
@@ -172,6 +175,8 @@ macro_rules! all {
             embedding::run_positions::<$t>(),
             embedding::train_positions::<$t>(),
             loss::cross_entropy_of::<$t>(),
+            recurrent::run::<$t>(),
+            recurrent::train::<$t>(),
         )*];
     };
 }

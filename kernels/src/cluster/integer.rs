@@ -20,7 +20,7 @@ const TILE: usize = 64;
 /// 1 in Q15.
 const ONE: i64 = 1 << 15;
 
-type IntegerMember = Member<i64, i32>;
+type IntegerMember = Member<i64>;
 
 impl Temperature {
     /// `1 / mantissa²` as `factor / 2^places`, with 16 bits.
@@ -154,13 +154,13 @@ impl<T: Short + Kernels<Member = IntegerMember>> Kernel for Integer<Members<'_, 
             for member in &mut *out {
                 let further = squared(metric, member.distance) - least;
                 let numerator = exp2_neg(octaves(further));
-                member.share = numerator as i32;
+                member.share = i64::from(numerator);
                 total += numerator;
             }
             let (inverse, _) = div_rem((1 << 47) + u64::from(total >> 1), u64::from(total));
             for member in out {
-                let share = i64::from(member.share) * inverse as i64;
-                member.share = shift_rne_i64(share, 32) as i32;
+                let share = member.share * inverse as i64;
+                member.share = shift_rne_i64(share, 32);
             }
         }
     }
@@ -192,7 +192,7 @@ impl<T: Short + Kernels<Member = IntegerMember>> Kernel for Integer<Forward<'_, 
                     Mode::Probabilities => {
                         let members = members.get(start..).unwrap_or_default();
                         for (sum, member) in sums.iter_mut().zip(members) {
-                            *sum = i64::from(member.share);
+                            *sum = member.share;
                         }
                     }
                     Mode::Features => {
@@ -200,7 +200,7 @@ impl<T: Short + Kernels<Member = IntegerMember>> Kernel for Integer<Forward<'_, 
                         for (member, centre) in members.iter().zip(centres) {
                             let centre = centre.get(start..start + out.len()).unwrap_or_default();
                             for (sum, c) in sums.iter_mut().zip(centre) {
-                                *sum += i64::from(member.share) * i64::from(c.cut());
+                                *sum += member.share * i64::from(c.cut());
                             }
                         }
                     }
@@ -256,11 +256,11 @@ where
             let centres = || rows_of(clusters.centres, shape.features).enumerate();
             let mut mean = 0i64;
             for (member, (k, centre)) in members.iter().zip(centres()) {
-                mean += i64::from(member.share) * gradient(k, centre);
+                mean += member.share * gradient(k, centre);
             }
             let mean = shift_rne_i64(mean, 15);
             for ((member, (k, centre)), out) in members.iter().zip(centres()).zip(out) {
-                let product = i64::from(member.share) * (gradient(k, centre) - mean);
+                let product = member.share * (gradient(k, centre) - mean);
                 let acc = shift_rne_i64(product, cut) * factor;
                 range |= acc.unsigned_abs();
                 if let Store::Shift { shift, rounding } = store {
@@ -438,7 +438,7 @@ where
                     if mode == Mode::Features {
                         let dy = dy.get(tile.clone()).unwrap_or_default();
                         for (sum, d) in directs.iter_mut().zip(dy) {
-                            *sum += i64::from(member.share) * i64::from(d.cut());
+                            *sum += member.share * i64::from(d.cut());
                         }
                     }
                 }

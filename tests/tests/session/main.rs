@@ -14,6 +14,7 @@ use selvedge_kernels::rng::shuffle;
 use selvedge_kernels::{bf16, f16};
 
 mod refusals;
+mod twins;
 mod zoo;
 
 /// The demo's networks as JSON.

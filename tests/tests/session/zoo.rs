@@ -67,7 +67,7 @@ fn of_session<T: Element, I: Element + Given<T>>(image: &Image<'_>) -> Trained<T
     (fingerprint, y.data.to_vec(), y.exponent)
 }
 
-fn check<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(name: &str, json: &str) {
+pub(super) fn check<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(name: &str, json: &str) {
     let network = Network::from_json(json).unwrap_or_else(|error| panic!("{name}: {error}"));
     let text = network.to_json().unwrap();
     assert_eq!(Network::from_json(&text).unwrap(), network, "{name}: JSON");

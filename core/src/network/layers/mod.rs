@@ -7,6 +7,7 @@ mod dense;
 mod embedding;
 mod norm;
 mod pool;
+mod recurrent;
 mod shape;
 mod window;
 
@@ -17,6 +18,7 @@ pub use dense::Dense;
 pub use embedding::{Embedding, Positions};
 pub use norm::{BatchNorm, LayerNorm, RmsNorm};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
+pub use recurrent::{Gru, Lstm, Rnn, Steps};
 pub use shape::Flatten;
 pub use window::{Extents, Padding};
 
@@ -115,4 +117,5 @@ layers! {
     Activate
     Embedding Positions
     Flatten
+    Rnn Lstm Gru
 }
