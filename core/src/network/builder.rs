@@ -100,6 +100,11 @@ impl<'g> Builder<'g> {
         self.numbers - 1
     }
 
+    /// The number of the next layer.
+    pub(super) const fn next_number(&self) -> u32 {
+        self.numbers
+    }
+
     /// What a layer with weights and the activation `code` computes with and stores, and how its weights begin. The last of
     /// a network, without an activation, has an output of at least 16 bits.
     pub(super) fn output_of(&self, code: u32) -> ([DType; 2], Gain) {

@@ -44,10 +44,11 @@ mod layers;
 
 pub use crate::graph::Error;
 pub use layers::{
-    Activate, Activation, AveragePool, BatchNorm, Branch, Combine, Conv, ConvTranspose, Dense,
-    Depthwise, Embedding, Extents, Flatten, GlobalAveragePool, GlobalMaxPool, Gru, Layer,
-    LayerNorm, Lstm, MaxPool, Padding, Parallel, Positions, Residual, RmsNorm, Rnn, Sequential,
-    Steps, Type,
+    Activate, Activation, Attention, AveragePool, Balance, BatchNorm, Branch, Combine, Conv,
+    ConvTranspose, CrossAttention, Dense, Depthwise, Embedding, Extents, Flatten, Gives,
+    GlobalAveragePool, GlobalMaxPool, Gru, KMeans, Layer, LayerNorm, Lstm, MaxPool, Metric,
+    Mixture, Padding, Pairs, Parallel, Positions, Residual, RmsNorm, Rnn, Rotary, Scaling,
+    Sequential, Sight, Steps, Stream, Tied, Type,
 };
 
 use crate::graph::Graph;

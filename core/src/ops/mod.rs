@@ -6,10 +6,12 @@
 //! layers of `i8` lists these alone.
 
 pub mod activation;
+pub mod attention;
 pub mod average;
 pub mod batch_norm;
 pub mod binary;
 mod call;
+pub mod cluster;
 pub mod concat;
 pub mod conv;
 pub mod copy;
@@ -17,10 +19,13 @@ pub mod dense;
 pub mod embedding;
 pub(crate) mod learned;
 pub mod loss;
+pub mod mixture;
 pub mod norm;
 pub mod pool;
 pub mod recurrent;
+pub mod stream;
 pub mod sum;
+pub mod tied;
 pub mod view;
 pub(crate) mod weighted;
 pub(crate) mod window;
@@ -130,6 +135,19 @@ kinds! {
     CrossEntropy = 33, "cross_entropy";
     Recurrent = 128, "recurrent";
     RecurrentStep = 129, "recurrent_step";
+    Attention = 130, "attention";
+    AttentionBackward = 131, "attention_backward";
+    Rotary = 132, "rotary";
+    RotaryBackward = 133, "rotary_backward";
+    Sequences = 134, "sequences";
+    Mixture = 135, "mixture";
+    MixtureExpert = 136, "mixture_expert";
+    MixtureGate = 137, "mixture_gate";
+    BalanceBackward = 138, "balance_backward";
+    Stream = 139, "stream";
+    TiedStep = 140, "tied_step";
+    KMeans = 141, "k_means";
+    KMeansStep = 142, "k_means_step";
 }
 
 macro_rules! all {
@@ -177,6 +195,19 @@ macro_rules! all {
             loss::cross_entropy_of::<$t>(),
             recurrent::run::<$t>(),
             recurrent::train::<$t>(),
+            attention::run::<$t>(),
+            attention::train::<$t>(),
+            attention::rotary::run::<$t>(),
+            attention::rotary::train::<$t>(),
+            attention::sequences::run::<$t>(),
+            mixture::run::<$t>(),
+            mixture::train::<$t>(),
+            stream::run::<$t>(),
+            tied::train::<$t, u8>(),
+            tied::train::<$t, u16>(),
+            tied::train::<$t, u32>(),
+            cluster::run::<$t>(),
+            cluster::train::<$t>(),
         )*];
     };
 }

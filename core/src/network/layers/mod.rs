@@ -1,25 +1,35 @@
 //! The layers of a description: what each is told, and how it becomes operators.
 
 mod activation;
+mod attention;
+mod cluster;
 mod containers;
 mod conv;
 mod dense;
 mod embedding;
+mod mixture;
 mod norm;
 mod pool;
 mod recurrent;
 mod shape;
+mod stream;
+mod tied;
 mod window;
 
 pub use activation::{Activate, Activation};
+pub use attention::{Attention, CrossAttention, Pairs, Rotary, Scaling, Sight};
+pub use cluster::{Gives, KMeans, Metric};
 pub use containers::{Branch, Combine, Parallel, Residual, Sequential};
 pub use conv::{Conv, ConvTranspose, Depthwise};
 pub use dense::Dense;
 pub use embedding::{Embedding, Positions};
+pub use mixture::{Balance, Mixture};
 pub use norm::{BatchNorm, LayerNorm, RmsNorm};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use recurrent::{Gru, Lstm, Rnn, Steps};
 pub use shape::Flatten;
+pub use stream::Stream;
+pub use tied::Tied;
 pub use window::{Extents, Padding};
 
 use super::builder::Builder;
@@ -118,4 +128,8 @@ layers! {
     Embedding Positions
     Flatten
     Rnn Lstm Gru
+    Attention CrossAttention
+    Mixture Balance
+    Stream Tied
+    KMeans
 }
