@@ -47,8 +47,8 @@ pub use layers::{
     Activate, Activation, Attention, AveragePool, Balance, BatchNorm, Branch, Combine, Conv,
     ConvTranspose, CrossAttention, Dense, Depthwise, Embedding, Extents, Flatten, Gives,
     GlobalAveragePool, GlobalMaxPool, Gru, KMeans, Layer, LayerNorm, Lstm, MaxPool, Metric,
-    Mixture, Padding, Pairs, Parallel, Positions, Residual, RmsNorm, Rnn, Rotary, Scaling,
-    Sequential, Sight, Steps, Stream, Tied, Type,
+    MixedConv, MixedDense, Mixture, Padding, Pairs, Parallel, Positions, Residual, RmsNorm, Rnn,
+    Rotary, Scaling, Sequential, Sight, Steps, Stream, Tied, Type, Weights,
 };
 
 use crate::graph::Graph;

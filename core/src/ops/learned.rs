@@ -220,6 +220,22 @@ pub(crate) mod describe {
         )
     }
 
+    /// The same with weights of a type of their own under activations of type `T`.
+    pub(crate) fn mixed<T: Element, K: Element>(
+        graph: &mut Graph,
+        trains: bool,
+        number: u32,
+        (gain, fan_in): (Gain, usize),
+        shape: Vec<usize>,
+        outputs: usize,
+    ) -> kernels::Result<[ValueId; 2]> {
+        let (weight, exponent) = random::<K>(graph, trains, [number, 0], (gain, fan_in), shape)?;
+        // The bias' magnitude bits reach as far as those of the weights.
+        let below = T::Bias::MAGNITUDE_BITS as i16 - K::MAGNITUDE_BITS as i16;
+        let bias = zeros::<T::Bias>(graph, trains, vec![outputs], exponent.saturating_sub(below));
+        Ok([weight, bias])
+    }
+
     /// The same where sums of up to `products` products are as large as those of `fan_in`.
     pub(crate) fn transposed<T: Element>(
         graph: &mut Graph,
@@ -236,10 +252,6 @@ pub(crate) mod describe {
                 limit: T::MAX_PRODUCTS,
             });
         }
-        let (weight, exponent) = random::<T>(graph, trains, [number, 0], (gain, fan_in), shape)?;
-        // The bias' magnitude bits reach as far as those of the weights.
-        let below = T::Bias::MAGNITUDE_BITS as i16 - T::MAGNITUDE_BITS as i16;
-        let bias = zeros::<T::Bias>(graph, trains, vec![outputs], exponent.saturating_sub(below));
-        Ok([weight, bias])
+        mixed::<T, T>(graph, trains, number, (gain, fan_in), shape, outputs)
     }
 }

@@ -19,6 +19,7 @@ pub mod dense;
 pub mod embedding;
 pub(crate) mod learned;
 pub mod loss;
+pub mod mixed;
 pub mod mixture;
 pub mod norm;
 pub mod pool;
@@ -148,6 +149,10 @@ kinds! {
     TiedStep = 140, "tied_step";
     KMeans = 141, "k_means";
     KMeansStep = 142, "k_means_step";
+    MixedDense = 143, "mixed_dense";
+    MixedDenseStep = 144, "mixed_dense_step";
+    MixedConv = 145, "mixed_conv";
+    MixedConvStep = 146, "mixed_conv_step";
 }
 
 macro_rules! all {
@@ -208,7 +213,16 @@ macro_rules! all {
             tied::train::<$t, u32>(),
             cluster::run::<$t>(),
             cluster::train::<$t>(),
-        )*];
+        )*
+            mixed::run::<i16, i8>(),
+            mixed::train::<i16, i8>(),
+            mixed::run::<i16, u8>(),
+            mixed::train::<i16, u8>(),
+            mixed::run::<u16, i8>(),
+            mixed::train::<u16, i8>(),
+            mixed::run::<u16, u8>(),
+            mixed::train::<u16, u8>(),
+        ];
     };
 }
 all!(i8 u8 i16 u16 i32 u32 i64 u64 f16 bf16 f32 f64);

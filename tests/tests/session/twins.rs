@@ -4,11 +4,13 @@ use super::zoo::check;
 use selvedge_core::net;
 use selvedge_core::net::rotary::{Interleaved, Linear};
 use selvedge_core::net::{
-    AllSteps, Attention, Cache, Carried, Causal, CrossAttention, Embedding, Everything, Fresh, Gru,
-    LastStep, Lstm, Padded, Plain, Positions, Recent, Reversed, Rnn, Rotary,
+    AllSteps, Attention, Balance, Cache, Carried, Causal, Clustering, CrossAttention, Embedding,
+    Everything, Fresh, Gru, KMeans, LastStep, Lstm, Means, Padded, Plain, Positions, Recent,
+    Reversed, Rnn, Rotary,
 };
-use selvedge_core::tensor::D2;
+use selvedge_core::tensor::{D1, D2};
 use selvedge_digits::{CLASSES, SIDE};
+use selvedge_kernels::cluster::{Metric, Temperature};
 
 net! {
     /// Rows through recurrent layers of all cells.
@@ -104,7 +106,111 @@ net! {
     }
 }
 
+net! {
+    /// Experts for rows, and for whole samples.
+    struct Mixed: [SIDE, SIDE] {
+        entry: dense(8, activation = relu),
+        rows: mixture {
+            gate: dense(3, activation = sigmoid),
+            balance: layer(Balance<T, D2<SIDE, 3>, 900> => [SIDE, 3]),
+        } {
+            narrow: dense(3, activation = relu), stitch: dense(8),
+        } {} {
+            alone: dense(8, activation = tanh),
+        },
+        whole: mixture {
+            pool: global_average_pool,
+            gate: dense(2, activation = sigmoid),
+        } {
+            one: dense(6),
+        } {
+            two: dense(6, activation = silu),
+        },
+        pool: global_average_pool,
+        head: dense(CLASSES),
+    }
+}
+
+/// By the sum of absolute differences, softly.
+struct Manhattan;
+
+impl Clustering for Manhattan {
+    const METRIC: Metric = Metric::Manhattan;
+    const TEMPERATURE: Temperature = Temperature {
+        mantissa: 3,
+        exponent: -1,
+    };
+}
+
+/// By the angle, sharply.
+struct Cosine;
+
+impl Clustering for Cosine {
+    const METRIC: Metric = Metric::Cosine;
+    const TEMPERATURE: Temperature = Temperature {
+        mantissa: 1,
+        exponent: -2,
+    };
+}
+
+net! {
+    struct Snapped: [SIDE, SIDE] {
+        entry: dense(6, activation = tanh),
+        means: layer(KMeans<T, D2<SIDE, 6>, D2<5, 6>, D2<SIDE, 5>, Means, Manhattan, R> => [SIDE, 6]),
+        shares: layer(KMeans<T, D2<SIDE, 6>, D2<4, 6>, D2<SIDE, 4>, selvedge_core::net::Shares, Cosine, R>
+            => [SIDE, 4]),
+        flat: flatten,
+        snap: layer(KMeans<T, D1<32>, D2<3, 32>, D1<3>, Means, Manhattan, R> => [32]),
+        head: dense(CLASSES),
+    }
+}
+
 twins! {
+    mixtures: Mixed, r#"{
+        "input": [8, 8],
+        "layers": [
+            {"name": "entry", "type": "dense", "outputs": 8, "activation": "relu"},
+            {"name": "rows", "type": "mixture",
+             "gate": [
+                {"name": "gate", "type": "dense", "outputs": 3, "activation": "sigmoid"},
+                {"name": "balance", "type": "balance", "thousandths": 900}
+             ],
+             "branches": [
+                {"name": "pair", "layers": [
+                    {"name": "narrow", "type": "dense", "outputs": 3, "activation": "relu"},
+                    {"name": "stitch", "type": "dense", "outputs": 8}
+                ]},
+                {"name": "skip"},
+                {"name": "alone", "layers": [
+                    {"name": "alone", "type": "dense", "outputs": 8, "activation": "tanh"}
+                ]}
+             ]},
+            {"name": "whole", "type": "mixture",
+             "gate": [
+                {"name": "pool", "type": "global_average_pool"},
+                {"name": "gate", "type": "dense", "outputs": 2, "activation": "sigmoid"}
+             ],
+             "branches": [
+                {"name": "one", "layers": [{"name": "one", "type": "dense", "outputs": 6}]},
+                {"name": "two", "layers": [{"name": "two", "type": "dense", "outputs": 6, "activation": "silu"}]}
+             ]},
+            {"name": "pool", "type": "global_average_pool"},
+            {"name": "head", "type": "dense", "outputs": 10}
+        ]
+    }"#;
+    clusters: Snapped, r#"{
+        "input": [8, 8],
+        "layers": [
+            {"name": "entry", "type": "dense", "outputs": 6, "activation": "tanh"},
+            {"name": "means", "type": "k_means", "clusters": 5, "gives": "means", "metric": "manhattan",
+             "temperature": 1.5},
+            {"name": "shares", "type": "k_means", "clusters": 4, "metric": "cosine", "temperature": 0.25},
+            {"name": "flat", "type": "flatten"},
+            {"name": "snap", "type": "k_means", "clusters": 3, "gives": "means", "metric": "manhattan",
+             "temperature": 1.5},
+            {"name": "head", "type": "dense", "outputs": 10}
+        ]
+    }"#;
     tokens: Tokens, r#"{
         "input": [8], "tokens": "u8",
         "layers": [

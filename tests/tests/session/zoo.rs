@@ -121,3 +121,10 @@ twins! {
     speller: Speller;
     clusters: Clusters;
 }
+
+#[test]
+fn audio() {
+    let json = include_str!("zoo/audio.json");
+    check::<zoo::Audio<i16, Plain>>("audio", json);
+    check::<zoo::Audio<u16, Plain>>("audio", json);
+}

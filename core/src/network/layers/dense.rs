@@ -75,6 +75,13 @@ pub(super) fn project(
     .map_err(error)?;
     let inputs = [x, weight, bias];
     Ok(dense::describe::append(
-        to.graph, dtypes, number, inputs, &shape, outputs, code,
+        &dense::describe::DENSE,
+        to.graph,
+        dtypes,
+        number,
+        inputs,
+        &shape,
+        outputs,
+        code,
     ))
 }

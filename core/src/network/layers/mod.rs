@@ -7,6 +7,7 @@ mod containers;
 mod conv;
 mod dense;
 mod embedding;
+mod mixed;
 mod mixture;
 mod norm;
 mod pool;
@@ -20,9 +21,10 @@ pub use activation::{Activate, Activation};
 pub use attention::{Attention, CrossAttention, Pairs, Rotary, Scaling, Sight};
 pub use cluster::{Gives, KMeans, Metric};
 pub use containers::{Branch, Combine, Parallel, Residual, Sequential};
-pub use conv::{Conv, ConvTranspose, Depthwise};
+pub use conv::{Conv, ConvTranspose, Depthwise, MixedConv};
 pub use dense::Dense;
 pub use embedding::{Embedding, Positions};
+pub use mixed::{MixedDense, Weights};
 pub use mixture::{Balance, Mixture};
 pub use norm::{BatchNorm, LayerNorm, RmsNorm};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
@@ -132,4 +134,5 @@ layers! {
     Mixture Balance
     Stream Tied
     KMeans
+    MixedDense MixedConv
 }
