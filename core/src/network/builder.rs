@@ -45,6 +45,8 @@ pub(crate) struct Builder<'g> {
     path: Vec<String>,
     /// Numbers that layers have taken.
     numbers: u32,
+    /// The input that says how many positions of each sample are real, where a layer has asked for it.
+    lengths: Option<ValueId>,
     /// Whether it is the last of the network.
     pub(super) is_last: bool,
     /// Whether its parameters are trained.
@@ -59,6 +61,7 @@ impl<'g> Builder<'g> {
             dtype,
             path: Vec::new(),
             numbers: 0,
+            lengths: None,
             is_last: true,
             trains: options.train,
         }
@@ -98,6 +101,12 @@ impl<'g> Builder<'g> {
     pub(super) const fn number(&mut self) -> u32 {
         self.numbers += 1;
         self.numbers - 1
+    }
+
+    /// How many positions of each sample are real: an input behind that of the network, the same for all layers.
+    pub(super) fn lengths(&mut self) -> ValueId {
+        let graph = &mut *self.graph;
+        *(self.lengths).get_or_insert_with(|| graph.input(DType::U32, &[1], 0))
     }
 
     /// The number of the next layer.

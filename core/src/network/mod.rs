@@ -45,10 +45,10 @@ mod layers;
 pub use crate::graph::Error;
 pub use layers::{
     Activate, Activation, Attention, AveragePool, Balance, BatchNorm, Branch, Combine, Conv,
-    ConvTranspose, CrossAttention, Dense, Depthwise, Embedding, Extents, Flatten, Gives,
-    GlobalAveragePool, GlobalMaxPool, Gru, KMeans, Layer, LayerNorm, Lstm, MaxPool, Metric,
-    MixedConv, MixedDense, Mixture, Padding, Pairs, Parallel, Positions, Residual, RmsNorm, Rnn,
-    Rotary, Scaling, Sequential, Sight, Steps, Stream, Tied, Type, Weights,
+    ConvTranspose, CrossAttention, DeformableAttention, Dense, Depthwise, Embedding, Extents,
+    Flatten, Gives, GlobalAveragePool, GlobalMaxPool, Gru, KMeans, Layer, LayerNorm, Lstm, MaxPool,
+    Metric, MixedConv, MixedDense, Mixture, Padding, Pairs, Parallel, Positions, Residual, RmsNorm,
+    Rnn, Rotary, Scaling, Sequential, Sight, Steps, Stream, Tied, Type, Weights,
 };
 
 use crate::graph::Graph;

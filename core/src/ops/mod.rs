@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod concat;
 pub mod conv;
 pub mod copy;
+pub mod deformable;
 pub mod dense;
 pub mod embedding;
 pub(crate) mod learned;
@@ -153,6 +154,8 @@ kinds! {
     MixedDenseStep = 144, "mixed_dense_step";
     MixedConv = 145, "mixed_conv";
     MixedConvStep = 146, "mixed_conv_step";
+    Deformable = 147, "deformable";
+    DeformableBackward = 148, "deformable_backward";
 }
 
 macro_rules! all {
@@ -222,6 +225,14 @@ macro_rules! all {
             mixed::train::<u16, i8>(),
             mixed::run::<u16, u8>(),
             mixed::train::<u16, u8>(),
+            deformable::run::<f16>(),
+            deformable::train::<f16>(),
+            deformable::run::<bf16>(),
+            deformable::train::<bf16>(),
+            deformable::run::<f32>(),
+            deformable::train::<f32>(),
+            deformable::run::<f64>(),
+            deformable::train::<f64>(),
         ];
     };
 }

@@ -6,7 +6,7 @@ pub(crate) mod memory;
 pub use error::Error;
 
 use crate::fingerprint::{Fingerprint, Hash};
-use crate::image::format::{NONE, Place, Record, Value};
+use crate::image::format::{NONE, Parameter, Place, Record, Value};
 use crate::image::{Image, Program, Role};
 use crate::ops::{self, Call, Fault, Registry};
 use bytemuck::Pod;
@@ -101,7 +101,30 @@ impl<'a> Session<'a> {
     fn load(&mut self) -> Result<()> {
         let program = Role::ALL.iter().find_map(|&role| self.image.program(role));
         let program = program.ok_or(Error::Malformed)?;
+        self.load_all(program, |_| true)?;
+        for (to, value) in self.memory.exponents.iter_mut().zip(program.values) {
+            *to = value.exponent.into();
+        }
+        Ok(())
+    }
+
+    /// Forgets what layers carry from run to run, as recurrent layers, caches of attention and streams do where they are told
+    /// to: a new sequence begins.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn reset(&mut self) -> Result<()> {
+        let program = Role::ALL.iter().find_map(|&role| self.image.program(role));
+        let program = program.ok_or(Error::Malformed)?;
+        self.load_all(program, |kind| kind == Parameter::CARRIED)
+    }
+
+    /// Copies what is of these kinds from the image.
+    fn load_all(&mut self, program: Program<'a>, is_asked: impl Fn(u16) -> bool) -> Result<()> {
         for parameter in self.image.parameters {
+            if !is_asked(parameter.kind) {
+                continue;
+            }
             let value = program.values.get(usize::from(parameter.value));
             if value.and_then(|value| value.place()) == Some(Place::Constant) {
                 continue; // it is read where it lies
@@ -121,9 +144,6 @@ impl<'a> Session<'a> {
                 }
                 from = to;
             }
-        }
-        for (to, value) in self.memory.exponents.iter_mut().zip(program.values) {
-            *to = value.exponent.into();
         }
         Ok(())
     }
@@ -153,7 +173,7 @@ impl<'a> Session<'a> {
             .image
             .parameters
             .iter()
-            .filter(|parameter| parameter.kind == 0)
+            .filter(|parameter| parameter.kind == Parameter::TRAINED)
         {
             let id = usize::from(parameter.value);
             let value = (program.values.get(id).copied()).ok_or(Error::Malformed)?;

@@ -1,15 +1,25 @@
-//! Layers beside their typed twins, in small networks of their own: the same bytes.
+//! Layers beside their typed twins, in small networks of their own: the same bytes, in training, at inference alone with
+//! what is carried from run to run, and of padded samples.
 
-use super::zoo::check;
+use super::with_image;
+use super::zoo::{bits, check};
+use selvedge_core::image::Role;
 use selvedge_core::net;
+use selvedge_core::net::Network as Typed;
 use selvedge_core::net::rotary::{Interleaved, Linear};
 use selvedge_core::net::{
-    AllSteps, Attention, Balance, Cache, Carried, Causal, Clustering, CrossAttention, Embedding,
-    Everything, Fresh, Gru, KMeans, LastStep, Lstm, Means, Padded, Plain, Positions, Recent,
-    Reversed, Rnn, Rotary,
+    AllSteps, Attention, Balance, Cache, Carried, Causal, Clustering, CrossAttention,
+    DeformableAttention, Embedding, Everything, Float, Fresh, Gru, KMeans, LastStep, Lstm, Means,
+    Padded, Plain, Positions, Recent, Reversed, Rnn, Rotary,
 };
+use selvedge_core::network::{Network, Options};
+use selvedge_core::session::Session;
 use selvedge_core::tensor::{D1, D2};
-use selvedge_digits::{CLASSES, SIDE};
+use selvedge_core::train::{Samples, Trainer};
+use selvedge_core::{Element, Rate, Serial, Sgd, ops};
+use selvedge_digits::zoo::{self, BATCH};
+use selvedge_digits::{CLASSES, SEED, SIDE, test, train};
+use selvedge_kernels::bf16;
 use selvedge_kernels::cluster::{Metric, Temperature};
 
 net! {
@@ -31,36 +41,37 @@ net! {
     }
 }
 
+pub(super) const RECURRENT: &str = r#"{
+    "input": [8, 8],
+    "layers": [
+        {"name": "first", "type": "gru", "units": 9, "steps": "all", "carried": true},
+        {"name": "both", "type": "parallel", "combine": "concat", "branches": [
+            {"name": "forth", "layers": [
+                {"name": "lstm", "type": "lstm", "units": 6, "steps": "all", "carried": true}
+            ]},
+            {"name": "back", "layers": [
+                {"name": "gru", "type": "gru", "units": 5, "steps": "all", "reversed": true}
+            ]}
+        ]},
+        {"name": "deep", "type": "rnn", "units": 7, "steps": "all", "reversed": true, "carried": true},
+        {"name": "last", "type": "parallel", "combine": "concat", "branches": [
+            {"name": "lstm", "layers": [{"name": "lstm", "type": "lstm", "units": 4, "reversed": true}]},
+            {"name": "rnn", "layers": [{"name": "rnn", "type": "rnn", "units": 5}]}
+        ]},
+        {"name": "head", "type": "dense", "outputs": 10}
+    ]
+}"#;
+
 #[test]
 fn recurrent() {
-    let json = r#"{
-        "input": [8, 8],
-        "layers": [
-            {"name": "first", "type": "gru", "units": 9, "steps": "all", "carried": true},
-            {"name": "both", "type": "parallel", "combine": "concat", "branches": [
-                {"name": "forth", "layers": [
-                    {"name": "lstm", "type": "lstm", "units": 6, "steps": "all", "carried": true}
-                ]},
-                {"name": "back", "layers": [
-                    {"name": "gru", "type": "gru", "units": 5, "steps": "all", "reversed": true}
-                ]}
-            ]},
-            {"name": "deep", "type": "rnn", "units": 7, "steps": "all", "reversed": true, "carried": true},
-            {"name": "last", "type": "parallel", "combine": "concat", "branches": [
-                {"name": "lstm", "layers": [{"name": "lstm", "type": "lstm", "units": 4, "reversed": true}]},
-                {"name": "rnn", "layers": [{"name": "rnn", "type": "rnn", "units": 5}]}
-            ]},
-            {"name": "head", "type": "dense", "outputs": 10}
-        ]
-    }"#;
-    check::<Recurrent<i8, Plain>>("recurrent", json);
-    check::<Recurrent<u16, Plain>>("recurrent", json);
-    check::<Recurrent<f32, Plain>>("recurrent", json);
+    check::<Recurrent<i8, Plain>>("recurrent", RECURRENT);
+    check::<Recurrent<u16, Plain>>("recurrent", RECURRENT);
+    check::<Recurrent<f32, Plain>>("recurrent", RECURRENT);
 }
 
 /// Checks a network in three types.
 macro_rules! twins {
-    ($($(#[$doc:meta])* $name:ident: $typed:ident, $json:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $typed:ident, $json:expr;)*) => {$(
         $(#[$doc])*
         #[test]
         fn $name() {
@@ -97,6 +108,18 @@ net! {
     }
 }
 
+pub(super) const TURNED: &str = r#"{
+    "input": [8, 8],
+    "layers": [
+        {"name": "a", "type": "attention", "heads": 4, "kv_heads": 1, "size": 2, "sight": {"recent": 3},
+         "cache": 12, "rotary": {}},
+        {"name": "b", "type": "attention", "heads": 2, "size": 4,
+         "rotary": {"base": 500, "pairs": "interleaved", "scaling": {"linear": {"factor": 2000}}}},
+        {"name": "pool", "type": "global_average_pool"},
+        {"name": "head", "type": "dense", "outputs": 10}
+    ]
+}"#;
+
 net! {
     struct Crossed: [SIDE, SIDE] {
         first: dense(6),
@@ -130,6 +153,39 @@ net! {
         head: dense(CLASSES),
     }
 }
+
+pub(super) const MIXTURES: &str = r#"{
+    "input": [8, 8],
+    "layers": [
+        {"name": "entry", "type": "dense", "outputs": 8, "activation": "relu"},
+        {"name": "rows", "type": "mixture",
+         "gate": [
+            {"name": "gate", "type": "dense", "outputs": 3, "activation": "sigmoid"},
+            {"name": "balance", "type": "balance", "thousandths": 900}
+         ],
+         "branches": [
+            {"name": "pair", "layers": [
+                {"name": "narrow", "type": "dense", "outputs": 3, "activation": "relu"},
+                {"name": "stitch", "type": "dense", "outputs": 8}
+            ]},
+            {"name": "skip"},
+            {"name": "alone", "layers": [
+                {"name": "alone", "type": "dense", "outputs": 8, "activation": "tanh"}
+            ]}
+         ]},
+        {"name": "whole", "type": "mixture",
+         "gate": [
+            {"name": "pool", "type": "global_average_pool"},
+            {"name": "gate", "type": "dense", "outputs": 2, "activation": "sigmoid"}
+         ],
+         "branches": [
+            {"name": "one", "layers": [{"name": "one", "type": "dense", "outputs": 6}]},
+            {"name": "two", "layers": [{"name": "two", "type": "dense", "outputs": 6, "activation": "silu"}]}
+         ]},
+        {"name": "pool", "type": "global_average_pool"},
+        {"name": "head", "type": "dense", "outputs": 10}
+    ]
+}"#;
 
 /// By the sum of absolute differences, softly.
 struct Manhattan;
@@ -165,39 +221,36 @@ net! {
     }
 }
 
-twins! {
-    mixtures: Mixed, r#"{
-        "input": [8, 8],
+net! {
+    struct Looking<T: Float = f32>: [SIDE, SIDE, 1] {
+        entry: conv2d(4, kernel = 3, stride = 2, padding = same, activation = silu),
+        around: layer(DeformableAttention<T, 4, 4, 4, 2, 3, 5, R> => [4, 4, 4]),
+        again: layer(DeformableAttention<T, 4, 4, 4, 1, 2, 4, R> => [4, 4, 4]),
+        pool: global_average_pool,
+        head: dense(CLASSES),
+    }
+}
+
+#[test]
+fn deformable_attention() {
+    let json = r#"{
+        "input": [8, 8, 1],
         "layers": [
-            {"name": "entry", "type": "dense", "outputs": 8, "activation": "relu"},
-            {"name": "rows", "type": "mixture",
-             "gate": [
-                {"name": "gate", "type": "dense", "outputs": 3, "activation": "sigmoid"},
-                {"name": "balance", "type": "balance", "thousandths": 900}
-             ],
-             "branches": [
-                {"name": "pair", "layers": [
-                    {"name": "narrow", "type": "dense", "outputs": 3, "activation": "relu"},
-                    {"name": "stitch", "type": "dense", "outputs": 8}
-                ]},
-                {"name": "skip"},
-                {"name": "alone", "layers": [
-                    {"name": "alone", "type": "dense", "outputs": 8, "activation": "tanh"}
-                ]}
-             ]},
-            {"name": "whole", "type": "mixture",
-             "gate": [
-                {"name": "pool", "type": "global_average_pool"},
-                {"name": "gate", "type": "dense", "outputs": 2, "activation": "sigmoid"}
-             ],
-             "branches": [
-                {"name": "one", "layers": [{"name": "one", "type": "dense", "outputs": 6}]},
-                {"name": "two", "layers": [{"name": "two", "type": "dense", "outputs": 6, "activation": "silu"}]}
-             ]},
+            {"name": "entry", "type": "conv", "filters": 4, "kernel": 3, "stride": 2, "padding": "same",
+             "activation": "silu"},
+            {"name": "around", "type": "deformable_attention", "heads": 2, "points": 3, "size": 5},
+            {"name": "again", "type": "deformable_attention", "heads": 1, "points": 2, "size": 4},
             {"name": "pool", "type": "global_average_pool"},
             {"name": "head", "type": "dense", "outputs": 10}
         ]
     }"#;
+    check::<Looking<f32, Plain>>("deformable", json);
+    check::<Looking<f64, Plain>>("deformable", json);
+    check::<Looking<bf16, Plain>>("deformable", json);
+}
+
+twins! {
+    mixtures: Mixed, MIXTURES;
     clusters: Snapped, r#"{
         "input": [8, 8],
         "layers": [
@@ -228,17 +281,7 @@ twins! {
             {"name": "head", "type": "dense", "outputs": 10}
         ]
     }"#;
-    attention_turned_and_cached: Turned, r#"{
-        "input": [8, 8],
-        "layers": [
-            {"name": "a", "type": "attention", "heads": 4, "kv_heads": 1, "size": 2, "sight": {"recent": 3},
-             "cache": 12, "rotary": {}},
-            {"name": "b", "type": "attention", "heads": 2, "size": 4,
-             "rotary": {"base": 500, "pairs": "interleaved", "scaling": {"linear": {"factor": 2000}}}},
-            {"name": "pool", "type": "global_average_pool"},
-            {"name": "head", "type": "dense", "outputs": 10}
-        ]
-    }"#;
+    attention_turned_and_cached: Turned, TURNED;
     cross_attention: Crossed, r#"{
         "input": [8, 8],
         "layers": [
@@ -248,4 +291,148 @@ twins! {
             {"name": "head", "type": "dense", "outputs": 10}
         ]
     }"#;
+}
+
+/// Samples of a run, of [`BATCH`] that there is room for.
+const SAMPLES: usize = 3;
+
+/// Outputs of runs one after the other, with what is carried between them; a new sequence begins before the last.
+fn runs<N: Typed<In = <N as Typed>::Elem>>(json: &str) {
+    let network = Network::from_json(json).unwrap();
+    let options = Options {
+        samples: BATCH,
+        seed: SEED,
+        ..Options::default()
+    };
+    let bytes = network.compile(N::Elem::DTYPE, &options).unwrap();
+    let mut trainer = Box::new(Trainer::<N, BATCH>::BLANK);
+    trainer.init(SEED).unwrap();
+    with_image(&bytes, |image| {
+        let mut arena = vec![0; image.arena_bytes()];
+        let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+        let mut first = None;
+        for run in [0, 1, 2, 3, 0] {
+            if run == 0 {
+                trainer.reset();
+                session.reset().unwrap();
+            }
+            let x = session.input_mut::<N::Elem>(Role::Infer, 0).unwrap();
+            let each = x.len() / BATCH;
+            for (i, x) in x.chunks_mut(each).enumerate() {
+                test().read(run * BATCH + i, x).unwrap();
+            }
+            trainer.input_mut().copy_from_slice(x);
+            session.run(&Serial, SAMPLES).unwrap();
+            let y = session.output::<<N::Elem as Element>::Head>(0).unwrap();
+            let expected = trainer.predict(&Serial, SAMPLES).unwrap();
+            assert_eq!(bits(y.data), bits(expected.data), "run {run}");
+            assert_eq!(y.exponent, expected.exponent, "run {run}");
+            let y = bits(y.data);
+            if run == 0 {
+                assert_eq!(
+                    *first.get_or_insert_with(|| y.clone()),
+                    y,
+                    "not a new sequence"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_carried_is_carried_at_inference_alone() {
+    runs::<Recurrent<i8, Plain>>(RECURRENT);
+    runs::<Recurrent<u16, Plain>>(RECURRENT);
+    runs::<Recurrent<f32, Plain>>(RECURRENT);
+    runs::<Turned<i8, Plain>>(TURNED);
+    runs::<Turned<u16, Plain>>(TURNED);
+    runs::<Turned<f32, Plain>>(TURNED);
+    let rows = include_str!("zoo/rows.json");
+    runs::<zoo::Rows<i8, Plain>>(rows);
+    runs::<zoo::Rows<u16, Plain>>(rows);
+    runs::<zoo::Rows<f32, Plain>>(rows);
+}
+
+net! {
+    struct Short: [SIDE, SIDE] {
+        own: layer(Attention<T, SIDE, SIDE, 2, 1, 4, Padded<Causal>, R> => [SIDE, SIDE]),
+        cross: layer(CrossAttention<T, SIDE, 3, 5, SIDE, 2, 2, 4, Padded, R> => [3, SIDE]),
+        pool: global_average_pool,
+        head: dense(CLASSES),
+    }
+}
+
+pub(super) const SHORT: &str = r#"{
+    "input": [8, 8],
+    "layers": [
+        {"name": "own", "type": "attention", "heads": 2, "kv_heads": 1, "size": 4, "sight": "causal", "padded": true},
+        {"name": "cross", "type": "cross_attention", "queries": 3, "heads": 2, "size": 4, "padded": true},
+        {"name": "pool", "type": "global_average_pool"},
+        {"name": "head", "type": "dense", "outputs": 10}
+    ]
+}"#;
+
+/// A few steps on samples of these lengths, then their outputs.
+fn padded<N: Typed<In = <N as Typed>::Elem>>() {
+    const LENGTHS: [u32; BATCH] = [5, 0, 3, 4];
+    let network = Network::from_json(SHORT).unwrap();
+    let options = Options {
+        samples: BATCH,
+        train: true,
+        seed: SEED,
+        ..Options::default()
+    };
+    let bytes = network.compile(N::Elem::DTYPE, &options).unwrap();
+    let mut trainer = Box::new(Trainer::<N, BATCH>::BLANK);
+    trainer.init(SEED).unwrap();
+    trainer.set_lengths(Some(LENGTHS));
+    let sgd = Sgd::new(Rate {
+        mantissa: 1,
+        exponent: -5,
+    });
+    with_image(&bytes, |image| {
+        let mut arena = vec![0; image.arena_bytes()];
+        let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+        for (step, role) in [Role::Train, Role::Train, Role::Train, Role::Infer]
+            .into_iter()
+            .enumerate()
+        {
+            let mut labels = Vec::new();
+            let x = session.input_mut::<N::Elem>(role, 0).unwrap();
+            for (i, x) in x.chunks_mut(SIDE * SIDE).enumerate() {
+                labels.push(train().read(step * BATCH + i, x).unwrap());
+            }
+            trainer.input_mut().copy_from_slice(x);
+            let lengths = session.input_mut::<u32>(role, 1).unwrap();
+            lengths.copy_from_slice(&LENGTHS);
+            if role == Role::Train {
+                let asked = session.input_mut::<u16>(role, 2).unwrap();
+                asked.copy_from_slice(&labels);
+                session.train_step(&Serial, BATCH, &sgd).unwrap();
+                trainer.step(&Serial, &labels, &sgd).unwrap();
+            }
+        }
+        session.run(&Serial, BATCH).unwrap();
+        let y = session.output::<<N::Elem as Element>::Head>(0).unwrap();
+        let y = (bits(y.data), y.exponent);
+        let found = session.fingerprint().unwrap();
+        assert_eq!(found, trainer.fingerprint(), "{}", N::Elem::DTYPE);
+        let expected = trainer.predict(&Serial, BATCH).unwrap();
+        assert_eq!(
+            y,
+            (bits(expected.data), expected.exponent),
+            "{}",
+            N::Elem::DTYPE
+        );
+        // A length beyond the memory is the kernel's to refuse.
+        session.input_mut::<u32>(Role::Infer, 1).unwrap().fill(9);
+        assert!(session.run(&Serial, BATCH).is_err());
+    });
+}
+
+#[test]
+fn padding_is_not_seen() {
+    padded::<Short<i8, Plain>>();
+    padded::<Short<u16, Plain>>();
+    padded::<Short<f32, Plain>>();
 }

@@ -68,7 +68,7 @@ fn of_session<T: Element, I: Element + Given<T>>(image: &Image<'_>) -> Trained<T
 }
 
 /// Elements as bytes, which are equal where numbers are none.
-fn bits<T: Element>(elements: &[T]) -> Vec<u8> {
+pub(super) fn bits<T: Element>(elements: &[T]) -> Vec<u8> {
     let mut all = Vec::new();
     for element in elements {
         element.le_bytes(|bytes| all.extend_from_slice(bytes));

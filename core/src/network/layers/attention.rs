@@ -117,6 +117,10 @@ pub struct Attention {
     /// Which positions a position sees.
     #[cfg_attr(feature = "json", serde(default))]
     pub sight: Sight,
+    /// Whether samples are padded: positions see none beyond the length of the sample, which is that of the memory in
+    /// cross-attention. Lengths are an input of the network then, of type `u32`, behind its own.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub padded: bool,
     /// How positions turn queries and keys, if they do.
     #[cfg_attr(
         feature = "json",
@@ -150,6 +154,10 @@ pub struct CrossAttention {
     pub kv_heads: Option<usize>,
     /// Features of a head.
     pub size: usize,
+    /// Whether samples are padded: positions see none beyond the length of the sample, which is that of the memory in
+    /// cross-attention. Lengths are an input of the network then, of type `u32`, behind its own.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub padded: bool,
 }
 
 impl Attention {
@@ -161,6 +169,7 @@ impl Attention {
             kv_heads: None,
             size,
             sight: Sight::Everything,
+            padded: false,
             rotary: None,
             cache: None,
         }
@@ -179,6 +188,15 @@ impl Attention {
     #[must_use]
     pub const fn sight(self, sight: Sight) -> Self {
         Self { sight, ..self }
+    }
+
+    /// Of padded samples.
+    #[must_use]
+    pub const fn padded(self) -> Self {
+        Self {
+            padded: true,
+            ..self
+        }
     }
 
     /// With rotary positions.
@@ -209,6 +227,7 @@ impl CrossAttention {
             heads,
             kv_heads: None,
             size,
+            padded: false,
         }
     }
 
@@ -217,6 +236,15 @@ impl CrossAttention {
     pub const fn kv_heads(self, kv_heads: usize) -> Self {
         Self {
             kv_heads: Some(kv_heads),
+            ..self
+        }
+    }
+
+    /// Of padded samples.
+    #[must_use]
+    pub const fn padded(self) -> Self {
+        Self {
+            padded: true,
             ..self
         }
     }
@@ -254,6 +282,10 @@ impl Build for Attention {
                     );
                     return Err(to.attribute_error(expected, capacity));
                 }
+                if self.padded {
+                    let expected = "samples without padding, if there is a cache";
+                    return Err(to.attribute_error(expected, "padded ones"));
+                }
                 capacity
             }
         };
@@ -267,6 +299,7 @@ impl Build for Attention {
                 capacity,
             },
             rotary: self.rotary,
+            padded: self.padded,
         };
         heads.check(to, &[positions, positions])?;
         let x = view::describe::fork(to.graph, x, number);
@@ -299,6 +332,7 @@ impl Build for CrossAttention {
                 capacity: 0,
             },
             rotary: None,
+            padded: self.padded,
         };
         let memory = positions - self.queries;
         heads.check(to, &[self.queries, memory])?;
@@ -315,6 +349,7 @@ struct Heads {
     size: usize,
     seen: Seen,
     rotary: Option<Rotary>,
+    padded: bool,
 }
 
 impl Heads {
@@ -360,7 +395,7 @@ impl Heads {
                 bytemuck::cast_slice::<T, u8>(&zeros).to_vec()
             });
             let words = vec![0; POSITIONS * size_of::<u32>()];
-            [zeros.clone(), zeros, words].map(|stored| to.graph.state(stored, true))
+            [zeros.clone(), zeros, words].map(|stored| to.graph.carried(stored))
         });
         let shape = Shape {
             batch: samples,
@@ -388,9 +423,10 @@ impl Heads {
             q = rotary::append(to.graph, q, turns, of(queries, self.heads), [number, 4]);
             k = rotary::append(to.graph, k, turns, of(keys, self.kv_heads), [number, 5]);
         }
+        let lengths = self.padded.then(|| to.lengths());
         let error = to.kernel();
         let y = by_dtype!(dtype, T => {
-            describe::append::<T>(to.graph, [q, k, v], cache, shape, self.seen, number)
+            describe::append::<T>(to.graph, [q, k, v], cache, lengths, shape, self.seen, number)
         })
         .map_err(error)?;
         to.named("output", |to| project(to, y, features, own, 0))

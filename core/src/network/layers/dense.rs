@@ -58,6 +58,24 @@ pub(super) fn project(
     (dtypes, gain): ([DType; 2], Gain),
     code: u32,
 ) -> Result<ValueId, Error> {
+    project_by(to, x, outputs, (dtypes, code), |to, number, features| {
+        let (weights, fan_in) = (vec![outputs, features], (gain, features));
+        let (dtype, trains) = (to.dtype, to.trains);
+        by_dtype!(dtype, T => {
+            learned::describe::affine::<T>(to.graph, trains, number, fan_in, weights, outputs)
+        })
+        .map_err(to.kernel())
+    })
+}
+
+/// The same with the weight and the bias that `begin` gives for the layer's number and so many features.
+pub(super) fn project_by<'g>(
+    to: &mut Builder<'g>,
+    x: ValueId,
+    outputs: usize,
+    (dtypes, code): ([DType; 2], u32),
+    begin: impl FnOnce(&mut Builder<'g>, u32, usize) -> Result<[ValueId; 2], Error>,
+) -> Result<ValueId, Error> {
     let number = to.number();
     let shape = to.shape_of(x);
     let Some(&features) = shape.last() else {
@@ -67,19 +85,13 @@ pub(super) fn project(
     let rows = shape.iter().product::<usize>() / features;
     to.check_value(&[rows, outputs])?;
     to.check_sums(x, rows, outputs)?;
-    let (error, dtype, trains) = (to.kernel(), to.dtype, to.trains);
-    let weights = vec![outputs, features];
-    let [weight, bias] = by_dtype!(dtype, T => {
-        learned::describe::affine::<T>(to.graph, trains, number, (gain, features), weights, outputs)
-    })
-    .map_err(error)?;
-    let inputs = [x, weight, bias];
+    let [weight, bias] = begin(to, number, features)?;
     Ok(dense::describe::append(
         &dense::describe::DENSE,
         to.graph,
         dtypes,
         number,
-        inputs,
+        [x, weight, bias],
         &shape,
         outputs,
         code,

@@ -5,6 +5,7 @@ mod attention;
 mod cluster;
 mod containers;
 mod conv;
+mod deformable;
 mod dense;
 mod embedding;
 mod mixed;
@@ -22,6 +23,7 @@ pub use attention::{Attention, CrossAttention, Pairs, Rotary, Scaling, Sight};
 pub use cluster::{Gives, KMeans, Metric};
 pub use containers::{Branch, Combine, Parallel, Residual, Sequential};
 pub use conv::{Conv, ConvTranspose, Depthwise, MixedConv};
+pub use deformable::DeformableAttention;
 pub use dense::Dense;
 pub use embedding::{Embedding, Positions};
 pub use mixed::{MixedDense, Weights};
@@ -130,7 +132,7 @@ layers! {
     Embedding Positions
     Flatten
     Rnn Lstm Gru
-    Attention CrossAttention
+    Attention CrossAttention DeformableAttention
     Mixture Balance
     Stream Tied
     KMeans

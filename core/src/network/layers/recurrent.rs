@@ -167,9 +167,9 @@ impl Recurrent {
         let carried = self.carried.then(|| {
             let len = shape.batch * units;
             let h: Vec<u8> = bytemuck::cast_slice(&vec![T::ZERO; len]).to_vec();
-            let h = graph.state(h, true);
+            let h = graph.carried(h);
             let inner = vec![0; len * size_of::<T::Inner>()];
-            let inner = (self.cell.has_inner()).then(|| graph.state(inner, true));
+            let inner = (self.cell.has_inner()).then(|| graph.carried(inner));
             [Some(h), inner]
         });
         let inputs = Inputs {

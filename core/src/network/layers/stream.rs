@@ -63,7 +63,7 @@ impl Build for Stream {
         let zeros = by_dtype!(to.dtype, T => {
             bytemuck::cast_slice::<T, u8>(&vec![<T as Element>::ZERO; len]).to_vec()
         });
-        let kept = to.graph.state(zeros, true);
+        let kept = to.graph.carried(zeros);
         let extents = [self.context, rows, features];
         let seen = stream::describe::append(to.graph, x, kept, extents, number);
         to.sequence(&self.layers, seen)

@@ -29,12 +29,12 @@ struct Told {
 }
 
 impl Told {
-    fn mask(&self, keys: usize) -> Mask<'static> {
+    fn mask<'a>(&self, keys: usize, lengths: &'a [u32]) -> Mask<'a> {
         Mask {
             causal: self.causal,
             offset: keys.saturating_sub(self.shape.queries),
             window: self.window,
-            lengths: &[],
+            lengths,
         }
     }
 
@@ -73,15 +73,27 @@ fn told(batch: usize, attributes: &mut Attributes<'_>) -> Result<Told> {
 }
 
 /// Values: queries, keys, values; where they are kept from run to run, keys and values, and beside them three words: how
-/// many of each sample, the position of the next run, and that of this run; y, scratch, room for a sample of the cache.
+/// many of each sample, the position of the next run, and that of this run; how many keys of each sample are real, if not
+/// all are; y, scratch, room for a sample of the cache.
 fn forward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
     const CACHE: [usize; 2] = [3, 4];
-    const Y: usize = 6;
+    const Y: usize = 7;
     let told = told(call.batch, &mut call.attributes())?;
     let [of_q, of_k, of_v, k_before, v_before] = [0, 1, 2, 3, 4].map(|slot| call.exponent(slot));
-    let slots = [0, 1, 2, 3, 4, 5, Y, 7, 8];
-    let exponent = call.with::<T, _, 9>(Direction::Forward, 0, slots, |context, views| {
-        let [q, k, v, cached_k, cached_v, state, y, scratch, room] = views;
+    let slots = [0, 1, 2, 3, 4, 5, 6, Y, 8, 9];
+    let exponent = call.with::<T, _, 10>(Direction::Forward, 0, slots, |context, views| {
+        let [
+            q,
+            k,
+            v,
+            cached_k,
+            cached_v,
+            state,
+            lengths,
+            y,
+            scratch,
+            room,
+        ] = views;
         let (exec, y, scratch) = (context.exec, write::<T>(y)?, write(scratch)?);
         let mut shape = told.shape;
         let mut inputs = Inputs {
@@ -123,7 +135,7 @@ fn forward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
                 ..inputs
             };
         }
-        let mask = told.mask(shape.keys);
+        let mask = told.mask(shape.keys, read(lengths)?);
         Ok(context.rescale(inputs.exponents.out::<T>(), |store| {
             attention::forward(exec, shape, mask, inputs, store, y, scratch)
         })?)
@@ -135,22 +147,22 @@ fn forward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
     Ok(())
 }
 
-/// Values: as of [`forward`] up to the words, dy; errors of queries, keys and values, scratch of three kinds, room for the
+/// Values: as of [`forward`] up to the lengths, dy; errors of queries, keys and values, scratch of three kinds, room for the
 /// errors of keys and values of all runs.
 fn backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
-    const ERRORS: [usize; 3] = [7, 8, 9];
+    const ERRORS: [usize; 3] = [8, 9, 10];
     let told = told(call.batch, &mut call.attributes())?;
     let is_cached = told.capacity > 0;
     let [of_q, of_k, of_v, exponent] = if is_cached {
-        [0, 3, 4, 6]
+        [0, 3, 4, 7]
     } else {
-        [0, 1, 2, 6]
+        [0, 1, 2, 7]
     }
     .map(|slot| call.exponent(slot));
     let mut scores_scale: T::Scale = call.scale(0);
     let mut scales: [T::Scale; 3] = [1, 2, 3].map(|index| call.scale(index));
     let (pass, number) = (call.pass(), call.number());
-    let slots = core::array::from_fn::<_, 15, _>(|slot| slot);
+    let slots = core::array::from_fn::<_, 16, _>(|slot| slot);
     let [
         q,
         k,
@@ -158,6 +170,7 @@ fn backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
         cached_k,
         cached_v,
         state,
+        lengths,
         dy,
         dq,
         dk,
@@ -212,7 +225,10 @@ fn backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
         products: write(products)?,
         sums: write(sums)?,
     };
-    let (extents, dy) = ((shape, told.mask(shape.keys)), (read(dy)?, exponent));
+    let (extents, dy) = (
+        (shape, told.mask(shape.keys, read(lengths)?)),
+        (read(dy)?, exponent),
+    );
     let exponents = heads::backward::<T, _>(
         &pass, number, scales_of, extents, new, inputs, dy, errors, scratch,
     )?;
@@ -269,11 +285,12 @@ pub(crate) mod describe {
     }
 
     /// Queries, keys and values to what the heads give, `[queries, heads · size]`; cached keys and values with the words of
-    /// the positions, where there are some.
+    /// the positions, where there are some; how many keys of each sample are real, if not all are.
     pub(crate) fn append<T: Element>(
         graph: &mut Graph,
         inputs: [ValueId; 3],
         cache: Option<[ValueId; 3]>,
+        lengths: Option<ValueId>,
         shape: Shape,
         sight: Sight,
         number: u32,
@@ -305,6 +322,7 @@ pub(crate) mod describe {
         let node = Node::new(&Attention, Kind::Attention, T::DTYPE, number)
             .inputs(inputs.map(Some))
             .inputs(cache)
+            .inputs([lengths])
             .outputs([Some(y)])
             .scratch(scratch)
             .attributes(attributes)
