@@ -3,7 +3,7 @@
 use super::call::{Attributes, Call, Direction, read, write};
 use super::learned::{self, Learned, Target};
 use super::{Fault, Kernel, Kind, Result};
-use crate::net::Pass;
+use crate::net::{Pass, copy};
 use selvedge_kernels::cluster::{self, Clusters, Errors, Metric, Mode, Saved, Shape, Temperature};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
@@ -73,9 +73,7 @@ impl<'a, T: Element, C: Target<'a, T, T::Update>> Parameters<'a, T, C> {
             error_scale,
         } = self;
         let Told { shape, mode, .. } = told;
-        for (before, &centre) in before.iter_mut().zip(centres.value()) {
-            *before = centre;
-        }
+        copy(centres.value(), before);
         let clusters = told.clusters(&*before, centres.exponent().into(), x_exponent);
         let errors = Errors { mode, dy, members };
         let exponent = clusters.score_exponent(shape, mode, dy_exponent);

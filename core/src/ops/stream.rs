@@ -1,9 +1,8 @@
 //! Streams: what windows see of earlier runs.
 
-use super::attention::kept::copy;
 use super::call::{Call, read, write};
 use super::{Kernel, Kind, Result};
-use crate::net::part;
+use crate::net::{copy, part};
 use selvedge_kernels::elementwise::{self, Term};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;

@@ -10,7 +10,7 @@ use selvedge_core::net::rotary::{Interleaved, Linear};
 use selvedge_core::net::{
     AllSteps, Attention, Balance, Cache, Carried, Causal, Clustering, CrossAttention,
     DeformableAttention, Embedding, Everything, Float, Fresh, Gru, KMeans, LastStep, Lstm, Means,
-    Padded, Plain, Positions, Recent, Reversed, Rnn, Rotary,
+    Momentum, Padded, Plain, Positions, Recent, Reversed, Rnn, Rotary,
 };
 use selvedge_core::network::{Network, Options};
 use selvedge_core::session::Session;
@@ -372,24 +372,30 @@ pub(super) const SHORT: &str = r#"{
     ]
 }"#;
 
-/// A few steps on samples of these lengths, then their outputs.
-fn padded<N: Typed<In = <N as Typed>::Elem>>() {
-    const LENGTHS: [u32; BATCH] = [5, 0, 3, 4];
-    let network = Network::from_json(SHORT).unwrap();
+/// A few steps, then outputs; of samples of these lengths, if they are padded.
+fn steps<N: Typed<In = <N as Typed>::Elem>>(
+    json: &str,
+    lengths: Option<[u32; BATCH]>,
+    momentum: u8,
+) {
+    let network = Network::from_json(json).unwrap();
     let options = Options {
         samples: BATCH,
         train: true,
+        momentum: momentum != 0,
         seed: SEED,
-        ..Options::default()
     };
     let bytes = network.compile(N::Elem::DTYPE, &options).unwrap();
     let mut trainer = Box::new(Trainer::<N, BATCH>::BLANK);
     trainer.init(SEED).unwrap();
-    trainer.set_lengths(Some(LENGTHS));
-    let sgd = Sgd::new(Rate {
-        mantissa: 1,
-        exponent: -5,
-    });
+    trainer.set_lengths(lengths);
+    let sgd = Sgd {
+        momentum,
+        ..Sgd::new(Rate {
+            mantissa: 1,
+            exponent: -5,
+        })
+    };
     with_image(&bytes, |image| {
         let mut arena = vec![0; image.arena_bytes()];
         let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
@@ -403,10 +409,14 @@ fn padded<N: Typed<In = <N as Typed>::Elem>>() {
                 labels.push(train().read(step * BATCH + i, x).unwrap());
             }
             trainer.input_mut().copy_from_slice(x);
-            let lengths = session.input_mut::<u32>(role, 1).unwrap();
-            lengths.copy_from_slice(&LENGTHS);
+            if let Some(lengths) = lengths {
+                let given = session.input_mut::<u32>(role, 1).unwrap();
+                given.copy_from_slice(&lengths);
+            }
             if role == Role::Train {
-                let asked = session.input_mut::<u16>(role, 2).unwrap();
+                let asked = session
+                    .input_mut::<u16>(role, 1 + usize::from(lengths.is_some()))
+                    .unwrap();
                 asked.copy_from_slice(&labels);
                 session.train_step(&Serial, BATCH, &sgd).unwrap();
                 trainer.step(&Serial, &labels, &sgd).unwrap();
@@ -425,14 +435,75 @@ fn padded<N: Typed<In = <N as Typed>::Elem>>() {
             N::Elem::DTYPE
         );
         // A length beyond the memory is the kernel's to refuse.
-        session.input_mut::<u32>(Role::Infer, 1).unwrap().fill(9);
-        assert!(session.run(&Serial, BATCH).is_err());
+        if lengths.is_some() {
+            session.input_mut::<u32>(Role::Infer, 1).unwrap().fill(9);
+            assert!(session.run(&Serial, BATCH).is_err());
+        }
     });
 }
 
 #[test]
 fn padding_is_not_seen() {
-    padded::<Short<i8, Plain>>();
-    padded::<Short<u16, Plain>>();
-    padded::<Short<f32, Plain>>();
+    let lengths = Some([5, 0, 3, 4]);
+    steps::<Short<i8, Plain>>(SHORT, lengths, 0);
+    steps::<Short<u16, Plain>>(SHORT, lengths, 0);
+    steps::<Short<f32, Plain>>(SHORT, lengths, 0);
+}
+
+#[test]
+fn velocities_are_kept() {
+    steps::<Recurrent<i8, Momentum>>(RECURRENT, None, 200);
+    steps::<Recurrent<f32, Momentum>>(RECURRENT, None, 200);
+    steps::<Turned<i8, Momentum>>(TURNED, None, 200);
+    steps::<Mixed<u16, Momentum>>(MIXTURES, None, 200);
+    let clusters = include_str!("zoo/clusters.json");
+    steps::<zoo::Clusters<i8, Momentum>>(clusters, None, 200);
+}
+
+/// Layers that are not trained stay as they are, and pass errors on: those around them learn.
+#[test]
+fn frozen_layers_pass_errors_on() {
+    let sgd = Sgd::new(Rate {
+        mantissa: 1,
+        exponent: -5,
+    });
+    for json in [
+        RECURRENT,
+        TURNED,
+        MIXTURES,
+        SHORT,
+        include_str!("zoo/clusters.json"),
+    ] {
+        let mut network = Network::from_json(json).unwrap();
+        let trained = network.clone();
+        let inner = network.layers.len() - 1;
+        for layer in &mut network.layers[1..inner] {
+            layer.frozen = true;
+        }
+        let options = Options {
+            train: true,
+            ..Options::default()
+        };
+        let bytes = network.compile(i8::DTYPE, &options).unwrap();
+        let all = trained.compile(i8::DTYPE, &options).unwrap();
+        let arena_bytes = with_image(&all, |image| image.arena_bytes());
+        with_image(&bytes, |image| {
+            assert!(image.arena_bytes() < arena_bytes, "{json}");
+            let mut arena = vec![0; image.arena_bytes()];
+            let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+            let before = session.fingerprint().unwrap();
+            for step in 0..4 {
+                let x = session.input_mut::<i8>(Role::Train, 0).unwrap();
+                let label = train().read(step, x).unwrap();
+                let padded = json == SHORT;
+                if padded {
+                    session.input_mut::<u32>(Role::Train, 1).unwrap().fill(5);
+                }
+                let asked = session.input_mut::<u16>(Role::Train, 1 + usize::from(padded));
+                asked.unwrap().fill(label);
+                session.train_step(&Serial, 1, &sgd).unwrap();
+            }
+            assert_ne!(session.fingerprint().unwrap(), before, "{json}");
+        });
+    }
 }

@@ -4,6 +4,7 @@ use super::kinds::{Recall, Sight};
 use super::rotary::Turn;
 use crate::net::{ActivatedTape, Context, Identity, Pass, SampleTape, Slopes, Tape};
 use crate::ops::attention::kept::Cache;
+use crate::ops::attention::rotary::{KEYS, QUERIES};
 use crate::tensor::D3;
 use selvedge_kernels::attention::{Exponents, Inputs};
 use selvedge_kernels::exec::Executor;
@@ -220,12 +221,12 @@ impl<
             turned_query.samples_mut(batch),
             turned_key.samples_mut(batch),
         );
-        let context = Context::<T, E>::backward_part(pass, number, 4, query_scale);
+        let context = Context::<T, E>::backward_part(pass, number, QUERIES, query_scale);
         let of_query = context.rescale(of_query + places, |store| {
             let shape = Self::turned(batch, L, HEADS);
             rope::backward(pass.exec, shape, rotation, query, store, dq)
         })?;
-        let context = Context::<T, E>::backward_part(pass, number, 5, key_scale);
+        let context = Context::<T, E>::backward_part(pass, number, KEYS, key_scale);
         let of_key = context.rescale(of_key + places, |store| {
             let shape = Self::turned(batch, M, KV_HEADS);
             rope::backward(pass.exec, shape, rotation, key, store, dk)

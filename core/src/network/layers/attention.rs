@@ -6,6 +6,7 @@ use crate::graph::{Error, ValueId};
 use crate::network::builder::{Builder, by_dtype};
 use crate::ops::attention::describe::{self, POSITIONS, Sight as Seen};
 use crate::ops::attention::rotary::describe::{self as rotary, Turns};
+use crate::ops::attention::rotary::{KEYS, QUERIES};
 use crate::ops::attention::sequences;
 use crate::ops::view;
 use alloc::vec;
@@ -420,8 +421,14 @@ impl Heads {
                 heads,
                 size: self.size,
             };
-            q = rotary::append(to.graph, q, turns, of(queries, self.heads), [number, 4]);
-            k = rotary::append(to.graph, k, turns, of(keys, self.kv_heads), [number, 5]);
+            q = rotary::append(
+                to.graph,
+                q,
+                turns,
+                of(queries, self.heads),
+                [number, QUERIES],
+            );
+            k = rotary::append(to.graph, k, turns, of(keys, self.kv_heads), [number, KEYS]);
         }
         let lengths = self.padded.then(|| to.lengths());
         let error = to.kernel();

@@ -1,6 +1,6 @@
 //! Keys and values of earlier passes.
 
-use crate::net::part;
+use crate::net::{copy, part};
 use selvedge_kernels::elementwise::{self, Term};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::fixed::Rounding;
@@ -70,12 +70,5 @@ impl Cache {
             }
         }
         Ok(kept.saturating_add(rows))
-    }
-}
-
-/// Copies as many elements as both have.
-pub(crate) fn copy<T: Copy>(from: &[T], to: &mut [T]) {
-    for (to, &from) in to.iter_mut().zip(from) {
-        *to = from;
     }
 }

@@ -7,8 +7,9 @@ pub mod sequences;
 
 use super::call::{Attributes, Call, Direction, read, write};
 use super::{Fault, Kernel, Kind, Result};
+use crate::net::copy;
 use heads::Scales;
-use kept::{Cache, copy};
+use kept::Cache;
 use selvedge_kernels::Element;
 use selvedge_kernels::attention::{self, Errors, Exponents, Inputs, Mask, Scratch, Shape};
 

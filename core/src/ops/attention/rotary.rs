@@ -10,6 +10,11 @@ crate::ops::pool::groups! {
     run, train: Rotary forward, RotaryBackward backward;
 }
 
+/// Which part of the errors that an attention passes down those of queries are, behind the three of its heads.
+pub(crate) const QUERIES: u32 = 4;
+/// The same of keys.
+pub(crate) const KEYS: u32 = 5;
+
 /// Attributes: steps, heads, size of a head, whether neighbours are a pair.
 fn shape(batch: usize, attributes: &mut Attributes<'_>) -> Result<(Shape, Pairs)> {
     let [steps, heads, size] = attributes.sizes()?;
@@ -54,7 +59,10 @@ fn forward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
 fn backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
     let mut attributes = call.attributes();
     let (shape, pairs) = shape(call.batch, &mut attributes)?;
-    let part = Direction::Part(attributes.word()?);
+    let part = match attributes.word()? {
+        part @ (QUERIES | KEYS) => Direction::Part(part),
+        _ => return Err(Fault::Malformed),
+    };
     let exponent = call.exponent(0) + rope::accumulator_places::<T>();
     let exponent = call.with::<T, _, 4>(part, 0, [0, 1, 2, 3], |context, views| {
         let [dy, frequencies, positions, dx] = views;

@@ -1,6 +1,6 @@
 //! Two sequences that lie one below the other, each on its own: queries, and the memory that they look at.
 
-use super::kept::copy;
+use crate::net::copy;
 use crate::ops::call::{Call, read, write};
 use crate::ops::{Kernel, Kind, Result};
 use selvedge_kernels::Element;
