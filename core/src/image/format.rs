@@ -145,6 +145,7 @@ impl Parameter {
     /// A parameter, which may be trained.
     pub(crate) const TRAINED: u16 = 0;
     /// Another state, which is not.
+    #[cfg(feature = "alloc")]
     pub(crate) const STATE: u16 = 1;
     /// What a run leaves to the next one of the same sequence.
     pub(crate) const CARRIED: u16 = 2;

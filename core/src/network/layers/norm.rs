@@ -64,9 +64,9 @@ fn of_rows(to: &mut Builder<'_>, x: ValueId, has_bias: bool) -> Result<ValueId, 
     let (dtype, trains, samples) = (to.dtype, to.trains, to.options.samples);
     let error = to.kernel();
     by_dtype!(dtype, T => {
-        let terms = rows.saturating_mul(samples);
-        if trains && terms > T::MAX_NORM_ROWS {
-            return Err(error(kernels::Error::Accumulator { terms, limit: T::MAX_NORM_ROWS }));
+        let (terms, limit) = (rows.saturating_mul(samples), T::MAX_NORM_ROWS);
+        if trains && terms > limit {
+            return Err(error(kernels::Error::Accumulator { terms, limit }));
         }
         let row = size_of::<<T as kernels::norm::Kernels>::Row>();
         let (gamma, beta) = if has_bias {
