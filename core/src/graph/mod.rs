@@ -241,6 +241,16 @@ impl Graph {
         })
     }
 
+    /// A value of the type and extents of another.
+    pub(crate) fn alike(&mut self, id: ValueId) -> ValueId {
+        let (dtype, shape) = (self.dtype_of(id), self.shape_of(id));
+        if self.value(id).is_some_and(|value| value.varies) {
+            self.computed(dtype, shape)
+        } else {
+            self.computed_once(dtype, shape)
+        }
+    }
+
     /// The same memory in another shape, or as what an operator makes of it in place.
     pub(crate) fn alias(&mut self, alias: Alias, shape: Vec<usize>) -> ValueId {
         let of = self.values.get(alias.of().0).cloned();

@@ -3,12 +3,12 @@
 use super::reduce::check;
 use super::scratch::Scratch;
 use super::{Apply, Axes, Context, Function, Tape, Values};
+use crate::ops::argument::places;
 use crate::tensor::Shape;
 use core::marker::PhantomData;
 use selvedge_kernels::axes::Extents;
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::split::{rows_of, rows_of_mut};
-use selvedge_kernels::{Arg, Element, Error, Result, select};
+use selvedge_kernels::{Element, Result};
 
 /// The index of the largest element along the axis `A` of `In`, the first of several, as an element: a whole number
 /// from 0 on, of integers at exponent 0. `Out` has the shape of the other axes, or an extent of 1 in place of the axis;
@@ -78,26 +78,9 @@ impl<In: Shape, Out: Shape, A: Axes, const LARGEST: bool> Function for Place<In,
         out: &mut [T],
     ) -> Result<i32> {
         let extents = Extents::new(In::EXTENTS.get(..In::RANK).unwrap_or_default())?;
-        let axis = const { A::AXES[0] };
-        let expected = x.batch * In::LEN;
-        if x.data.len() != expected {
-            return Err(Error::Length {
-                arg: Arg::X,
-                expected,
-                got: x.data.len(),
-            });
-        }
-        let indices = scratch.room.all();
-        for (x, out) in rows_of(x.data, In::LEN).zip(rows_of_mut(out, Out::LEN)) {
-            if LARGEST {
-                select::argmax(context.exec, extents, axis, x, indices)?;
-            } else {
-                select::argmin(context.exec, extents, axis, x, indices)?;
-            }
-            for (out, &index) in out.iter_mut().zip(&*indices) {
-                *out = T::from_index(index);
-            }
-        }
+        let (exec, samples) = (context.exec, (x.batch, extents));
+        let (axis, indices) = (const { A::AXES[0] }, scratch.room.all());
+        places(exec, samples, axis, LARGEST, x.data, indices, out)?;
         Ok(0)
     }
 

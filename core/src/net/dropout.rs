@@ -1,6 +1,7 @@
 //! Elements left out at random in training.
 
 use super::{Apply, Context, Function, Values};
+use crate::ops::dropout::{scaled, threshold};
 use crate::tensor::Shape;
 use core::marker::PhantomData;
 use selvedge_kernels::dropout;
@@ -18,23 +19,7 @@ pub type Dropout<T, S, const THOUSANDTHS: u32 = 500> = Apply<T, LeftOut<S, THOUS
 pub struct LeftOut<S, const THOUSANDTHS: u32>(PhantomData<S>);
 
 impl<S: Shape, const THOUSANDTHS: u32> LeftOut<S, THOUSANDTHS> {
-    const DROPOUT: dropout::Dropout =
-        dropout::Dropout::new((((THOUSANDTHS as u64) << 32).wrapping_add(500) / 1000) as u32);
-
-    /// Runs a kernel on elements of `exponent`.
-    fn run<T: Element, E: Executor>(
-        context: Context<'_, T, E>,
-        exponent: i32,
-        mut kernel: impl FnMut(Store) -> Result<u32>,
-    ) -> Result<i32> {
-        let (factor, places) = const { Self::DROPOUT.scale() };
-        match (T::DTYPE.is_integer(), factor) {
-            // A power of two: kept elements are what they were, at another exponent.
-            (true, 1) => kernel(Store::EXACT).map(|_| exponent - places),
-            (true, _) => context.rescale(exponent - places, kernel),
-            (false, _) => kernel(Store::EXACT).map(|_| exponent),
-        }
-    }
+    const DROPOUT: dropout::Dropout = dropout::Dropout::new(threshold(THOUSANDTHS));
 }
 
 impl<S: Shape, const THOUSANDTHS: u32> Function for LeftOut<S, THOUSANDTHS> {
@@ -57,9 +42,12 @@ impl<S: Shape, const THOUSANDTHS: u32> Function for LeftOut<S, THOUSANDTHS> {
     ) -> Result<i32> {
         let (exec, words) = (context.exec, context.mask());
         match context.mode {
-            Mode::Train => Self::run(context, x.exponent, |store| {
-                dropout::forward(exec, Self::DROPOUT, words, x.data, store, out)
-            }),
+            Mode::Train => scaled(
+                context,
+                const { Self::DROPOUT.scale() },
+                x.exponent,
+                |store| dropout::forward(exec, Self::DROPOUT, words, x.data, store, out),
+            ),
             Mode::Infer => {
                 let off = dropout::Dropout::OFF;
                 dropout::forward(exec, off, words, x.data, Store::EXACT, out)?;
@@ -77,8 +65,11 @@ impl<S: Shape, const THOUSANDTHS: u32> Function for LeftOut<S, THOUSANDTHS> {
         dx: &mut [T],
     ) -> Result<i32> {
         let (exec, words) = (context.exec, context.mask());
-        Self::run(context, dy.exponent, |store| {
-            dropout::backward(exec, Self::DROPOUT, words, dy.data, store, dx)
-        })
+        scaled(
+            context,
+            const { Self::DROPOUT.scale() },
+            dy.exponent,
+            |store| dropout::backward(exec, Self::DROPOUT, words, dy.data, store, dx),
+        )
     }
 }

@@ -6,6 +6,7 @@ use crate::graph::{Error, Graph, ValueId, shown};
 use crate::ops::activation;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use selvedge_kernels::axes::{Extents, MAX_RANK};
 use selvedge_kernels::init::Gain;
 use selvedge_kernels::{self as kernels, DType, Element};
 
@@ -192,6 +193,22 @@ impl<'g> Builder<'g> {
             return Ok(());
         }
         Err(self.attribute_error(alloc::format!("{name} of 1 to {most}"), value))
+    }
+
+    /// The extents of a sample as kernels have them, which count the batch as an axis more.
+    pub(super) fn extents(&self, shape: &[usize]) -> Result<Extents, Error> {
+        if shape.len() >= MAX_RANK {
+            return Err(self.shape_error("up to five axes", shape));
+        }
+        Extents::new(shape).map_err(self.kernel())
+    }
+
+    /// Refuses an axis that `shape` does not have; returns its extent.
+    pub(super) fn check_axis(&self, axis: usize, shape: &[usize]) -> Result<usize, Error> {
+        let extent = shape.get(axis).copied();
+        extent.ok_or_else(|| {
+            self.attribute_error(alloc::format!("an axis below {}", shape.len()), axis)
+        })
     }
 
     /// Refuses a tensor that an image has no room for: more than 2^31 bytes.

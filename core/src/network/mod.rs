@@ -44,11 +44,15 @@ mod layers;
 
 pub use crate::graph::Error;
 pub use layers::{
-    Activate, Activation, Attention, AveragePool, Balance, BatchNorm, Branch, Combine, Conv,
-    ConvTranspose, CrossAttention, DeformableAttention, Dense, Depthwise, Embedding, Extents,
-    Flatten, Gives, GlobalAveragePool, GlobalMaxPool, Gru, KMeans, Layer, LayerNorm, Lstm, MaxPool,
-    Metric, MixedConv, MixedDense, Mixture, Padding, Pairs, Parallel, Positions, Residual, RmsNorm,
-    Rnn, Rotary, Scaling, Sequential, Sight, Steps, Stream, Tied, Type, Weights,
+    Abs, Activate, Activation, AdaptiveSoftmax, ArgMax, ArgMin, Attention, AveragePool, Balance,
+    BatchNorm, Beyond, Branch, Combine, Conv, ConvTranspose, Coordinates, CrossAttention,
+    DeformableAttention, Dense, Depthwise, Dropout, Embedding, Entmax, Extents, Flatten, Gather,
+    Gives, GlobalAveragePool, GlobalMaxPool, GroupedSoftmax, Gru, GumbelSoftmax, KMeans, Layer,
+    LayerNorm, LearnedMixture, Lstm, MaskedSoftmax, MaxPool, Metric, MixedConv, MixedDense,
+    Mixture, MixtureSoftmax, Negate, Pad, Padding, Pairs, Parallel, Part, Permute, Positions,
+    Range, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Reshape, Residual, ResizeBilinear,
+    ResizeNearest, RmsNorm, Rnn, Rotary, Scaling, Sequential, Sight, Slice, Softmax, Sparsemax,
+    Square, Steps, Stream, Tied, TopK, TopKSoftmax, TreeSoftmax, Type, Weights,
 };
 
 use crate::graph::Graph;

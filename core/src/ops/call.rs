@@ -6,6 +6,7 @@ use crate::session::memory::{Bytes, Kept, Memory};
 use bytemuck::Pod;
 use core::ops::Range;
 use selvedge_kernels::Element;
+use selvedge_kernels::axes::{Extents, MAX_RANK};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::optim::Sgd;
 use selvedge_kernels::scale::{Mode, Scale};
@@ -226,6 +227,27 @@ impl Attributes<'_> {
             *size = self.size()?;
         }
         Ok(sizes)
+    }
+
+    /// A number, then as many sizes, at most `N`: both.
+    pub(crate) fn several<const N: usize>(&mut self) -> Result<([usize; N], usize)> {
+        let count = self.size()?;
+        let mut sizes = [0; N];
+        for size in sizes.get_mut(..count).ok_or(Fault::Malformed)? {
+            *size = self.size()?;
+        }
+        Ok((sizes, count))
+    }
+
+    /// The number of axes of a sample, then their extents: those of `batch` samples.
+    pub(crate) fn extents(&mut self, batch: usize) -> Result<Extents> {
+        let rank = self.size()?;
+        let mut extents = [batch; MAX_RANK];
+        let own = extents.get_mut(1..).and_then(|own| own.get_mut(..rank));
+        for extent in own.ok_or(Fault::Malformed)? {
+            *extent = self.size()?;
+        }
+        Ok(Extents::new(extents.get(..=rank).unwrap_or_default())?)
     }
 }
 

@@ -6,6 +6,7 @@
 //! layers of `i8` lists these alone.
 
 pub mod activation;
+pub mod argument;
 pub mod attention;
 pub mod average;
 pub mod batch_norm;
@@ -17,7 +18,11 @@ pub mod conv;
 pub mod copy;
 pub mod deformable;
 pub mod dense;
+pub mod dropout;
 pub mod embedding;
+#[cfg(feature = "alloc")]
+pub(crate) mod function;
+pub mod layout;
 pub(crate) mod learned;
 pub mod loss;
 pub mod mixed;
@@ -25,9 +30,14 @@ pub mod mixture;
 pub mod norm;
 pub mod pool;
 pub mod recurrent;
+pub mod reduce;
+pub mod resize;
+pub mod sample;
+pub mod softmax;
 pub mod stream;
 pub mod sum;
 pub mod tied;
+pub mod unary;
 pub mod view;
 pub(crate) mod weighted;
 pub(crate) mod window;
@@ -135,6 +145,57 @@ kinds! {
     Positions = 31, "positions";
     PositionsStep = 32, "positions_step";
     CrossEntropy = 33, "cross_entropy";
+    Negate = 64, "negate";
+    Abs = 65, "abs";
+    AbsBackward = 66, "abs_backward";
+    Square = 67, "square";
+    SquareBackward = 68, "square_backward";
+    Dropout = 69, "dropout";
+    DropoutBackward = 70, "dropout_backward";
+    ResizeNearest = 71, "resize_nearest";
+    ResizeNearestBackward = 72, "resize_nearest_backward";
+    ResizeBilinear = 73, "resize_bilinear";
+    ResizeBilinearBackward = 74, "resize_bilinear_backward";
+    ReduceSum = 75, "reduce_sum";
+    ReduceSumBackward = 76, "reduce_sum_backward";
+    ReduceMean = 77, "reduce_mean";
+    ReduceMeanBackward = 78, "reduce_mean_backward";
+    ReduceMax = 79, "reduce_max";
+    ReduceMaxBackward = 80, "reduce_max_backward";
+    ReduceMin = 81, "reduce_min";
+    ReduceMinBackward = 82, "reduce_min_backward";
+    ArgMax = 83, "arg_max";
+    ArgMin = 84, "arg_min";
+    ArgBackward = 85, "arg_backward";
+    Pad = 86, "pad";
+    PadBackward = 87, "pad_backward";
+    Slice = 88, "slice";
+    SliceBackward = 89, "slice_backward";
+    Permute = 90, "permute";
+    Gather = 91, "gather";
+    GatherBackward = 92, "gather_backward";
+    TopK = 93, "top_k";
+    TopKBackward = 94, "top_k_backward";
+    Sample = 95, "sample";
+    SampleImageBackward = 96, "sample_image_backward";
+    SamplePositionsBackward = 97, "sample_positions_backward";
+    Softmax = 98, "softmax";
+    SoftmaxBackward = 99, "softmax_backward";
+    MaskedSoftmax = 100, "masked_softmax";
+    MaskedSoftmaxBackward = 101, "masked_softmax_backward";
+    GumbelSoftmax = 102, "gumbel_softmax";
+    GumbelSoftmaxBackward = 103, "gumbel_softmax_backward";
+    Entmax = 104, "entmax";
+    EntmaxBackward = 105, "entmax_backward";
+    TreeSoftmax = 106, "tree_softmax";
+    TreeSoftmaxBackward = 107, "tree_softmax_backward";
+    AdaptiveSoftmax = 108, "adaptive_softmax";
+    AdaptiveSoftmaxBackward = 109, "adaptive_softmax_backward";
+    MixtureSoftmax = 110, "mixture_softmax";
+    MixtureSoftmaxBackward = 111, "mixture_softmax_backward";
+    LearnedMixture = 112, "learned_mixture";
+    LearnedMixtureStep = 113, "learned_mixture_step";
+    TopKSoftmax = 114, "top_k_softmax";
     Recurrent = 128, "recurrent";
     RecurrentStep = 129, "recurrent_step";
     Attention = 130, "attention";
@@ -201,6 +262,55 @@ macro_rules! all {
             embedding::run_positions::<$t>(),
             embedding::train_positions::<$t>(),
             loss::cross_entropy_of::<$t>(),
+            unary::run_negate::<$t>(),
+            unary::run_abs::<$t>(),
+            unary::train_abs::<$t>(),
+            unary::run_square::<$t>(),
+            unary::train_square::<$t>(),
+            dropout::run::<$t>(),
+            dropout::train::<$t>(),
+            resize::run_nearest::<$t>(),
+            resize::train_nearest::<$t>(),
+            resize::run_bilinear::<$t>(),
+            resize::train_bilinear::<$t>(),
+            reduce::run_sum::<$t>(),
+            reduce::train_sum::<$t>(),
+            reduce::run_mean::<$t>(),
+            reduce::train_mean::<$t>(),
+            reduce::run_max::<$t>(),
+            reduce::train_max::<$t>(),
+            reduce::run_min::<$t>(),
+            reduce::train_min::<$t>(),
+            argument::run::<$t>(),
+            argument::train::<$t>(),
+            layout::pad::run::<$t>(),
+            layout::pad::train::<$t>(),
+            layout::slice::run::<$t>(),
+            layout::slice::train::<$t>(),
+            layout::permute::run::<$t>(),
+            layout::gather::run::<$t>(),
+            layout::gather::train::<$t>(),
+            layout::top_k::run::<$t>(),
+            layout::top_k::train::<$t>(),
+            sample::run::<$t>(),
+            sample::train::<$t>(),
+            softmax::run::<$t>(),
+            softmax::train::<$t>(),
+            softmax::run_masked::<$t>(),
+            softmax::train_masked::<$t>(),
+            softmax::run_gumbel::<$t>(),
+            softmax::train_gumbel::<$t>(),
+            softmax::run_entmax::<$t>(),
+            softmax::train_entmax::<$t>(),
+            softmax::run_tree::<$t>(),
+            softmax::train_tree::<$t>(),
+            softmax::run_adaptive::<$t>(),
+            softmax::train_adaptive::<$t>(),
+            softmax::run_mixture::<$t>(),
+            softmax::train_mixture::<$t>(),
+            softmax::run_learned::<$t>(),
+            softmax::train_learned::<$t>(),
+            softmax::run_top_k::<$t>(),
             recurrent::run::<$t>(),
             recurrent::train::<$t>(),
             attention::run::<$t>(),

@@ -13,6 +13,7 @@ use selvedge_kernels::optim::Decay;
 use selvedge_kernels::rng::shuffle;
 use selvedge_kernels::{bf16, f16};
 
+mod layers;
 mod refusals;
 mod twins;
 mod zoo;

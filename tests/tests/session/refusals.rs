@@ -12,7 +12,7 @@ use selvedge_core::session::{Error, Session};
 use selvedge_kernels::DType;
 
 /// Parses bytes at an address that an image may have, and runs what is one.
-fn attempt(bytes: &[u8]) -> Result<(), String> {
+pub(super) fn attempt(bytes: &[u8]) -> Result<(), String> {
     let mut room = vec![0; bytes.len() + 16];
     let skipped = room.as_ptr().align_offset(16);
     let place = &mut room[skipped..skipped + bytes.len()];
@@ -39,7 +39,7 @@ fn a_truncated_image_is_refused_at_every_length() {
 }
 
 /// Where the image's sections lie.
-fn sections(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
+pub(super) fn sections(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     let count = usize::from(bytes[10]);
     (0..count)
@@ -487,7 +487,7 @@ const HOSTILE: [&str; 8] = [
 ];
 
 /// Makes the checksums of all sections right, as far as they lie in the image, and that of the header.
-fn mend(bytes: &mut [u8]) {
+pub(super) fn mend(bytes: &mut [u8]) {
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
     let count = usize::from(u16::from_le_bytes([bytes[10], bytes[11]]));
     for entry in (0..count).map(|section| HEADER + 16 * section) {

@@ -120,6 +120,11 @@ twins! {
     rows: Rows;
     speller: Speller;
     clusters: Clusters;
+    volume: Volume;
+    moves: Moves;
+    parts: Parts;
+    shares: Shares;
+    experts: Experts;
 }
 
 #[test]

@@ -4,15 +4,24 @@ use super::Largest;
 use crate::net::axes::agree_beside;
 use crate::net::scratch::Scratch;
 use crate::net::{Axes, Context, Function, Values};
+use crate::ops::layout::top_k;
 use crate::tensor::Shape;
 use selvedge_kernels::axes::Extents;
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::split::{rows_of, rows_of_mut};
-use selvedge_kernels::{Arg, Element, Error, Result, select};
+use selvedge_kernels::{Element, Result};
 
 impl<In: Shape, Out: Shape, A: Axes> Largest<In, Out, A> {
     const AXIS: usize = A::AXES[0];
     const K: usize = Out::EXTENTS[Self::AXIS];
+
+    fn of(batch: usize) -> Result<top_k::Largest> {
+        Ok(top_k::Largest {
+            batch,
+            extents: Extents::new(In::EXTENTS.get(..In::RANK).unwrap_or_default())?,
+            axis: Self::AXIS,
+            k: Self::K,
+        })
+    }
 }
 
 impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
@@ -44,12 +53,7 @@ impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
         x: Values<'_, T>,
         out: &mut [T],
     ) -> Result<i32> {
-        let extents = sample::<In>()?;
-        check_len(Arg::X, x.data.len(), x.batch * In::LEN)?;
-        check_len(Arg::Out, out.len(), x.batch * Out::LEN)?;
-        for (x, out) in rows_of(x.data, In::LEN).zip(rows_of_mut(out, Out::LEN)) {
-            select::top_k(extents, Self::AXIS, Self::K, x, out, places.all())?;
-        }
+        Self::of(x.batch)?.forward(x.data, out, places.all())?;
         Ok(x.exponent)
     }
 
@@ -61,29 +65,8 @@ impl<In: Shape, Out: Shape, A: Axes> Function for Largest<In, Out, A> {
         dy: Values<'_, T>,
         dx: &mut [T],
     ) -> Result<i32> {
-        let extents = sample::<In>()?;
-        check_len(Arg::X, x.data.len(), x.batch * In::LEN)?;
-        check_len(Arg::Dy, dy.data.len(), x.batch * Out::LEN)?;
-        check_len(Arg::Dx, dx.len(), x.batch * In::LEN)?;
-        let pairs = rows_of(x.data, In::LEN).zip(rows_of(dy.data, Out::LEN));
-        for ((x, dy), dx) in pairs.zip(rows_of_mut(dx, In::LEN)) {
-            let (values, places) = (values.all(), places.all());
-            select::top_k(extents, Self::AXIS, Self::K, x, values, places)?;
-            select::top_k_backward(extents, Self::AXIS, Self::K, places, dy, dx)?;
-        }
+        let (values, places) = (values.all(), places.all());
+        Self::of(x.batch)?.backward(x.data, dy.data, dx, values, places)?;
         Ok(dy.exponent)
     }
-}
-
-/// Refuses all samples together where kernels see one at a time.
-fn check_len(arg: Arg, got: usize, expected: usize) -> Result<()> {
-    if got == expected {
-        Ok(())
-    } else {
-        Err(Error::Length { arg, expected, got })
-    }
-}
-
-fn sample<S: Shape>() -> Result<Extents> {
-    Extents::new(S::EXTENTS.get(..S::RANK).unwrap_or_default())
 }

@@ -7,12 +7,13 @@ use crate::net::{
     Backward, BatchSum, Context, Errors as Buffers, Info, Layer, Optimizer, OutputTape, Param,
     Pass, Plain, Tape, Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
+use crate::ops::softmax::{Mixed, Step, stored};
 use crate::tensor::{Shape, Tensor};
 use core::marker::PhantomData;
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::optim::{Gradient, Role};
+use selvedge_kernels::optim::Role;
 use selvedge_kernels::scale::Scale;
-use selvedge_kernels::softmax::{Errors, Logits, Temperature, gradient_exponent, mixture};
+use selvedge_kernels::softmax::{Logits, Temperature, mixture};
 use selvedge_kernels::{Element, Result as KernelResult};
 
 /// `[.., K, N]` to `[.., N]`: the sum of K softmaxes, weighted by the softmax of K logits of its own,
@@ -93,39 +94,20 @@ impl<T: Element, In: Shape, Out: Shape, P: Shape, R: Optimizer, const THOUSANDTH
         dy: Values<'_, T>,
         dx: Option<&mut [T]>,
     ) -> KernelResult<i32> {
-        let (shape, logits) = (Self::extents(x.batch), Self::logits(x));
-        self.before
-            .elements_mut()
-            .copy_from_slice(self.weight.elements());
-        let exponent = i32::from(self.weight.exponent());
-        let weights = mixture::Weights::Logits(Logits::new(self.before.elements(), exponent));
-        let mut below = dy.exponent;
-        if let Some(dx) = dx {
-            let context = Context::<T, E>::backward(pass, number, &mut self.error_scale);
-            let exponent = gradient_exponent::<T>(dy.exponent, Self::TEMPERATURE);
-            let scratch = self.scratch.first(P::LEN + 2 * In::CHANNELS);
-            below = context.rescale(exponent, |store| {
-                let errors = Errors { dy: dy.data, store };
-                mixture::backward(shape, weights, logits, errors, dx, scratch)
-            })?;
-        }
+        let mixed = Mixed {
+            shape: Self::extents(x.batch),
+            logits: Self::logits(x),
+        };
         let words = pass.update_words(number, 0);
-        let exponent = weights.gradient_exponent(dy.exponent);
-        let parameter = self.weight.parameter(Role::Bias);
-        let mut gradient = Gradient::Apply(parameter.update(pass.sgd, exponent, words)?);
-        let scratch = self.scratch.first(2 * P::LEN + In::CHANNELS);
-        let sums = self.sums.elements_mut();
-        mixture::backward_weights(
-            shape,
-            weights,
-            logits,
-            dy.data,
-            &mut gradient,
-            scratch,
-            sums,
-        )?;
-        gradient.finish();
-        Ok(below)
+        let scale = &mut self.error_scale;
+        let dx = dx.map(|dx| (Context::<T, E>::backward(pass, number, scale), dx));
+        let weight = self.weight.parameter(Role::Bias);
+        let room = Step {
+            before: self.before.elements_mut(),
+            numbers: self.scratch.all(),
+            sums: self.sums.elements_mut(),
+        };
+        mixed.step((dy.data, dy.exponent), dx, weight, (pass.sgd, words), room)
     }
 }
 
@@ -190,8 +172,7 @@ impl<T: Element, In: Shape, Out: Shape, P: Shape, R: Optimizer, const THOUSANDTH
         let scratch = self.scratch.first(P::LEN + 2 * In::CHANNELS);
         let out = tape.samples_mut(x.batch);
         mixture::forward(shape, weights, logits, out, scratch).map_err(in_layer(number))?;
-        let exponent = -(T::MAGNITUDE_BITS as i32);
-        Ok(tape.keep(pass.mode, x.batch, exponent))
+        Ok(tape.keep(pass.mode, x.batch, stored::<T>()))
     }
 
     fn output<'t, const B: usize>(

@@ -12,11 +12,11 @@ pub use top_k::{TopKSoftmax, TopKTape};
 
 use super::axes::agree;
 use super::{Apply, Context, Function, Tape, Values};
+use crate::ops::softmax::{stored, words};
 use crate::tensor::Shape;
 use core::marker::PhantomData;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::rng::Words;
-use selvedge_kernels::scale::Mode;
 use selvedge_kernels::softmax::{self, Errors, Logits, Temperature};
 use selvedge_kernels::{Element, Result};
 
@@ -129,14 +129,6 @@ impl<V: Variant> Probabilities<V> {
     }
 }
 
-/// The words of a draw: there is none at inference.
-fn words<T: Element, E>(context: &Context<'_, T, E>) -> Option<Words> {
-    match context.mode {
-        Mode::Train => Some(context.mask()),
-        Mode::Infer => None,
-    }
-}
-
 impl<V: Variant> Function for Probabilities<V> {
     type Input = V::Input;
     type Output = V::Output;
@@ -157,7 +149,7 @@ impl<V: Variant> Function for Probabilities<V> {
         out: &mut [T],
     ) -> Result<i32> {
         V::forward(x.batch, Self::logits(x), words(&context), out, scratch)?;
-        Ok(-(T::MAGNITUDE_BITS as i32))
+        Ok(stored::<T>())
     }
 
     fn backward<T: Element, E: Executor>(

@@ -2,6 +2,7 @@
 
 use super::{Variant, check_mixture, check_rows, rows, temperature};
 use crate::net::scratch::Scratch;
+use crate::ops::softmax::load;
 use crate::tensor::Shape;
 use core::marker::PhantomData;
 use selvedge_kernels::rng::Words;
@@ -185,14 +186,6 @@ impl<In: Shape, Out: Shape, W: Weights, const THOUSANDTHS: u32> Mixed<In, Out, W
             classes: In::CHANNELS,
         }
     }
-
-    /// The weights as elements, of an exponent that does not matter.
-    fn load<T: Element>(weights: &mut [T]) -> mixture::Weights<'_, T> {
-        for (to, &weight) in weights.iter_mut().zip(W::WEIGHTS) {
-            *to = T::from_pixel(weight.wrapping_mul(2)); // even: 8 bits keep it
-        }
-        mixture::Weights::Given(weights)
-    }
 }
 
 impl<In: Shape, Out: Shape, W: Weights, const THOUSANDTHS: u32> Variant
@@ -223,7 +216,7 @@ impl<In: Shape, Out: Shape, W: Weights, const THOUSANDTHS: u32> Variant
         out: &mut [T],
         (scratch, weights): &mut Self::Scratch<T>,
     ) -> Result<()> {
-        let weights = Self::load(weights.first(Self::COMPONENTS));
+        let weights = load(W::WEIGHTS, weights.first(Self::COMPONENTS));
         let scratch = scratch.first(Self::COMPONENTS + 2 * In::CHANNELS);
         mixture::forward(Self::shape(batch), weights, logits, out, scratch)
     }
@@ -236,7 +229,7 @@ impl<In: Shape, Out: Shape, W: Weights, const THOUSANDTHS: u32> Variant
         dx: &mut [T],
         (scratch, weights): &mut Self::Scratch<T>,
     ) -> Result<u32> {
-        let weights = Self::load(weights.first(Self::COMPONENTS));
+        let weights = load(W::WEIGHTS, weights.first(Self::COMPONENTS));
         let scratch = scratch.first(Self::COMPONENTS + 2 * In::CHANNELS);
         mixture::backward(Self::shape(batch), weights, logits, errors, dx, scratch)
     }

@@ -7,14 +7,13 @@ use crate::net::{
     Backward, Context, Errors as Buffers, Info, Layer, OutputTape, Pass, SampleTape, Slopes, Tape,
     Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
+use crate::ops::softmax::{mark, stored};
 use crate::tensor::Shape;
 use core::marker::PhantomData;
-use selvedge_kernels::axes::Extents;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::scale::Scale;
 use selvedge_kernels::softmax::{self, Errors, Logits, Temperature, gradient_exponent, masked};
-use selvedge_kernels::split::{rows_of, rows_of_mut};
-use selvedge_kernels::{Element, Result as KernelResult, select};
+use selvedge_kernels::{Element, Result as KernelResult};
 
 /// The softmax of the `K` largest logits of each row of `S`, the first of equal ones; the others are exactly 0 and get
 /// no error. A gate with it routes a row to `K` experts of a [`Mixture`](crate::net::Mixture). A NaN counts as larger
@@ -88,20 +87,9 @@ impl<T: Element, S: Shape, const K: usize, const THOUSANDTHS: u32>
 
     /// Marks the largest logits of each row.
     fn mark(&mut self, x: &[T], allowed: &mut [bool]) -> KernelResult<()> {
-        let extents = Extents::new(&[S::CHANNELS])?;
         let (values, places) = &mut self.largest;
         let (values, places) = (values.first(K), places.first(K));
-        allowed.fill(false);
-        let rows = rows_of(x, S::CHANNELS);
-        for (x, allowed) in rows.zip(rows_of_mut(allowed, S::CHANNELS)) {
-            select::top_k(extents, 0, K, x, values, places)?;
-            for &place in &*places {
-                if let Some(allowed) = allowed.get_mut(place as usize) {
-                    *allowed = true;
-                }
-            }
-        }
-        Ok(())
+        mark([S::CHANNELS, K], x, values, places, allowed)
     }
 }
 
@@ -153,8 +141,7 @@ impl<T: Element, S: Shape, const K: usize, const THOUSANDTHS: u32> Layer
         self.mark(x.data, allowed).map_err(in_layer(number))?;
         let (shape, numbers) = (Self::extents(x.batch), self.numbers.all());
         masked::forward(shape, Self::logits(x), allowed, out, numbers).map_err(in_layer(number))?;
-        let exponent = -(T::MAGNITUDE_BITS as i32);
-        Ok(tape.output.keep(pass.mode, x.batch, exponent))
+        Ok(tape.output.keep(pass.mode, x.batch, stored::<T>()))
     }
 
     fn output<'t, const B: usize>(

@@ -2,8 +2,8 @@
 
 use super::{Build, Layer, Type};
 use crate::graph::{Error, ValueId, shown};
-use crate::network::builder::Builder;
-use crate::ops::{average, binary, concat, sum, view};
+use crate::network::builder::{Builder, by_dtype};
+use crate::ops::{average, binary, concat, sample, sum, view};
 use alloc::string::String;
 use alloc::vec::Vec;
 use selvedge_kernels::elementwise::MAX_TERMS;
@@ -63,7 +63,8 @@ pub struct Branch {
 #[cfg_attr(feature = "json", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Combine {
-    /// Their sum, of equal shapes. Numerical behaviour: [`selvedge_kernels::elementwise::sum()`].
+    /// Their sum, of equal shapes, or of two the second of which [stretches](selvedge_kernels::elementwise::forward) to the
+    /// first. Numerical behaviour: [`selvedge_kernels::elementwise::sum()`].
     Add,
     /// Their average, of equal shapes. Numerical behaviour: [`selvedge_kernels::elementwise::average`].
     Average,
@@ -83,6 +84,12 @@ pub enum Combine {
     Minimum,
     /// The larger.
     Maximum,
+    /// Two branches: images `[H, W, C]` at the positions that the second gives, `[.., 2]`, a row and a column in pixels each,
+    /// to `[.., C]`. Beyond the image stand zeros. Numerical behaviour: [`selvedge_kernels::sample`]. Source: Jaderberg et
+    /// al. 2015.
+    Sample,
+    /// The same; beyond the image stand its edges.
+    SampleBordered,
 }
 
 impl Branch {
@@ -229,6 +236,7 @@ fn combine(
         }
     };
     match combine {
+        Combine::Add if outputs.len() == 2 && equal(to).is_err() => of_two(to, 0, outputs, number),
         Combine::Add => {
             equal(to)?;
             Ok(sum::describe::append(to.graph, outputs.to_vec(), number))
@@ -249,6 +257,8 @@ fn combine(
         Combine::Divide => of_two(to, 3, outputs, number),
         Combine::Minimum => of_two(to, 4, outputs, number),
         Combine::Maximum => of_two(to, 5, outputs, number),
+        Combine::Sample => sampled(to, outputs, false, number),
+        Combine::SampleBordered => sampled(to, outputs, true, number),
     }
 }
 
@@ -326,4 +336,36 @@ fn of_two(
         return Err(to.shape_error(&expected, &own));
     }
     Ok(binary::describe::append(to.graph, code, [a, b], number))
+}
+
+/// The first branch at the positions of the second.
+fn sampled(
+    to: &mut Builder<'_>,
+    outputs: &[ValueId],
+    is_bordered: bool,
+    number: u32,
+) -> Result<ValueId, Error> {
+    let &[images, positions] = outputs else {
+        return Err(to.attribute_error("two branches", outputs.len()));
+    };
+    let (image, mut shape) = (to.shape_of(images), to.shape_of(positions));
+    let &[_, _, channels] = &*image else {
+        return Err(to.shape_error("images of rows, columns and channels", &image));
+    };
+    match shape.last_mut() {
+        Some(last) if *last == 2 => *last = channels,
+        _ => return Err(to.shape_error("positions of a row and a column", &shape)),
+    }
+    to.check_value(&shape)?;
+    let dtype = to.graph.dtype_of(images);
+    let sum = by_dtype!(dtype, T => sample::describe::sum_bytes::<T>());
+    let of = [images, positions];
+    Ok(sample::describe::append(
+        to.graph,
+        number,
+        of,
+        is_bordered,
+        sum,
+        shape,
+    ))
 }

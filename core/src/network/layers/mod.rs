@@ -7,15 +7,21 @@ mod containers;
 mod conv;
 mod deformable;
 mod dense;
+mod dropout;
 mod embedding;
+mod layout;
 mod mixed;
 mod mixture;
 mod norm;
 mod pool;
 mod recurrent;
+mod reduce;
+mod resize;
 mod shape;
+mod softmax;
 mod stream;
 mod tied;
+mod unary;
 mod window;
 
 pub use activation::{Activate, Activation};
@@ -25,15 +31,24 @@ pub use containers::{Branch, Combine, Parallel, Residual, Sequential};
 pub use conv::{Conv, ConvTranspose, Depthwise, MixedConv};
 pub use deformable::DeformableAttention;
 pub use dense::Dense;
+pub use dropout::Dropout;
 pub use embedding::{Embedding, Positions};
+pub use layout::{Beyond, Gather, Pad, Part, Permute, Range, Slice, TopK};
 pub use mixed::{MixedDense, Weights};
 pub use mixture::{Balance, Mixture};
 pub use norm::{BatchNorm, LayerNorm, RmsNorm};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
 pub use recurrent::{Gru, Lstm, Rnn, Steps};
-pub use shape::Flatten;
+pub use reduce::{ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum};
+pub use resize::{Coordinates, ResizeBilinear, ResizeNearest};
+pub use shape::{Flatten, Reshape};
+pub use softmax::{
+    AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
+    MixtureSoftmax, Softmax, Sparsemax, TopKSoftmax, TreeSoftmax,
+};
 pub use stream::Stream;
 pub use tied::Tied;
+pub use unary::{Abs, Negate, Square};
 pub use window::{Extents, Padding};
 
 use super::builder::Builder;
@@ -130,11 +145,18 @@ layers! {
     LayerNorm RmsNorm BatchNorm
     Activate
     Embedding Positions
-    Flatten
     Rnn Lstm Gru
     Attention CrossAttention DeformableAttention
     Mixture Balance
     Stream Tied
     KMeans
     MixedDense MixedConv
+    Flatten Reshape
+    Negate Abs Square
+    Dropout
+    ResizeNearest ResizeBilinear
+    ReduceSum ReduceMean ReduceMax ReduceMin ArgMax ArgMin
+    Permute Pad Slice Part Gather TopK
+    Softmax GroupedSoftmax MaskedSoftmax GumbelSoftmax Entmax Sparsemax
+    TreeSoftmax AdaptiveSoftmax MixtureSoftmax LearnedMixture TopKSoftmax
 }

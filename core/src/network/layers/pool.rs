@@ -11,7 +11,7 @@ use selvedge_kernels::pool::Shape;
 use serde::{Deserialize, Serialize};
 
 macro_rules! layers {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident $({ $(#[$field_doc:meta])* $field:ident })?;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
@@ -26,6 +26,9 @@ macro_rules! layers {
             /// Cells around the image.
             #[cfg_attr(feature = "json", serde(default))]
             pub padding: Padding,
+            $($(#[$field_doc])*
+            #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "super::is_false"))]
+            pub $field: bool,)?
         }
 
         impl Default for $name {
@@ -39,7 +42,7 @@ macro_rules! layers {
             /// Windows of `kernel` cells, which do not overlap.
             #[must_use]
             pub fn new(kernel: impl Into<Extents>) -> Self {
-                Self { kernel: kernel.into(), stride: None, padding: Padding::Valid }
+                Self { kernel: kernel.into(), stride: None, padding: Padding::Valid $(, $field: false)? }
             }
 
             /// With a stride.
@@ -73,7 +76,10 @@ layers! {
     /// The mean of each channel under a window, from `[.., C]` to `[.., C]`, over one to three axes. Padding counts as
     /// zeros, but cells that a last window lacks (`ceil`) do not count. Numerical behaviour:
     /// [`selvedge_kernels::pool::average_forward`].
-    AveragePool;
+    AveragePool {
+        /// Whether no padding counts.
+        ignores_padding
+    };
 }
 
 #[cfg(feature = "json")]
@@ -81,13 +87,14 @@ const fn two() -> Extents {
     Extents::All(2)
 }
 
+/// Whether padding `counts` in a mean; it does not in a maximum.
 fn build<const N: usize>(
     operator: &'static pool::describe::Pool,
     to: &mut Builder<'_>,
     x: ValueId,
     sliding: &Sliding<'_>,
     (input, channels): ([usize; N], usize),
-    is_max: bool,
+    counts: bool,
 ) -> Result<ValueId, Error> {
     let number = to.number();
     let shape = Shape {
@@ -96,8 +103,8 @@ fn build<const N: usize>(
         channels,
         window: sliding.window(to, input)?,
     };
-    let counts = *sliding.padding != Padding::Ceil;
-    if (is_max || !counts) && !shape.window.covers(input) {
+    let counts = counts && *sliding.padding != Padding::Ceil;
+    if !counts && !shape.window.covers(input) {
         let expected = "a padding that leaves something under each window";
         return Err(to.attribute_error(expected, "a window on padding alone"));
     }
@@ -111,7 +118,7 @@ impl Build for MaxPool {
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
         let (shape, sliding) = (to.shape_of(x), self.sliding());
         by_rank!(to, shape, (input, channels) => {
-            build(&pool::describe::MAX, to, x, &sliding, (input, channels), true)
+            build(&pool::describe::MAX, to, x, &sliding, (input, channels), false)
         })
     }
 }
@@ -120,7 +127,7 @@ impl Build for AveragePool {
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
         let (shape, sliding) = (to.shape_of(x), self.sliding());
         by_rank!(to, shape, (input, channels) => {
-            build(&pool::describe::AVERAGE, to, x, &sliding, (input, channels), false)
+            build(&pool::describe::AVERAGE, to, x, &sliding, (input, channels), !self.ignores_padding)
         })
     }
 }
