@@ -67,7 +67,7 @@ fn of_session<T: Element, I: Element + Given<T>>(image: &Image<'_>) -> Trained<T
     (fingerprint, y.data.to_vec(), y.exponent)
 }
 
-/// Elements as bytes, which are equal where numbers are none.
+/// Elements as bytes, which are equal where numbers are none: at the zoo's rate the decoder diverges in `f32`.
 pub(super) fn bits<T: Element>(elements: &[T]) -> Vec<u8> {
     let mut all = Vec::new();
     for element in elements {
