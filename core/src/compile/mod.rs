@@ -63,7 +63,7 @@ impl Graph {
                 value: number(Some(parameter.value)),
                 residual: number(parameter.residual),
                 velocity: number(parameter.velocity),
-                kind: parameter.is_state.into(),
+                kind: parameter.kind,
                 stored: word(stored)?,
             }));
         }

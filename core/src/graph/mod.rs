@@ -9,7 +9,7 @@ mod error;
 pub(crate) use differentiate::{Pending, Walk};
 pub use error::Error;
 
-use crate::image::format::Place;
+use crate::image::format::{self, Place};
 use crate::ops::{Describe, Kind};
 use crate::session::Session;
 use alloc::collections::VecDeque;
@@ -175,8 +175,8 @@ pub(crate) struct Parameter {
     pub(crate) velocity: Option<ValueId>,
     /// Elements, then low bytes of the masters.
     pub(crate) stored: Vec<u8>,
-    /// Whether it is no parameter: [`Graph::state`].
-    pub(crate) is_state: bool,
+    /// Whether it is trained or another state: see [`format::Parameter`].
+    pub(crate) kind: u16,
 }
 
 /// Operators on values.
@@ -321,7 +321,7 @@ impl Graph {
             residual,
             velocity,
             stored,
-            is_state: false,
+            kind: format::Parameter::TRAINED,
         });
         value
     }
@@ -329,13 +329,23 @@ impl Graph {
     /// Bytes that stay from run to run beside parameters, such as running statistics; not trained, but changed by training
     /// if this is an image to be trained.
     pub(crate) fn state(&mut self, stored: Vec<u8>, changes: bool) -> ValueId {
+        let place = if changes {
+            Place::Persistent
+        } else {
+            Place::Constant
+        };
+        self.beside(stored, place, format::Parameter::STATE)
+    }
+
+    /// Bytes that a run leaves to the next one of the same sequence.
+    pub(crate) fn carried(&mut self, stored: Vec<u8>) -> ValueId {
+        self.beside(stored, Place::Persistent, format::Parameter::CARRIED)
+    }
+
+    fn beside(&mut self, stored: Vec<u8>, place: Place, kind: u16) -> ValueId {
         let value = self.push(Value {
             varies: false,
-            place: if changes {
-                Place::Persistent
-            } else {
-                Place::Constant
-            },
+            place,
             ..Value::computed(DType::U8, [stored.len()].into())
         });
         self.parameters.push(Parameter {
@@ -343,7 +353,7 @@ impl Graph {
             residual: None,
             velocity: None,
             stored,
-            is_state: true,
+            kind,
         });
         value
     }

@@ -137,10 +137,20 @@ pub(crate) struct Parameter {
     pub(crate) residual: u16,
     /// What momentum keeps, or [`NONE`]; zeros at first.
     pub(crate) velocity: u16,
-    /// 0 for a parameter, 1 for another state, which is not trained.
+    /// [`Parameter::TRAINED`], [`Parameter::STATE`] or [`Parameter::CARRIED`].
     pub(crate) kind: u16,
     /// Where the weights of the image have the first elements; the low bytes follow them.
     pub(crate) stored: u32,
+}
+
+impl Parameter {
+    /// A parameter, which may be trained.
+    pub(crate) const TRAINED: u16 = 0;
+    /// Another state, which is not.
+    #[cfg(feature = "alloc")]
+    pub(crate) const STATE: u16 = 1;
+    /// What a run leaves to the next one of the same sequence.
+    pub(crate) const CARRIED: u16 = 2;
 }
 
 /// What a program begins with; behind it lie the numbers of its inputs and outputs, its values and its code.

@@ -5,16 +5,16 @@ use super::{
     Slopes, Tape, Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
 use crate::error::{Result, in_layer};
+use crate::ops::cluster::{Parameters, Told};
 use crate::tensor::{Shape, Tensor};
 use core::marker::PhantomData;
-use selvedge_kernels::cluster::{self, Clusters, Metric, Mode, Saved, Temperature};
+use selvedge_kernels::Element;
+use selvedge_kernels::cluster::{self, Clusters, Metric, Mode, Temperature};
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::fixed::Rounding;
 use selvedge_kernels::init::Gain;
-use selvedge_kernels::optim::{Gradient, Role};
+use selvedge_kernels::optim::Role;
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::Scale;
-use selvedge_kernels::{Element, Result as KernelResult};
 
 /// What a k-means layer gives, as a type.
 pub trait Gives: 'static {
@@ -142,61 +142,6 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
             x_exponent,
         }
     }
-
-    /// Takes the error to `dx`, where that is asked for, and returns its exponent; updates.
-    #[allow(clippy::too_many_arguments)] // those of `Layer::backward`, in parts
-    fn differentiate<E: Executor>(
-        &mut self,
-        pass: &Pass<'_, E>,
-        number: u32,
-        x: Values<'_, T>,
-        members: &[T::Member],
-        scores: &mut [T::Score],
-        dy: Values<'_, T>,
-        dx: Option<&mut [T]>,
-    ) -> KernelResult<i32> {
-        let shape = Self::extents(x.batch);
-        self.before
-            .elements_mut()
-            .copy_from_slice(self.centres.elements());
-        let (mut score_scale, mut error_scale) = (self.score_scale, self.error_scale);
-        let clusters = self.clusters(x.exponent);
-        let errors = cluster::Errors {
-            mode: O::MODE,
-            dy: dy.data,
-            members,
-        };
-        let exponent = clusters.score_exponent(shape, O::MODE, dy.exponent);
-        let (bits, nearest) = (T::MAGNITUDE_BITS.min(15), Rounding::NearestEven);
-        let score = score_scale.requantize(exponent, bits, pass.mode, nearest, |store| {
-            cluster::scores(pass.exec, shape, clusters, errors, store, scores)
-        })?;
-        let saved = Saved {
-            x: x.data,
-            members,
-            scores,
-        };
-        let mut below = dy.exponent;
-        if let Some(dx) = dx {
-            let context = Context::<T, E>::backward(pass, number, &mut error_scale);
-            below = context.rescale(clusters.input_exponent(score), |store| {
-                cluster::backward_input(pass.exec, shape, clusters, saved, store, dx)
-            })?;
-        }
-        let clusters = Clusters {
-            centres: self.before.elements(),
-            ..clusters
-        };
-        let exponent = clusters.gradient_exponent(O::MODE, score, dy.exponent);
-        let words = pass.update_words(number, 0);
-        let centres = self.centres.parameter(Role::Bias);
-        let mut gradient = Gradient::Apply(centres.update(pass.sgd, exponent, words)?);
-        let exponents = [score, dy.exponent];
-        cluster::backward_centres(shape, clusters, saved, errors, exponents, &mut gradient)?;
-        gradient.finish();
-        (self.score_scale, self.error_scale) = (score_scale, error_scale);
-        Ok(below)
-    }
 }
 
 impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Optimizer> Layer
@@ -301,12 +246,22 @@ impl<T: Element, In: Shape, C: Shape, P: Shape, O: Gives, M: Clustering, R: Opti
         let lens = [batch * O::Output::<In, P>::LEN, batch * In::LEN];
         errors
             .through(lens, is_needed, |dy, exponent, dx| {
-                let dy = Values {
-                    data: &*dy,
-                    exponent,
-                    batch,
+                let parameters = Parameters {
+                    centres: self.centres.parameter(Role::Bias),
+                    before: self.before.elements_mut(),
+                    score_scale: &mut self.score_scale,
+                    error_scale: &mut self.error_scale,
                 };
-                self.differentiate(pass, number, x, members, scores, dy, dx)
+                let told = Told {
+                    shape: Self::extents(batch),
+                    metric: M::METRIC,
+                    temperature: M::TEMPERATURE,
+                    mode: O::MODE,
+                };
+                let (x, dy) = ((x.data, x.exponent), (&*dy, exponent));
+                let [_, below] =
+                    parameters.backward(told, pass, number, x, members, scores, dy, dx)?;
+                Ok(below)
             })
             .map_err(in_layer(number))
     }

@@ -7,12 +7,12 @@ use super::{
     part,
 };
 use crate::error::{Result, in_layer};
+use crate::ops::deformable::Map;
 use crate::tensor::{D1, D2, D3, D4, D5};
 use selvedge_kernels::deformable::{self, Inputs, Level};
 use selvedge_kernels::elementwise::{self, Term};
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::requantize::Store;
-use selvedge_kernels::softmax::{self, Logits};
 use selvedge_kernels::{Element, Result as KernelResult, dense};
 
 pub use selvedge_kernels::deformable::Float;
@@ -180,19 +180,17 @@ impl<
     const CELLS: usize = H * W;
     const TAPS: usize = HEADS * POINTS;
     const VALUES: usize = HEADS * SIZE;
-    const LEVELS: &'static [Level] = &[Level {
-        height: H,
-        width: W,
-    }];
 
-    const fn extents(batch: usize) -> deformable::Shape<'static> {
-        deformable::Shape {
+    const fn map(batch: usize) -> Map {
+        Map {
             batch,
-            queries: Self::CELLS,
-            levels: Self::LEVELS,
+            level: Level {
+                height: H,
+                width: W,
+            },
             heads: HEADS,
-            size: SIZE,
             points: POINTS,
+            size: SIZE,
         }
     }
 
@@ -205,33 +203,25 @@ impl<
         }
     }
 
-    /// The weights of each cell's heads as rows.
-    const fn weights(batch: usize) -> softmax::Shape {
-        softmax::Shape {
-            rows: batch * Self::CELLS * HEADS,
-            classes: POINTS,
-        }
-    }
-
     /// From the outputs of the projections to those of the heads.
     fn through_heads<E: Executor, const B: usize>(
         exec: &E,
         tape: &mut DeformableTape<T, H, W, F, HEADS, POINTS, SIZE, B>,
         batch: usize,
     ) -> KernelResult<()> {
-        let shape = Self::extents(batch);
-        let offsets = tape.offset.output.values(batch).data;
-        let positions = tape.positions.samples_mut(batch);
-        deformable::positions(exec, shape, offsets, positions)?;
-        let logits = Logits::new(tape.logit.output.values(batch).data, 0);
-        let weights = tape.weights.samples_mut(batch);
-        softmax::forward(Self::weights(batch), logits, weights, tape.row.all())?;
-        let inputs = Inputs {
-            values: tape.value.output.values(batch).data,
-            positions,
-            weights,
-        };
-        deformable::forward(exec, shape, inputs, tape.heads.samples_mut(batch))
+        let projected = [
+            tape.offset.output.values(batch).data,
+            tape.logit.output.values(batch).data,
+            tape.value.output.values(batch).data,
+        ];
+        Self::map(batch).forward(
+            exec,
+            projected,
+            tape.positions.samples_mut(batch),
+            tape.weights.samples_mut(batch),
+            tape.row.all(),
+            tape.heads.samples_mut(batch),
+        )
     }
 
     /// Takes the error of the heads to those of offsets, logits and values.
@@ -241,7 +231,7 @@ impl<
         batch: usize,
         dy: &[T],
     ) -> KernelResult<()> {
-        let shape = Self::extents(batch);
+        let map = Self::map(batch);
         let inputs = Inputs {
             values: tape.value.output.values(batch).data,
             positions: tape.positions.samples(batch),
@@ -252,18 +242,14 @@ impl<
             positions: tape.position_error.samples_mut(batch),
             weights: tape.weight_error.samples_mut(batch),
         };
-        deformable::backward(exec, shape, inputs, dy, errors, tape.sums.all())?;
-        let errors = tape.position_error.samples(batch);
         let offsets = tape.offset_error.samples_mut(batch);
-        deformable::positions_backward(exec, shape, errors, offsets)?;
-        let logits = Logits::new(tape.logit.output.values(batch).data, 0);
-        let errors = softmax::Errors {
-            dy: tape.weight_error.samples(batch),
-            store: Store::EXACT,
-        };
-        let (dx, row) = (tape.weights.samples_mut(batch), tape.row.all());
-        softmax::backward(Self::weights(batch), logits, errors, dx, row)?;
-        Ok(())
+        map.backward(exec, inputs, dy, errors, offsets, tape.sums.all())?;
+        let logits = tape.logit.output.values(batch).data;
+        let (errors, dx) = (
+            tape.weight_error.samples(batch),
+            tape.weights.samples_mut(batch),
+        );
+        map.backward_logits(logits, errors, dx, tape.row.all())
     }
 }
 

@@ -8,15 +8,11 @@ use super::{
     Plain, Values, Visitor, VisitorMut,
 };
 use crate::error::Result;
-use crate::ops::weighted::{Forward, Products};
+use crate::ops::mixed::Mixed;
 use crate::tensor::{D1, D2, Shape};
 use core::marker::PhantomData;
-use selvedge_kernels as kernels;
-use selvedge_kernels::dense::Bias;
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::mixed::{self, Activation as Over};
-use selvedge_kernels::optim::Gradient;
-use selvedge_kernels::requantize::{Epilogue, Store};
+use selvedge_kernels::mixed::Activation as Over;
 use selvedge_kernels::{Element, conv, dense};
 
 /// A [`Dense`](super::Dense) layer with weights of type `K`, of 8 bits, under activations, errors and
@@ -66,56 +62,6 @@ pub struct MixedConv<
 > {
     inner: Weighted<T, F, Out::Last, R, K>,
     shapes: PhantomData<(In, Out, G, A)>,
-}
-
-/// Extents, for the kernels of mixed types.
-#[derive(Clone, Copy)]
-struct Mixed<S>(S);
-
-macro_rules! impl_products {
-    ($($shape:ty $([const $n:ident])?: $forward:ident $backward_input:ident $backward_weight:ident;)*) => {$(
-        impl<T: Over<K>, K: Element $(, const $n: usize)?> Forward<T, K, T> for Mixed<$shape> {
-            fn forward(
-                self,
-                exec: &impl Executor,
-                x: &[T],
-                weight: &[K],
-                bias: Bias<'_, T>,
-                epilogue: Epilogue<T>,
-                out: &mut [T],
-                slope: &mut [T],
-            ) -> kernels::Result<u32> {
-                mixed::$forward(exec, self.0, x, weight, bias, epilogue, out, slope)
-            }
-        }
-
-        impl<T: Over<K>, K: Element $(, const $n: usize)?> Products<T, K> for Mixed<$shape> {
-            fn backward_input(
-                self,
-                exec: &impl Executor,
-                dy: &[T],
-                weight: &[K],
-                store: Store,
-                dx: &mut [T],
-            ) -> kernels::Result<u32> {
-                mixed::$backward_input(exec, self.0, dy, weight, store, dx)
-            }
-
-            fn backward_weight(
-                self,
-                x: &[T],
-                dy: &[T],
-                gradient: &mut Gradient<'_, K, i64>,
-            ) -> kernels::Result<()> {
-                mixed::$backward_weight(self.0, x, dy, gradient)
-            }
-        }
-    )*};
-}
-
-impl_products! {
-    dense::Shape: dense_forward dense_backward_input dense_backward_weight;
-    conv::Shape<N> [const N]: conv_forward conv_backward_input conv_backward_weight;
 }
 
 impl<T: Over<K>, K: Element, const IN: usize, const OUT: usize, A, R: Optimizer>

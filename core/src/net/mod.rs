@@ -78,6 +78,7 @@ pub use function::{Apply, Context, Function};
 pub use geometry::{
     Geometry, PadBy, PadCeil, PadSame, Padding, Pads, Same, Slide, Step, per_group, spread, windows,
 };
+pub(crate) use join::copy;
 pub use join::{
     Add, Addition, Asked, Binary, Concat, Difference, Divide, Join, Larger, Maximum, Minimum,
     Multiply, Operator, Product, Quotient, Sample, Smaller, Subtract, Sum,

@@ -1,21 +1,20 @@
 //! Recurrent layers: the plain network with tanh, LSTM and GRU, over sequences and as single steps.
 
 use super::{
-    Backward, BatchSum, Context, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain,
-    SampleTape, Slopes, Tape, Values, Visitor, VisitorMut, hand_scales, show_scales,
+    Backward, BatchSum, Errors, Info, Layer, Optimizer, OutputTape, Param, Pass, Plain, SampleTape,
+    Slopes, Tape, Values, Visitor, VisitorMut, hand_scales, show_scales,
 };
 use crate::error::{Result, in_layer};
+use crate::ops::recurrent::{Parameters, Steps as Kept};
 use crate::tensor::{D1, D2, D3, Shape};
 use core::marker::PhantomData;
+use selvedge_kernels::Element;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::init::Gain;
-use selvedge_kernels::optim::{Gradient, Role};
-use selvedge_kernels::recurrent::{
-    self, Cell, Exponents, Input, Keep, Output, State, Weights, Windows,
-};
+use selvedge_kernels::optim::Role;
+use selvedge_kernels::recurrent::{self, Cell, Exponents, Input, Keep, Output, State, Weights};
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::{Mode, Scale};
-use selvedge_kernels::{Element, Result as KernelResult, dense};
 
 /// What a recurrent layer computes at each step, as a type: [`RnnCell`], [`LstmCell`], [`GruCell`].
 pub trait Gated: 'static {
@@ -260,15 +259,6 @@ impl<T: Element, C: Gated, const L: usize, const I: usize, const H: usize, S: St
         }
     }
 
-    /// All steps as rows of a dense layer of `inputs` columns.
-    const fn rows(batch: usize, inputs: usize) -> dense::Shape {
-        dense::Shape {
-            batch: batch * L,
-            inputs,
-            outputs: Self::ROWS,
-        }
-    }
-
     fn weights(&self) -> Weights<'_, T> {
         Weights {
             input: self.input.elements(),
@@ -282,89 +272,6 @@ impl<T: Element, C: Gated, const L: usize, const I: usize, const H: usize, S: St
                 hidden_bias: i32::from(self.second_bias.exponent()),
             },
         }
-    }
-
-    /// Computes the errors of the gates' sums and returns their exponent.
-    fn through_time<const B: usize>(
-        &mut self,
-        exec: &impl Executor,
-        batch: usize,
-        tape: &mut RecurrentTape<T, C, L, H, S, B>,
-        dy: &[T],
-        exponent: i32,
-    ) -> KernelResult<i32> {
-        let [state, gates] = &mut self.windows;
-        let state = state.begin(Windows::first_state::<T>(exponent));
-        let windows = Windows {
-            state,
-            gates: gates.begin(Windows::first_gates::<T>(state)),
-        };
-        let errors = recurrent::Errors {
-            dy,
-            exponent,
-            windows,
-        };
-        let tops = recurrent::backward(
-            exec,
-            Self::extents(batch),
-            self.weights(),
-            tape.kept.samples(batch),
-            errors,
-            tape.sums.samples_mut(batch),
-            tape.second_sums.samples_mut(batch),
-            tape.scratch.samples_mut(batch),
-        )?;
-        let [state, gates] = &mut self.windows;
-        state.end(tops.state, Windows::STATE_BITS);
-        gates.end(tops.gates, T::MAGNITUDE_BITS);
-        Ok(if T::DTYPE.is_integer() {
-            windows.gates
-        } else {
-            exponent
-        })
-    }
-
-    /// Updates the parameters by the errors of the gates' sums, whose exponent is given.
-    fn update<E, const B: usize>(
-        &mut self,
-        pass: &Pass<'_, E>,
-        number: u32,
-        x: Values<'_, T>,
-        tape: &RecurrentTape<T, C, L, H, S, B>,
-        exponent: i32,
-    ) -> KernelResult<()> {
-        let sums = tape.sums.samples(x.batch);
-        let second_sums = match Self::HAS_SECOND {
-            true => tape.second_sums.samples(x.batch),
-            false => sums,
-        };
-        let input = self.input.parameter(Role::Weight);
-        let words = pass.update_words(number, 0);
-        let mut gradient = Gradient::Apply(input.update(pass.sgd, exponent + x.exponent, words)?);
-        dense::backward_weight(Self::rows(x.batch, I), x.data, sums, &mut gradient)?;
-        gradient.finish();
-
-        let hidden = self.hidden.parameter(Role::Weight);
-        let words = pass.update_words(number, 1);
-        let at = exponent + recurrent::output_exponent::<T>();
-        let mut gradient = Gradient::Apply(hidden.update(pass.sgd, at, words)?);
-        let before = tape.before.samples(x.batch);
-        dense::backward_weight(Self::rows(x.batch, H), before, second_sums, &mut gradient)?;
-        gradient.finish();
-
-        let bias = self.bias.parameter(Role::Bias);
-        let words = pass.update_words(number, 2);
-        let mut gradient = Gradient::Apply(bias.update(pass.sgd, exponent, words)?);
-        dense::backward_bias::<T>(Self::ROWS, sums, &mut gradient)?;
-        gradient.finish();
-        if Self::HAS_SECOND {
-            let bias = self.second_bias.parameter(Role::Bias);
-            let words = pass.update_words(number, 3);
-            let mut gradient = Gradient::Apply(bias.update(pass.sgd, exponent, words)?);
-            dense::backward_bias::<T>(Self::ROWS, second_sums, &mut gradient)?;
-            gradient.finish();
-        }
-        Ok(())
     }
 }
 
@@ -496,19 +403,28 @@ where
         let lens = [x.batch * Self::Output::LEN, x.batch * L * I];
         errors
             .through(lens, is_needed, |dy, exponent, dx| {
-                let at = self.through_time(pass.exec, x.batch, tape, dy, exponent)?;
-                let mut below = exponent;
-                if let Some(dx) = dx {
-                    let weight = self.input.elements();
-                    let accumulator = at + i32::from(self.input.exponent());
-                    let sums = tape.sums.samples(x.batch);
-                    let shape = Self::rows(x.batch, I);
-                    let context = Context::<T, E>::backward(pass, number, &mut self.error_scale);
-                    below = context.rescale(accumulator, |store| {
-                        dense::backward_input(pass.exec, shape, sums, weight, store, dx)
-                    })?;
-                }
-                self.update(pass, number, x, tape, at)?;
+                let second_bias = self.second_bias.parameter(Role::Bias);
+                let parameters = Parameters::<T, _, _> {
+                    input: self.input.parameter(Role::Weight),
+                    hidden: self.hidden.parameter(Role::Weight),
+                    bias: self.bias.parameter(Role::Bias),
+                    second_bias: Self::HAS_SECOND.then_some(second_bias),
+                    windows: &mut self.windows,
+                    error_scale: &mut self.error_scale,
+                };
+                let steps = Kept {
+                    before: tape.before.samples(x.batch),
+                    kept: tape.kept.samples(x.batch),
+                    sums: tape.sums.samples_mut(x.batch),
+                    second_sums: tape.second_sums.samples_mut(x.batch),
+                    scratch: tape.scratch.samples_mut(x.batch),
+                };
+                let (shape, x, dy) = (
+                    Self::extents(x.batch),
+                    (x.data, x.exponent),
+                    (&*dy, exponent),
+                );
+                let [_, below] = parameters.backward(shape, pass, number, x, steps, dy, dx)?;
                 Ok(below)
             })
             .map_err(in_layer(number))

@@ -1,17 +1,12 @@
 //! Layers over a stream: what windows see of earlier passes.
 
-use super::join::copy;
-use super::{
-    Backward, Info, Layer, Pass, SampleTape, Slopes, Tape, Values, Visitor, VisitorMut, part,
-};
+use super::{Backward, Info, Layer, Pass, SampleTape, Slopes, Tape, Values, Visitor, VisitorMut};
 use crate::error::{Result, in_layer};
+use crate::ops::stream::advance;
 use crate::tensor::{D2, Shape};
 use selvedge_kernels::Element;
-use selvedge_kernels::elementwise::{self, Term};
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::fixed::Rounding;
-use selvedge_kernels::requantize::Store;
-use selvedge_kernels::split::{move_up, rows_of, rows_of_mut};
+use selvedge_kernels::split::move_up;
 
 /// `Inner` over a stream of rows of `F` features, of which a pass is given `L`: windows also see the `CONTEXT`
 /// rows before, those of earlier passes, and zeros before the first. So `Inner` takes `[CONTEXT + L, F]`, the layer
@@ -115,32 +110,12 @@ where
         let context = tape.context.samples_mut(B);
         if !tape.is_running {
             context.fill(I::Elem::ZERO);
-        } else if tape.exponent != x.exponent {
-            // The rows that windows see have gone: there is room to round to.
-            let room = part(tape.rows.samples_mut(B), context.len());
-            let term = Term {
-                values: &*context,
-                exponent: tape.exponent,
-            };
-            let store = Store::Shift {
-                shift: x.exponent - tape.exponent,
-                rounding: Rounding::NearestEven,
-            };
-            elementwise::sum(pass.exec, &[term], store, room).map_err(in_layer(number))?;
-            copy(room, context);
+            tape.exponent = x.exponent;
         }
-        (tape.is_running, tape.exponent) = (true, x.exponent);
+        let (sizes, kept) = ([CONTEXT * F, Self::PIECE], (context, tape.exponent));
         let rows = tape.rows.samples_mut(x.batch);
-        let pieces = rows_of(x.data, Self::PIECE);
-        for ((seen, piece), before) in
-            (rows_of_mut(rows, Self::SEEN).zip(pieces)).zip(chunks(context, CONTEXT * F))
-        {
-            let (first, last) = seen.split_at_mut_checked(CONTEXT * F).unwrap_or_default();
-            copy(before, first);
-            copy(piece, last);
-            let latest = seen.get(Self::PIECE..).unwrap_or_default();
-            copy(latest, before);
-        }
+        advance(pass.exec, sizes, kept, (x.data, x.exponent), rows).map_err(in_layer(number))?;
+        (tape.is_running, tape.exponent) = (true, x.exponent);
         let seen = Values {
             data: tape.rows.samples(x.batch),
             exponent: x.exponent,
@@ -198,13 +173,4 @@ where
     fn visit_mut(&mut self, visitor: &mut impl VisitorMut) {
         self.inner.visit_mut(visitor);
     }
-}
-
-/// The samples of `len` elements each; empty ones without end where `len` is 0.
-fn chunks<T>(mut values: &mut [T], len: usize) -> impl Iterator<Item = &mut [T]> {
-    core::iter::from_fn(move || {
-        let (first, rest) = core::mem::take(&mut values).split_at_mut_checked(len)?;
-        values = rest;
-        Some(first)
-    })
 }

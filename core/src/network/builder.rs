@@ -49,6 +49,8 @@ pub(crate) struct Builder<'g> {
     numbers: u32,
     /// The parameters of layers, by their paths.
     parameters: BTreeMap<String, Vec<ValueId>>,
+    /// The input that says how many positions of each sample are real, where a layer has asked for it.
+    lengths: Option<ValueId>,
     /// Whether it is the last of the network.
     pub(super) is_last: bool,
     /// Whether its parameters are trained.
@@ -64,6 +66,7 @@ impl<'g> Builder<'g> {
             path: Vec::new(),
             numbers: 0,
             parameters: BTreeMap::new(),
+            lengths: None,
             is_last: true,
             trains: options.train,
         }
@@ -106,7 +109,7 @@ impl<'g> Builder<'g> {
         }
         let own = self.graph.parameters.iter().skip(first);
         let own = own
-            .filter(|parameter| !parameter.is_state)
+            .filter(|parameter| parameter.kind == 0)
             .map(|parameter| parameter.value);
         let own: Vec<ValueId> = own.collect();
         self.parameters.insert(self.path(), own);
@@ -129,6 +132,17 @@ impl<'g> Builder<'g> {
     pub(super) const fn number(&mut self) -> u32 {
         self.numbers += 1;
         self.numbers - 1
+    }
+
+    /// How many positions of each sample are real: an input behind that of the network, the same for all layers.
+    pub(super) fn lengths(&mut self) -> ValueId {
+        let graph = &mut *self.graph;
+        *(self.lengths).get_or_insert_with(|| graph.input(DType::U32, &[1], 0))
+    }
+
+    /// The number of the next layer.
+    pub(super) const fn next_number(&self) -> u32 {
+        self.numbers
     }
 
     /// What a layer with weights and the activation `code` computes with and stores, and how its weights begin. The last of

@@ -44,13 +44,15 @@ mod layers;
 
 pub use crate::graph::Error;
 pub use layers::{
-    Abs, Activate, Activation, AdaptiveSoftmax, ArgMax, ArgMin, AveragePool, BatchNorm, Beyond,
-    Branch, Combine, Conv, ConvTranspose, Coordinates, Dense, Depthwise, Dropout, Embedding,
-    Entmax, Extents, Flatten, Gather, GlobalAveragePool, GlobalMaxPool, GroupedSoftmax,
-    GumbelSoftmax, Layer, LayerNorm, LearnedMixture, MaskedSoftmax, MaxPool, MixtureSoftmax,
-    Negate, Pad, Padding, Parallel, Part, Permute, Positions, Range, ReduceMax, ReduceMean,
-    ReduceMin, ReduceSum, Reshape, Residual, ResizeBilinear, ResizeNearest, RmsNorm, Sequential,
-    Slice, Softmax, Sparsemax, Square, TopK, TopKSoftmax, TreeSoftmax, Type,
+    Abs, Activate, Activation, AdaptiveSoftmax, ArgMax, ArgMin, Attention, AveragePool, Balance,
+    BatchNorm, Beyond, Branch, Combine, Conv, ConvTranspose, Coordinates, CrossAttention,
+    DeformableAttention, Dense, Depthwise, Dropout, Embedding, Entmax, Extents, Flatten, Gather,
+    Gives, GlobalAveragePool, GlobalMaxPool, GroupedSoftmax, Gru, GumbelSoftmax, KMeans, Layer,
+    LayerNorm, LearnedMixture, Lstm, MaskedSoftmax, MaxPool, Metric, MixedConv, MixedDense,
+    Mixture, MixtureSoftmax, Negate, Pad, Padding, Pairs, Parallel, Part, Permute, Positions,
+    Range, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Reshape, Residual, ResizeBilinear,
+    ResizeNearest, RmsNorm, Rnn, Rotary, Scaling, Sequential, Sight, Slice, Softmax, Sparsemax,
+    Square, Steps, Stream, Tied, TopK, TopKSoftmax, TreeSoftmax, Type, Weights,
 };
 
 use crate::graph::Graph;

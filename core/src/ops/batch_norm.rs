@@ -101,16 +101,14 @@ fn step<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
     let [gain, bias] = &mut exponents;
     let gamma = Learned::<T, T::Update>::of([g0, g1, g2, g3], gain, Role::Bias)?;
     let words = pass.update_words(number, 0);
-    if let Some(mut gradient) = gamma.gradient(pass.sgd, gradients[0], words)? {
-        batch_norm::backward_gamma::<T>(sums, &mut gradient)?;
-        gradient.finish();
-    }
+    gamma.learn(pass.sgd, gradients[0], words, |gradient| {
+        batch_norm::backward_gamma::<T>(sums, gradient)
+    })?;
     let beta = Learned::<T::Bias, T::Update>::of([b0, b1, b2, b3], bias, Role::Bias)?;
     let words = pass.update_words(number, 1);
-    if let Some(mut gradient) = beta.gradient(pass.sgd, gradients[1], words)? {
-        batch_norm::backward_beta::<T>(sums, &mut gradient)?;
-        gradient.finish();
-    }
+    beta.learn(pass.sgd, gradients[1], words, |gradient| {
+        batch_norm::backward_beta::<T>(sums, gradient)
+    })?;
     learned::keep(call, PARAMETERS, GRADIENTS, exponents, gradients);
     call.set_exponent(DX, below);
     Ok(())

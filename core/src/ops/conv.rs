@@ -84,7 +84,10 @@ pub const fn train_transpose<T: Element>() -> &'static [Kernel] {
 }
 
 /// Attributes: axes, activation, spatial extents, channels, filters, groups, window.
-fn shape<const N: usize>(batch: usize, attributes: &mut Attributes<'_>) -> Result<Shape<N>> {
+pub(super) fn shape<const N: usize>(
+    batch: usize,
+    attributes: &mut Attributes<'_>,
+) -> Result<Shape<N>> {
     Ok(Shape {
         batch,
         input: attributes.sizes()?,
@@ -102,7 +105,7 @@ fn forward<T: Element, O: Element + Output<T>, A: Activations>(
     by_axes!(attributes, N => {
         let activation = attributes.word()?;
         let shape = shape::<N>(call.batch, &mut attributes)?;
-        weighted::forward::<T, O, A>(call, shape, activation)
+        weighted::forward::<T, T, O, A>(call, shape, activation)
     })
 }
 
@@ -111,7 +114,7 @@ fn step<T: Element, A: Activations>(call: &mut Call<'_, '_>) -> Result<()> {
     by_axes!(attributes, N => {
         let activation = attributes.word()?;
         let shape = shape::<N>(call.batch, &mut attributes)?;
-        weighted::step::<T, A>(call, shape, activation)
+        weighted::step::<T, T, A>(call, shape, activation)
     })
 }
 
@@ -122,7 +125,7 @@ fn forward_transpose<T: Element, O: Element + Output<T>, A: Activations>(
     by_axes!(attributes, N => {
         let activation = attributes.word()?;
         let shape = shape::<N>(call.batch, &mut attributes)?;
-        weighted::forward::<T, O, A>(call, Transposed(shape), activation)
+        weighted::forward::<T, T, O, A>(call, Transposed(shape), activation)
     })
 }
 
@@ -131,7 +134,7 @@ fn step_transpose<T: Element, A: Activations>(call: &mut Call<'_, '_>) -> Result
     by_axes!(attributes, N => {
         let activation = attributes.word()?;
         let shape = shape::<N>(call.batch, &mut attributes)?;
-        weighted::step::<T, A>(call, Transposed(shape), activation)
+        weighted::step::<T, T, A>(call, Transposed(shape), activation)
     })
 }
 
@@ -145,18 +148,21 @@ pub(crate) mod describe {
     use selvedge_kernels::conv::Shape;
     use selvedge_kernels::{self as kernels, DType};
 
-    static CONV: Weighted = Weighted {
+    pub(crate) static CONV: Weighted = Weighted {
         forward: Kind::Conv,
         step: Kind::ConvStep,
+        is_mixed: false,
     };
 
     static TRANSPOSE: Weighted = Weighted {
         forward: Kind::ConvTranspose,
         step: Kind::ConvTransposeStep,
+        is_mixed: false,
     };
 
     /// `[x, filters, bias]` to what the windows of `shape` give.
     pub(crate) fn append<const N: usize>(
+        operator: &'static Weighted,
         graph: &mut Graph,
         dtypes: [DType; 2],
         number: u32,
@@ -167,7 +173,7 @@ pub(crate) mod describe {
         let mut to: Vec<usize> = shape.window.outputs(shape.input)?.to_vec();
         to.push(shape.filters);
         let attributes = (attributes(shape, activation), activation);
-        Ok(CONV.append(graph, dtypes, number, inputs, to, attributes))
+        Ok(operator.append(graph, dtypes, number, inputs, to, attributes))
     }
 
     /// `[x, weights, bias]` to what a convolution of `shape` would take to an `x`.

@@ -51,7 +51,7 @@ pub const fn train_with<T: Element, A: Activations>() -> &'static [Kernel] {
 }
 
 /// Attributes: rows of a sample, inputs, outputs, activation.
-fn shape(call: &Call<'_, '_>) -> Result<(Shape, u32)> {
+pub(super) fn shape(call: &Call<'_, '_>) -> Result<(Shape, u32)> {
     let mut attributes = call.attributes();
     let [rows, inputs, outputs] = attributes.sizes()?;
     let shape = Shape {
@@ -66,12 +66,12 @@ fn forward<T: Element, O: Element + Output<T>, A: Activations>(
     call: &mut Call<'_, '_>,
 ) -> Result<()> {
     let (shape, activation) = shape(call)?;
-    weighted::forward::<T, O, A>(call, shape, activation)
+    weighted::forward::<T, T, O, A>(call, shape, activation)
 }
 
 fn step<T: Element, A: Activations>(call: &mut Call<'_, '_>) -> Result<()> {
     let (shape, activation) = shape(call)?;
-    weighted::step::<T, A>(call, shape, activation)
+    weighted::step::<T, T, A>(call, shape, activation)
 }
 
 #[cfg(feature = "alloc")]
@@ -83,13 +83,16 @@ pub(crate) mod describe {
     use alloc::vec::Vec;
     use selvedge_kernels::DType;
 
-    static DENSE: Weighted = Weighted {
+    pub(crate) static DENSE: Weighted = Weighted {
         forward: Kind::Dense,
         step: Kind::DenseStep,
+        is_mixed: false,
     };
 
     /// `[x, weight, bias]` to `outputs` features over the last axis of `shape`, that of `x`.
+    #[allow(clippy::too_many_arguments)] // operator, graph, types, number, values, extents, activation
     pub(crate) fn append(
+        operator: &'static Weighted,
         graph: &mut Graph,
         dtypes: [DType; 2],
         number: u32,
@@ -103,6 +106,6 @@ pub(crate) mod describe {
         let mut to: Vec<usize> = leading.to_vec();
         to.push(outputs);
         let attributes = vec![rows as u32, features as u32, outputs as u32, activation];
-        DENSE.append(graph, dtypes, number, inputs, to, (attributes, activation))
+        operator.append(graph, dtypes, number, inputs, to, (attributes, activation))
     }
 }

@@ -65,11 +65,10 @@ fn step<T: Element, I: Token + Element>(call: &mut Call<'_, '_>) -> Result<()> {
     let sgd = call.sgd;
     let [tokens, dy, t0, t1, t2, t3, order] = call.views([0, 1, 2, 3, 4, 5, 6])?;
     let table = Learned::<T, T::Acc>::of([t0, t1, t2, t3], &mut of_table, Role::Weight)?;
-    if let Some(mut gradient) = table.gradient(sgd, exponent, words)? {
-        let (tokens, order) = (read::<I>(tokens)?, write(order)?);
-        embedding::backward(shape, tokens, read(dy)?, order, &mut gradient)?;
-        gradient.finish();
-    }
+    let (tokens, dy, order) = (read::<I>(tokens)?, read(dy)?, write(order)?);
+    table.learn(sgd, exponent, words, |gradient| {
+        embedding::backward(shape, tokens, dy, order, gradient)
+    })?;
     learned::keep(call, [2], 5, [of_table], [exponent]);
     Ok(())
 }
@@ -107,10 +106,10 @@ fn positions_step<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
     let sgd = call.sgd;
     let [dy, t0, t1, t2, t3] = call.views([0, 1, 2, 3, 4])?;
     let table = Learned::<T, T::Acc>::of([t0, t1, t2, t3], &mut of_table, Role::Weight)?;
-    if let Some(mut gradient) = table.gradient(sgd, exponent, words)? {
-        embedding::backward_positions(elements, read(dy)?, &mut gradient)?;
-        gradient.finish();
-    }
+    let dy = read(dy)?;
+    table.learn(sgd, exponent, words, |gradient| {
+        embedding::backward_positions(elements, dy, gradient)
+    })?;
     learned::keep(call, [1], 4, [of_table], [exponent]);
     Ok(())
 }

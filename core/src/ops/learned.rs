@@ -42,23 +42,24 @@ impl<'a, P: Element, A: bytemuck::Pod> Learned<'a, P, A> {
 }
 
 /// Where the gradient of a parameter goes. That of a typed layer descends always.
-pub(crate) trait Target<'a, P: Element, A> {
+pub(crate) trait Target<'a, P: Element, A: 'a> {
     /// The elements as they are before.
     fn value(&self) -> &[P];
 
     /// Their exponent.
     fn exponent(&self) -> i16;
 
-    /// What takes the sums of the gradient, which have `exponent`; nothing if the parameter stays as it is.
-    fn gradient(
+    /// Has `sum` sum up the gradient, to sums that have `exponent`; not if the parameter stays as it is.
+    fn learn(
         self,
         sgd: &Sgd,
         exponent: i32,
         words: Words,
-    ) -> kernels::Result<Option<Gradient<'a, P, A>>>;
+        sum: impl FnOnce(&mut Gradient<'a, P, A>) -> kernels::Result<()>,
+    ) -> kernels::Result<()>;
 }
 
-impl<'a, P: Element, A> Target<'a, P, A> for Parameter<'a, P> {
+impl<'a, P: Element, A: Copy + Into<P::Update> + 'a> Target<'a, P, A> for Parameter<'a, P> {
     fn value(&self) -> &[P] {
         self.value
     }
@@ -67,18 +68,22 @@ impl<'a, P: Element, A> Target<'a, P, A> for Parameter<'a, P> {
         *self.exponent
     }
 
-    fn gradient(
+    #[inline(always)] // typed layers have nothing else
+    fn learn(
         self,
         sgd: &Sgd,
         exponent: i32,
         words: Words,
-    ) -> kernels::Result<Option<Gradient<'a, P, A>>> {
-        self.update(sgd, exponent, words)
-            .map(|update| Some(Gradient::Apply(update)))
+        sum: impl FnOnce(&mut Gradient<'a, P, A>) -> kernels::Result<()>,
+    ) -> kernels::Result<()> {
+        let mut gradient = Gradient::Apply(self.update(sgd, exponent, words)?);
+        sum(&mut gradient)?;
+        gradient.finish();
+        Ok(())
     }
 }
 
-impl<'a, P: Element, A> Target<'a, P, A> for Learned<'a, P, A> {
+impl<'a, P: Element, A: Copy + Into<P::Update> + 'a> Target<'a, P, A> for Learned<'a, P, A> {
     fn value(&self) -> &[P] {
         match self {
             Self::Frozen(value, _) | Self::Stores(value, ..) => value,
@@ -93,17 +98,21 @@ impl<'a, P: Element, A> Target<'a, P, A> for Learned<'a, P, A> {
         }
     }
 
-    fn gradient(
+    fn learn(
         self,
         sgd: &Sgd,
         exponent: i32,
         words: Words,
-    ) -> kernels::Result<Option<Gradient<'a, P, A>>> {
-        match self {
-            Self::Frozen(..) => Ok(None),
-            Self::Descends(parameter) => parameter.gradient(sgd, exponent, words),
-            Self::Stores(.., sums) => Ok(Some(Gradient::Store(sums))),
-        }
+        sum: impl FnOnce(&mut Gradient<'a, P, A>) -> kernels::Result<()>,
+    ) -> kernels::Result<()> {
+        let mut gradient = match self {
+            Self::Frozen(..) => return Ok(()),
+            Self::Descends(parameter) => Gradient::Apply(parameter.update(sgd, exponent, words)?),
+            Self::Stores(.., sums) => Gradient::Store(sums),
+        };
+        sum(&mut gradient)?;
+        gradient.finish();
+        Ok(())
     }
 }
 
@@ -133,16 +142,6 @@ pub(crate) mod describe {
     use selvedge_kernels::optim::{Learn, Role};
     use selvedge_kernels::rng::{Words, stream};
     use selvedge_kernels::{self as kernels, Element};
-
-    /// The values that an operator is given for its parameters, three for each, and those of the gradients that it is to
-    /// store.
-    pub(crate) fn of<const N: usize>(
-        walk: &mut Walk<'_>,
-        parameters: [Option<ValueId>; N],
-    ) -> (Vec<Option<ValueId>>, [Option<ValueId>; N]) {
-        let values = parameters.map(|parameter| walk.graph.with_companions(parameter));
-        (values.concat(), [None; N])
-    }
 
     /// A parameter as its operator learns it.
     #[derive(Clone, Copy, Debug)]
@@ -289,6 +288,22 @@ pub(crate) mod describe {
         )
     }
 
+    /// The same with weights of a type of their own under activations of type `T`.
+    pub(crate) fn mixed<T: Element, K: Element>(
+        graph: &mut Graph,
+        trains: bool,
+        number: u32,
+        (gain, fan_in): (Gain, usize),
+        shape: Vec<usize>,
+        outputs: usize,
+    ) -> kernels::Result<[ValueId; 2]> {
+        let (weight, exponent) = random::<K>(graph, trains, [number, 0], (gain, fan_in), shape)?;
+        // The bias' magnitude bits reach as far as those of the weights.
+        let below = T::Bias::MAGNITUDE_BITS as i16 - K::MAGNITUDE_BITS as i16;
+        let bias = zeros::<T::Bias>(graph, trains, vec![outputs], exponent.saturating_sub(below));
+        Ok([weight, bias])
+    }
+
     /// The same where sums of up to `products` products are as large as those of `fan_in`.
     pub(crate) fn transposed<T: Element>(
         graph: &mut Graph,
@@ -305,10 +320,6 @@ pub(crate) mod describe {
                 limit: T::MAX_PRODUCTS,
             });
         }
-        let (weight, exponent) = random::<T>(graph, trains, [number, 0], (gain, fan_in), shape)?;
-        // The bias' magnitude bits reach as far as those of the weights.
-        let below = T::Bias::MAGNITUDE_BITS as i16 - T::MAGNITUDE_BITS as i16;
-        let bias = zeros::<T::Bias>(graph, trains, vec![outputs], exponent.saturating_sub(below));
-        Ok([weight, bias])
+        mixed::<T, T>(graph, trains, number, (gain, fan_in), shape, outputs)
     }
 }

@@ -7,13 +7,16 @@
 
 pub mod activation;
 pub mod argument;
+pub mod attention;
 pub mod average;
 pub mod batch_norm;
 pub mod binary;
 mod call;
+pub mod cluster;
 pub mod concat;
 pub mod conv;
 pub mod copy;
+pub mod deformable;
 pub mod dense;
 pub mod dropout;
 pub mod embedding;
@@ -22,14 +25,19 @@ pub(crate) mod function;
 pub mod layout;
 pub(crate) mod learned;
 pub mod loss;
+pub mod mixed;
+pub mod mixture;
 pub mod norm;
 pub mod pool;
+pub mod recurrent;
 pub mod reduce;
 pub mod resize;
 pub mod sample;
 pub mod sgd;
 pub mod softmax;
+pub mod stream;
 pub mod sum;
+pub mod tied;
 pub mod unary;
 pub mod view;
 pub(crate) mod weighted;
@@ -193,6 +201,27 @@ kinds! {
     LearnedMixture = 112, "learned_mixture";
     LearnedMixtureStep = 113, "learned_mixture_step";
     TopKSoftmax = 114, "top_k_softmax";
+    Recurrent = 128, "recurrent";
+    RecurrentStep = 129, "recurrent_step";
+    Attention = 130, "attention";
+    AttentionBackward = 131, "attention_backward";
+    Rotary = 132, "rotary";
+    RotaryBackward = 133, "rotary_backward";
+    Sequences = 134, "sequences";
+    Mixture = 135, "mixture";
+    MixtureExpert = 136, "mixture_expert";
+    MixtureGate = 137, "mixture_gate";
+    BalanceBackward = 138, "balance_backward";
+    Stream = 139, "stream";
+    TiedStep = 140, "tied_step";
+    KMeans = 141, "k_means";
+    KMeansStep = 142, "k_means_step";
+    MixedDense = 143, "mixed_dense";
+    MixedDenseStep = 144, "mixed_dense_step";
+    MixedConv = 145, "mixed_conv";
+    MixedConvStep = 146, "mixed_conv_step";
+    Deformable = 147, "deformable";
+    DeformableBackward = 148, "deformable_backward";
 }
 
 macro_rules! all {
@@ -290,7 +319,43 @@ macro_rules! all {
             softmax::run_learned::<$t>(),
             softmax::train_learned::<$t>(),
             softmax::run_top_k::<$t>(),
-        )*];
+            recurrent::run::<$t>(),
+            recurrent::train::<$t>(),
+            attention::run::<$t>(),
+            attention::train::<$t>(),
+            attention::rotary::run::<$t>(),
+            attention::rotary::train::<$t>(),
+            attention::sequences::run::<$t>(),
+            mixture::run::<$t>(),
+            mixture::train::<$t>(),
+            stream::run::<$t>(),
+            tied::train::<$t, u8>(),
+            tied::train::<$t, u16>(),
+            tied::train::<$t, u32>(),
+            cluster::run::<$t>(),
+            cluster::train::<$t>(),
+        )*
+            mixed::run::<i16, i8>(),
+            mixed::train::<i16, i8>(),
+            mixed::run::<i16, u8>(),
+            mixed::train::<i16, u8>(),
+            mixed::run::<u16, i8>(),
+            mixed::train::<u16, i8>(),
+            mixed::run::<u16, u8>(),
+            mixed::train::<u16, u8>(),
+            sgd::run_mixed::<i16, i8>(),
+            sgd::run_mixed::<i16, u8>(),
+            sgd::run_mixed::<u16, i8>(),
+            sgd::run_mixed::<u16, u8>(),
+            deformable::run::<f16>(),
+            deformable::train::<f16>(),
+            deformable::run::<bf16>(),
+            deformable::train::<bf16>(),
+            deformable::run::<f32>(),
+            deformable::train::<f32>(),
+            deformable::run::<f64>(),
+            deformable::train::<f64>(),
+        ];
     };
 }
 all!(i8 u8 i16 u16 i32 u32 i64 u64 f16 bf16 f32 f64);

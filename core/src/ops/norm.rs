@@ -106,17 +106,15 @@ fn step<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
     let [gain, bias] = &mut exponents;
     let gamma = Learned::<T, T::Update>::of([g0, g1, g2, g3], gain, Role::Bias)?;
     let words = pass.update_words(number, 0);
-    if let Some(mut gradient) = gamma.gradient(pass.sgd, sums[0], words)? {
-        norm::backward_gamma(shape, saved, dy, &mut gradient)?;
-        gradient.finish();
-    }
+    gamma.learn(pass.sgd, sums[0], words, |gradient| {
+        norm::backward_gamma(shape, saved, dy, gradient)
+    })?;
     if kind == Statistic::Layer {
         let beta = Learned::<T::Bias, T::Acc>::of([b0, b1, b2, b3], bias, Role::Bias)?;
         let words = pass.update_words(number, 1);
-        if let Some(mut gradient) = beta.gradient(pass.sgd, sums[1], words)? {
-            dense::backward_bias::<T>(shape.features, dy, &mut gradient)?;
-            gradient.finish();
-        }
+        beta.learn(pass.sgd, sums[1], words, |gradient| {
+            dense::backward_bias::<T>(shape.features, dy, gradient)
+        })?;
     }
     learned::keep(call, PARAMETERS, GRADIENTS, exponents, sums);
     call.set_exponent(DX, below);

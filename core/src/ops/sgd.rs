@@ -1,11 +1,12 @@
 //! Gradient descent by gradients that are values of their own: they accumulate, or join several uses of a parameter.
 
 use super::call::{Call, read, write};
-use super::learned::{Learned, Target};
+use super::learned::Learned;
 use super::{Fault, Kernel, Kind, Result};
 use crate::session::memory::Bytes;
 use selvedge_kernels::Element;
-use selvedge_kernels::optim::{self, Gradient, Role};
+use selvedge_kernels::optim::{self, Role};
+use selvedge_kernels::rng::Words;
 
 /// Updates of parameters, and sums of gradients.
 #[must_use]
@@ -31,9 +32,27 @@ pub const fn run<T: Element>() -> &'static [Kernel] {
     }
 }
 
+/// Updates of weights of another type than the activations': `K` under `T`.
+#[must_use]
+pub const fn run_mixed<T: Element, K: Element>() -> &'static [Kernel]
+where
+    T::Acc: Into<K::Update>,
+{
+    const {
+        &[Kernel {
+            kind: Kind::Sgd,
+            dtypes: [T::DTYPE, K::DTYPE],
+            run: update::<T, K>,
+        }]
+    }
+}
+
 /// Attributes: number of the parameter in its layer, whether it is a weight, whether its sums are wide. Values: the
 /// parameter, the low bytes of its masters, its velocities, its gradient.
-fn update<T: Element, P: Element<Update = T::Update>>(call: &mut Call<'_, '_>) -> Result<()> {
+fn update<T: Element, P: Element>(call: &mut Call<'_, '_>) -> Result<()>
+where
+    T::Acc: Into<P::Update>,
+{
     let mut attributes = call.attributes();
     let index = attributes.word()?;
     let role = match attributes.word()? {
@@ -47,29 +66,27 @@ fn update<T: Element, P: Element<Update = T::Update>>(call: &mut Call<'_, '_>) -
     let [value, low, velocity, sums] = call.views([0, 1, 2, 3])?;
     let parts = [value, low, velocity, Bytes::Constant(&[])];
     if is_wide {
-        apply(
-            Learned::<P, P::Update>::of(parts, &mut exponent, role)?
-                .gradient(sgd, of_sums, words)?,
-            read(sums)?,
-        )?;
+        let parameter = Learned::<P, P::Update>::of(parts, &mut exponent, role)?;
+        apply(parameter, sgd, of_sums, words, read(sums)?)?;
     } else {
-        apply(
-            Learned::<P, T::Acc>::of(parts, &mut exponent, role)?.gradient(sgd, of_sums, words)?,
-            read(sums)?,
-        )?;
+        let parameter = Learned::<P, T::Acc>::of(parts, &mut exponent, role)?;
+        apply(parameter, sgd, of_sums, words, read(sums)?)?;
     }
     call.set_exponent(0, exponent.into());
     Ok(())
 }
 
 fn apply<P: Element, A: Copy + Into<P::Update>>(
-    gradient: Option<Gradient<'_, P, A>>,
+    parameter: Learned<'_, P, A>,
+    sgd: &optim::Sgd,
+    exponent: i32,
+    words: Words,
     sums: &[A],
 ) -> Result<()> {
-    match gradient {
-        None => Ok(()), // it is frozen
-        Some(Gradient::Apply(update)) => Ok(update.apply(sums)?),
-        Some(Gradient::Store(_)) => Err(Fault::Malformed),
+    match parameter {
+        Learned::Frozen(..) => Ok(()),
+        Learned::Descends(parameter) => Ok(parameter.update(sgd, exponent, words)?.apply(sums)?),
+        Learned::Stores(..) => Err(Fault::Malformed),
     }
 }
 

@@ -177,20 +177,15 @@ impl<'a, T: Element, W, B: Target<'a, T::Bias, T::Acc>> Parameters<'a, T, W, B> 
             }
         };
         let words = pass.update_words(number, 0);
-        let gradient = self
-            .weight
-            .gradient(pass.sgd, exponent + x_exponent, words)?;
-        if let Some(mut gradient) = gradient {
-            products.backward_weight(x, dy, &mut gradient)?;
-            gradient.finish();
-        }
-
+        self.weight
+            .learn(pass.sgd, exponent + x_exponent, words, |gradient| {
+                products.backward_weight(x, dy, gradient)
+            })?;
         let outputs = self.bias.value().len();
         let words = pass.update_words(number, 1);
-        if let Some(mut gradient) = self.bias.gradient(pass.sgd, exponent, words)? {
-            dense::backward_bias::<T>(outputs, dy, &mut gradient)?;
-            gradient.finish();
-        }
+        self.bias.learn(pass.sgd, exponent, words, |gradient| {
+            dense::backward_bias::<T>(outputs, dy, gradient)
+        })?;
         Ok(below)
     }
 }
@@ -219,9 +214,9 @@ pub(crate) mod step_slot {
 }
 
 /// Runs the forward operator.
-pub(crate) fn forward<T: Element, O: Element + Output<T>, A: Activations>(
+pub(crate) fn forward<T: Element, K: Element, O: Element + Output<T>, A: Activations>(
     call: &mut Call<'_, '_>,
-    products: impl Forward<T, T, O>,
+    products: impl Forward<T, K, O>,
     activation: u32,
 ) -> Result<()> {
     use forward_slot::{BIAS, SLOPE, WEIGHT, X, Y};
@@ -230,7 +225,7 @@ pub(crate) fn forward<T: Element, O: Element + Output<T>, A: Activations>(
     let mut scale: T::Scale = call.scale(0);
     let (exec, mode) = (call.exec, call.mode);
     let [x, weight, bias, y, slope] = call.views([X, WEIGHT, BIAS, Y, SLOPE])?;
-    let weights = Weights::<T, T> {
+    let weights = Weights::<T, K> {
         weight: read(weight)?,
         weight_exponent,
         bias: read(bias)?,
@@ -245,11 +240,14 @@ pub(crate) fn forward<T: Element, O: Element + Output<T>, A: Activations>(
 }
 
 /// Runs the operator that goes back and learns.
-pub(crate) fn step<T: Element, A: Activations>(
+pub(crate) fn step<T: Element, K: Element, A: Activations>(
     call: &mut Call<'_, '_>,
-    products: impl Products<T, T>,
+    products: impl Products<T, K>,
     activation: u32,
-) -> Result<()> {
+) -> Result<()>
+where
+    T::Acc: Into<K::Update>,
+{
     use step_slot::{BIAS, DX, DY, GRADIENTS, SLOPE, WEIGHT, X, Y};
     let activation = activation::find::<T, A>(activation)?;
     let [x_exponent, exponent] = [X, DY].map(|at| call.exponent(at));
@@ -277,7 +275,7 @@ pub(crate) fn step<T: Element, A: Activations>(
     }
     let [weight, bias] = &mut exponents;
     let parameters = Parameters::<T, _, _> {
-        weight: Learned::<T, T::Acc>::of([w0, w1, w2, w3], weight, Role::Weight)?,
+        weight: Learned::<K, T::Acc>::of([w0, w1, w2, w3], weight, Role::Weight)?,
         bias: Learned::<T::Bias, T::Acc>::of([b0, b1, b2, b3], bias, Role::Bias)?,
         scale: &mut scale,
     };
@@ -317,6 +315,8 @@ pub(crate) mod describe {
     pub(crate) struct Weighted {
         pub(crate) forward: Kind,
         pub(crate) step: Kind,
+        /// Whether weights have a type of their own: the second of a node then, and outputs have the first.
+        pub(crate) is_mixed: bool,
     }
 
     impl Weighted {
@@ -331,7 +331,8 @@ pub(crate) mod describe {
             shape: Vec<usize>,
             (attributes, code): (Vec<u32>, u32),
         ) -> ValueId {
-            let y = graph.computed(dtypes[1], shape.clone());
+            let stored = if self.is_mixed { dtypes[0] } else { dtypes[1] };
+            let y = graph.computed(stored, shape.clone());
             let slope = activation::keeps_slopes(code).then(|| graph.computed(dtypes[0], shape));
             let node = Node {
                 dtypes,
@@ -362,7 +363,12 @@ pub(crate) mod describe {
                 [Told::new(weight, Role::Weight), Told::new(bias, Role::Bias)],
             );
             let dx = walk.new_error(x);
-            let step = Node::new(self, self.step, node.dtypes[0], node.number)
+            let [dtype, weights] = node.dtypes;
+            let step = Node {
+                dtypes: [dtype, if self.is_mixed { weights } else { dtype }],
+                ..Node::new(self, self.step, dtype, node.number)
+            };
+            let step = step
                 .inputs([x, Some(y), slope, Some(dy)])
                 .inputs(parameters)
                 .outputs([dx])

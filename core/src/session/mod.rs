@@ -138,7 +138,29 @@ impl<'a> Session<'a> {
     /// Copies what is trained from the image, and sets exponents.
     fn load(&mut self) -> Result<()> {
         let program = self.first_program()?;
+        self.load_all(program, |_| true)?;
+        for (to, value) in self.memory.exponents.iter_mut().zip(program.values) {
+            *to = value.exponent.into();
+        }
+        Ok(())
+    }
+
+    /// Forgets what layers carry from run to run, as recurrent layers, caches of attention and streams do where they are told
+    /// to: a new sequence begins.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn begin_sequence(&mut self) -> Result<()> {
+        let program = self.first_program()?;
+        self.load_all(program, |kind| kind == Parameter::CARRIED)
+    }
+
+    /// Copies what is of these kinds from the image.
+    fn load_all(&mut self, program: Program<'a>, is_asked: impl Fn(u16) -> bool) -> Result<()> {
         for parameter in self.image.parameters {
+            if !is_asked(parameter.kind) {
+                continue;
+            }
             let value = program.values.get(usize::from(parameter.value));
             if value.and_then(|value| value.place()) == Some(Place::Constant) {
                 continue; // it is read where it lies
@@ -158,9 +180,6 @@ impl<'a> Session<'a> {
                 }
                 from = to;
             }
-        }
-        for (to, value) in self.memory.exponents.iter_mut().zip(program.values) {
-            *to = value.exponent.into();
         }
         Ok(())
     }
@@ -189,7 +208,7 @@ impl<'a> Session<'a> {
             .image
             .parameters
             .iter()
-            .filter(|parameter| parameter.kind == 0)
+            .filter(|parameter| parameter.kind == Parameter::TRAINED)
         {
             let id = usize::from(parameter.value);
             let value = (program.values.get(id).copied()).ok_or(Error::Malformed)?;

@@ -44,4 +44,4 @@ macro_rules! given_tokens {
 }
 
 // With tokens of 8 bits under elements of the same type, they could not be told from pixels.
-given_tokens! { i8 u16 }
+given_tokens! { i8 u16 f32 }

@@ -83,8 +83,7 @@ struct Float<C>(C);
 
 impl<T> Kernel for Float<Members<'_, T>>
 where
-    T: FloatElement
-        + Kernels<Member = Member<<T as FloatElement>::Real, <T as FloatElement>::Real>>,
+    T: FloatElement + Kernels<Member = Member<<T as FloatElement>::Real>>,
 {
     const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
@@ -129,8 +128,7 @@ where
 
 impl<T> Kernel for Float<Forward<'_, T>>
 where
-    T: FloatElement
-        + Kernels<Member = Member<<T as FloatElement>::Real, <T as FloatElement>::Real>>,
+    T: FloatElement + Kernels<Member = Member<<T as FloatElement>::Real>>,
 {
     const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
@@ -177,10 +175,7 @@ where
 impl<T> Kernel for Float<Scores<'_, T>>
 where
     T: FloatElement
-        + Kernels<
-            Member = Member<<T as FloatElement>::Real, <T as FloatElement>::Real>,
-            Score = <T as FloatElement>::Real,
-        >,
+        + Kernels<Member = Member<<T as FloatElement>::Real>, Score = <T as FloatElement>::Real>,
 {
     const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
@@ -224,10 +219,7 @@ where
 impl<T> Kernel for Float<BackwardInput<'_, T>>
 where
     T: FloatElement
-        + Kernels<
-            Member = Member<<T as FloatElement>::Real, <T as FloatElement>::Real>,
-            Score = <T as FloatElement>::Real,
-        >,
+        + Kernels<Member = Member<<T as FloatElement>::Real>, Score = <T as FloatElement>::Real>,
 {
     const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = u32;
@@ -276,10 +268,7 @@ impl<T> Kernel for Float<BackwardCentres<'_, '_, T>>
 where
     T: FloatElement
         + Element<Update = <T as FloatElement>::Real>
-        + Kernels<
-            Member = Member<<T as FloatElement>::Real, <T as FloatElement>::Real>,
-            Score = <T as FloatElement>::Real,
-        >,
+        + Kernels<Member = Member<<T as FloatElement>::Real>, Score = <T as FloatElement>::Real>,
 {
     const HAS_VECTORS: bool = arch::has_narrow_vectors::<T>();
     type Output = ();
@@ -334,7 +323,7 @@ where
 macro_rules! impl_kernels {
     ($($t:ident: $real:ident;)*) => {$(
         impl Kernels for $t {
-            type Member = Member<$real, $real>;
+            type Member = Member<$real>;
             type Score = $real;
 
             #[inline(never)]

@@ -20,7 +20,25 @@ const TILE: usize = 64;
 /// 1 in Q15.
 const ONE: i64 = 1 << 15;
 
-type IntegerMember = Member<i64, i32>;
+type IntegerMember = Member<i64>;
+
+impl IntegerMember {
+    /// The share within its bounds, whatever the caller kept of what [`members`](super::members) gave.
+    #[inline(always)]
+    fn share(self) -> i64 {
+        self.share.clamp(0, ONE)
+    }
+
+    /// The same of a distance that a gradient asks for.
+    #[inline(always)]
+    fn distance(self, metric: Metric) -> i64 {
+        match metric {
+            Metric::Euclidean => 0, // its gradient has differences alone
+            Metric::Manhattan => self.distance.clamp(0, 1 << 30),
+            Metric::Cosine => self.distance.clamp(0, 2 * ONE),
+        }
+    }
+}
 
 impl Temperature {
     /// `1 / mantissa²` as `factor / 2^places`, with 16 bits.
@@ -154,13 +172,13 @@ impl<T: Short + Kernels<Member = IntegerMember>> Kernel for Integer<Members<'_, 
             for member in &mut *out {
                 let further = squared(metric, member.distance) - least;
                 let numerator = exp2_neg(octaves(further));
-                member.share = numerator as i32;
+                member.share = i64::from(numerator);
                 total += numerator;
             }
             let (inverse, _) = div_rem((1 << 47) + u64::from(total >> 1), u64::from(total));
             for member in out {
-                let share = i64::from(member.share) * inverse as i64;
-                member.share = shift_rne_i64(share, 32) as i32;
+                let share = member.share * inverse as i64;
+                member.share = shift_rne_i64(share, 32);
             }
         }
     }
@@ -192,7 +210,7 @@ impl<T: Short + Kernels<Member = IntegerMember>> Kernel for Integer<Forward<'_, 
                     Mode::Probabilities => {
                         let members = members.get(start..).unwrap_or_default();
                         for (sum, member) in sums.iter_mut().zip(members) {
-                            *sum = i64::from(member.share);
+                            *sum = member.share();
                         }
                     }
                     Mode::Features => {
@@ -200,7 +218,7 @@ impl<T: Short + Kernels<Member = IntegerMember>> Kernel for Integer<Forward<'_, 
                         for (member, centre) in members.iter().zip(centres) {
                             let centre = centre.get(start..start + out.len()).unwrap_or_default();
                             for (sum, c) in sums.iter_mut().zip(centre) {
-                                *sum += i64::from(member.share) * i64::from(c.cut());
+                                *sum += member.share() * i64::from(c.cut());
                             }
                         }
                     }
@@ -256,11 +274,11 @@ where
             let centres = || rows_of(clusters.centres, shape.features).enumerate();
             let mut mean = 0i64;
             for (member, (k, centre)) in members.iter().zip(centres()) {
-                mean += i64::from(member.share) * gradient(k, centre);
+                mean = mean.wrapping_add(member.share() * gradient(k, centre)); // shares add up to 1
             }
             let mean = shift_rne_i64(mean, 15);
             for ((member, (k, centre)), out) in members.iter().zip(centres()).zip(out) {
-                let product = i64::from(member.share) * (gradient(k, centre) - mean);
+                let product = member.share() * (gradient(k, centre) - mean);
                 let acc = shift_rne_i64(product, cut) * factor;
                 range |= acc.unsigned_abs();
                 if let Store::Shift { shift, rounding } = store {
@@ -362,7 +380,7 @@ where
                         metric,
                         aligned,
                         score: i64::from(score),
-                        distance: member.distance,
+                        distance: member.distance(metric),
                     };
                     for ((sum, &x), &c) in sums.iter_mut().zip(x).zip(centre) {
                         *sum += pair.term(x, c, lengths);
@@ -425,7 +443,7 @@ where
                         metric,
                         aligned,
                         score: i64::from(score),
-                        distance: member.distance,
+                        distance: member.distance(metric),
                     };
                     for ((sum, &x), &c) in sums.iter_mut().zip(x).zip(centre) {
                         *sum += match metric {
@@ -438,7 +456,7 @@ where
                     if mode == Mode::Features {
                         let dy = dy.get(tile.clone()).unwrap_or_default();
                         for (sum, d) in directs.iter_mut().zip(dy) {
-                            *sum += i64::from(member.share) * i64::from(d.cut());
+                            *sum += member.share() * i64::from(d.cut());
                         }
                     }
                 }

@@ -33,7 +33,7 @@ mod float;
 mod integer;
 
 use crate::dense::limit;
-use crate::element::{Blank, Element};
+use crate::element::{Blank, Element, impl_pod};
 use crate::error::{Arg, Error, Found, Result};
 use crate::exec::{self, Executor};
 use crate::optim::Gradient;
@@ -266,17 +266,20 @@ impl<T: Element> Clusters<'_, T> {
 
 /// The distance of a row to a centre, and the centre's share of the row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Member<D, S> {
+#[repr(C)]
+pub struct Member<R> {
     /// Squared for the Euclidean metric. Integers: of aligned elements, cosine in Q15.
-    pub distance: D,
+    pub distance: R,
     /// Integers: Q15, at most 2^15.
-    pub share: S,
+    pub share: R,
 }
 
-impl<D: Blank, S: Blank> Blank for Member<D, S> {
+impl_pod!(Member);
+
+impl<R: Blank> Blank for Member<R> {
     const BLANK: Self = Self {
-        distance: D::BLANK,
-        share: S::BLANK,
+        distance: R::BLANK,
+        share: R::BLANK,
     };
 }
 
@@ -578,7 +581,7 @@ pub struct BackwardCentres<'a, 'g, T: Element> {
 /// The kernels of this family for one element type.
 pub trait Kernels: Sized {
     /// A distance and a share.
-    type Member: Blank + Debug + Default + PartialEq;
+    type Member: Blank + bytemuck::Pod + Debug + Default + PartialEq;
     /// A score: `i16` for integers, else a float.
     type Score: Blank + bytemuck::Pod + Debug + Default + PartialEq;
 

@@ -17,10 +17,10 @@ const CENTRES: [[f64; 2]; 7] = [
 ];
 
 /// Shows all pairs of bytes, each with its members.
-fn every_pair<T: Element<Member = Member<i64, i32>>>(
+fn every_pair<T: Element<Member = Member<i64>>>(
     metric: Metric,
     temperature: Temperature,
-    mut see: impl FnMut([f64; 2], &[Member<i64, i32>]),
+    mut see: impl FnMut([f64; 2], &[Member<i64>]),
 ) {
     let bytes = || -127i32..=127;
     let pairs: Vec<[f64; 2]> = bytes()
@@ -51,7 +51,7 @@ fn every_pair<T: Element<Member = Member<i64, i32>>>(
     }
 }
 
-fn cosines_are_within_the_bound<T: Element<Member = Member<i64, i32>>>() {
+fn cosines_are_within_the_bound<T: Element<Member = Member<i64>>>() {
     let mut largest = 0f64;
     every_pair::<T>(Metric::Cosine, Temperature::ONE, |x, members| {
         for (c, member) in CENTRES.iter().zip(members) {
@@ -86,7 +86,7 @@ fn cosines_of_every_pair_of_bytes_are_within_the_bound() {
 }
 
 /// Shares beside what their distances are, at temperatures that leave one cluster or all of them.
-fn shares_are_within_the_bound<T: Element<Member = Member<i64, i32>>>() {
+fn shares_are_within_the_bound<T: Element<Member = Member<i64>>>() {
     let mut largest = 0f64;
     for metric in [Metric::Euclidean, Metric::Manhattan, Metric::Cosine] {
         for (mantissa, exponent) in [(1, 0), (1, -2), (181, -7), (255, -8), (3, -4), (129, -5)] {
@@ -107,7 +107,7 @@ fn shares_are_within_the_bound<T: Element<Member = Member<i64, i32>>>() {
                 let total: f64 = squares.iter().map(weight).sum();
                 for (square, member) in squares.iter().zip(members) {
                     let want = weight(square) / total;
-                    let error = (f64::from(member.share) / 32_768.0 - want).abs();
+                    let error = (member.share as f64 / 32_768.0 - want).abs();
                     let bound = tolerance::probability(CENTRES.len(), want);
                     assert!(
                         error <= bound,

@@ -32,7 +32,7 @@ fn model(
     clusters: &Clusters<'_, impl Element>,
     x: &[i128],
     centres: &[i128],
-) -> Vec<Member<i64, i32>> {
+) -> Vec<Member<i64>> {
     let cut = (m - 15).max(0);
     let (ex, ec, bits) = (clusters.x_exponent + cut, clusters.exponent + cut, m - cut);
     let e0 = common([ex, ec], bits);
@@ -98,7 +98,7 @@ fn model(
         for (d, n) in distances.iter().zip(&numerators) {
             out.push(Member {
                 distance: *d as i64,
-                share: shift_rne(n * r, 32) as i32,
+                share: shift_rne(n * r, 32) as i64,
             });
         }
     }
@@ -126,7 +126,7 @@ impl Way {
     fn gradients(
         &self,
         [x, c, dy]: [&[i128]; 3],
-        members: &[Member<i64, i32>],
+        members: &[Member<i64>],
         scores: &[i128],
     ) -> [Sums; 2] {
         let Shape { features, .. } = self.shape;
@@ -180,7 +180,7 @@ impl Way {
     }
 
     /// What a centre's part in the means adds.
-    fn with_means(&self, dc: Sums, dy: &[i128], members: &[Member<i64, i32>]) -> Sums {
+    fn with_means(&self, dc: Sums, dy: &[i128], members: &[Member<i64>]) -> Sums {
         if self.mode == Mode::Probabilities {
             return dc;
         }
@@ -219,7 +219,7 @@ fn saturating(x: i128, s: i32) -> i128 {
 #[allow(clippy::too_many_lines)] // one rule, written out
 fn follows_the_rule<T>()
 where
-    T: Element<Member = Member<i64, i32>, Score = i16, Update: Default + Clone + Into<i128>>,
+    T: Element<Member = Member<i64>, Score = i16, Update: Default + Clone + Into<i128>>,
 {
     let m = T::MAGNITUDE_BITS as i32;
     let cut = (m - 15).max(0);
@@ -346,9 +346,7 @@ fn integers_follow_the_rule_on_big_integers() {
 }
 
 /// A whole pass of integers against floats on the same numbers.
-fn is_parallel<T: Element<Member = Member<i64, i32>, Update: Default + Clone + Into<i128>>>(
-    limit: f64,
-) {
+fn is_parallel<T: Element<Member = Member<i64>, Update: Default + Clone + Into<i128>>>(limit: f64) {
     let shape = Shape {
         rows: 40,
         features: 6,
@@ -400,7 +398,7 @@ fn is_parallel<T: Element<Member = Member<i64, i32>, Update: Default + Clone + I
             };
             for (got, want) in got.members.iter().zip(&want.members) {
                 // A distance that is off by d moves a logit by d · distance / τ², below 4 d here.
-                let share = f64::from(got.share) / 32_768.0;
+                let share = got.share as f64 / 32_768.0;
                 let cut = if m > 15 { 1e-4 } else { 0.0 };
                 assert!(
                     (share - want.share).abs()

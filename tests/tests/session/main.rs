@@ -17,6 +17,7 @@ mod layers;
 mod learning;
 mod refusals;
 mod states;
+mod twins;
 mod zoo;
 
 /// The demo's networks.

@@ -232,7 +232,232 @@ fn descriptions_that_cannot_be_are_refused_by_path() {
     }
 }
 
+#[test]
+fn layers_that_do_not_fit_are_refused_by_path() {
+    // Input, layer, element type, and a word of what is expected.
+    for (input, layer, dtype, word) in [
+        ("[8]", r#""type": "lstm", "units": 4"#, DType::I8, "[L, F]"),
+        ("[8, 8]", r#""type": "gru", "units": 0"#, DType::I8, "units"),
+        (
+            "[8, 8]",
+            r#""type": "rnn", "units": 99999999"#,
+            DType::I8,
+            "units",
+        ),
+        (
+            "[8, 60000]",
+            r#""type": "lstm", "units": 30000"#,
+            DType::I16,
+            "too large",
+        ),
+        (
+            "[8]",
+            r#""type": "attention", "heads": 2, "size": 4"#,
+            DType::I8,
+            "[L, F]",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "attention", "heads": 4, "kv_heads": 3, "size": 4"#,
+            DType::I8,
+            "kv_heads",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "attention", "heads": 0, "size": 4"#,
+            DType::I8,
+            "heads",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "attention", "heads": 1, "size": 512"#,
+            DType::I8,
+            "512",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "attention", "heads": 2, "size": 3, "rotary": {}"#,
+            DType::I8,
+            "even",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "attention", "heads": 2, "size": 4, "rotary": {"base": 1}"#,
+            DType::I8,
+            "base",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "attention", "heads": 2, "size": 4, "sight": {"recent": 3}, "cache": 9"#,
+            DType::I8,
+            "10",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "attention", "heads": 2, "size": 4, "cache": 9, "padded": true"#,
+            DType::I8,
+            "padding",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "cross_attention", "queries": 8, "heads": 2, "size": 4"#,
+            DType::I8,
+            "queries",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "cross_attention", "queries": 0, "heads": 2, "size": 4"#,
+            DType::I8,
+            "queries",
+        ),
+        (
+            "[4, 4, 2]",
+            r#""type": "deformable_attention", "heads": 1, "points": 2, "size": 4"#,
+            DType::I8,
+            "floats",
+        ),
+        (
+            "[4, 4]",
+            r#""type": "deformable_attention", "heads": 1, "points": 2, "size": 4"#,
+            DType::F32,
+            "[H, W, F]",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "mixture", "gate": [], "branches": []"#,
+            DType::I8,
+            "branches",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "mixture", "gate": [{"name": "g", "type": "dense", "outputs": 3}], "branches": [{"name": "b"}, {"name": "c"}]"#,
+            DType::I8,
+            "[.., 2]",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "mixture", "gate": [{"name": "g", "type": "dense", "outputs": 2}],
+                "branches": [{"name": "b"}, {"name": "c", "layers": [{"name": "d", "type": "dense", "outputs": 9}]}]"#,
+            DType::I8,
+            "each branch",
+        ),
+        (
+            "[8]",
+            r#""type": "mixture", "gate": [{"name": "g", "type": "rnn", "units": 2}], "branches": [{"name": "b"}, {"name": "c"}]"#,
+            DType::I8,
+            "[L, F]",
+        ),
+        (
+            "[8]",
+            r#""type": "balance", "thousandths": 4294967295"#,
+            DType::I8,
+            "balance",
+        ),
+        (
+            "[8]",
+            r#""type": "stream", "context": 2, "layers": []"#,
+            DType::I8,
+            "[L, F]",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "stream", "context": 0, "layers": []"#,
+            DType::I8,
+            "context",
+        ),
+        (
+            "[8]",
+            r#""type": "tied", "vocabulary": 9, "size": 4, "layers": []"#,
+            DType::I8,
+            "tokens",
+        ),
+        (
+            "[8]",
+            r#""type": "k_means", "clusters": 0"#,
+            DType::I8,
+            "clusters",
+        ),
+        (
+            "[8]",
+            r#""type": "k_means", "clusters": 2, "temperature": -1.0"#,
+            DType::I8,
+            "positive",
+        ),
+        (
+            "[8]",
+            r#""type": "mixed_dense", "outputs": 2"#,
+            DType::I8,
+            "i16 or u16",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "mixed_conv", "filters": 2, "kernel": 3"#,
+            DType::F32,
+            "i16 or u16",
+        ),
+        (
+            "[8, 8]",
+            r#""type": "mixed_conv", "filters": 2, "kernel": 9"#,
+            DType::I16,
+            "a",
+        ),
+    ] {
+        let json = format!(
+            r#"{{"input": {input}, "layers": [{{"name": "a", {layer}}}, {{"name": "head", "type": "dense", "outputs": 2}}]}}"#
+        );
+        let network = Network::from_json(&json).unwrap_or_else(|error| panic!("{json}: {error}"));
+        let options = Options {
+            train: true,
+            ..Options::default()
+        };
+        let error = network
+            .compile(dtype, &options)
+            .map(|_| json.clone())
+            .unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(word), "{json}: {error}");
+        assert!(
+            error.starts_with('a') || error.contains("too large"),
+            "{json}: {error}"
+        );
+    }
+}
+
+#[test]
+fn tied_networks_end_where_they_begin() {
+    let of = |layers: &str, after: &str| {
+        let json = format!(
+            r#"{{"input": [4], "tokens": "u8", "layers": [
+                {{"name": "both", "type": "tied", "vocabulary": 9, "size": 4, "layers": [{layers}]}}{after}
+            ]}}"#
+        );
+        let network = Network::from_json(&json).unwrap();
+        network.compile(DType::I8, &Options::default())
+    };
+    assert!(of("", "").is_ok());
+    let error = of(r#"{"name": "d", "type": "dense", "outputs": 5}"#, "").unwrap_err();
+    assert!(error.to_string().starts_with("both: "), "{error}");
+    let error = of("", r#", {"name": "d", "type": "dense", "outputs": 5}"#).unwrap_err();
+    assert!(error.to_string().starts_with("both: "), "{error}");
+}
+
 proptest! {
+    /// The same of images with layers that carry, attend and share out.
+    #[test]
+    fn hostile_images_of_other_layers_do_not_panic(
+        which in 0..HOSTILE.len(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)
+    ) {
+        let mut bytes = compile::<i8>(HOSTILE[which]);
+        let weights = sections(&bytes)[1].clone();
+        let places: Vec<usize> = (8..bytes.len()).filter(|at| !weights.contains(at)).collect();
+        for (at, value) in changes {
+            bytes[*at.get(&places)] = value;
+        }
+        mend(&mut bytes);
+        let _ = attempt(&bytes);
+    }
+
     /// With its checksums made right again, a damaged image is run: it may fail, it may not panic. What is damaged is not
     /// the weights, any of which are weights.
     #[test]
@@ -249,6 +474,17 @@ proptest! {
         let _ = attempt(&bytes);
     }
 }
+
+const HOSTILE: [&str; 8] = [
+    super::twins::RECURRENT,
+    super::twins::TURNED,
+    super::twins::MIXTURES,
+    super::twins::SHORT,
+    include_str!("zoo/decoder.json"),
+    include_str!("zoo/rows.json"),
+    include_str!("zoo/speller.json"),
+    include_str!("zoo/clusters.json"),
+];
 
 /// Makes the checksums of all sections right, as far as they lie in the image, and that of the header.
 pub(super) fn mend(bytes: &mut [u8]) {

@@ -2,17 +2,14 @@
 
 use super::kinds::{Recall, Sight};
 use super::rotary::Turn;
-use crate::net::join::copy;
 use crate::net::{ActivatedTape, Context, Identity, Pass, SampleTape, Slopes, Tape};
+use crate::ops::attention::kept::Cache;
+use crate::ops::attention::rotary::{KEYS, QUERIES};
 use crate::tensor::D3;
 use selvedge_kernels::attention::{Exponents, Inputs};
-use selvedge_kernels::elementwise::{self, Term};
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::fixed::Rounding;
-use selvedge_kernels::requantize::Store;
 use selvedge_kernels::rope::{self, Rotation};
-use selvedge_kernels::split::{move_up, rows_of, rows_of_mut};
-use selvedge_kernels::{Element, Error, Result as KernelResult};
+use selvedge_kernels::{Element, Result as KernelResult};
 
 /// What a projection keeps: its output, `[L, HEADS, SIZE]`.
 pub(super) type Projected<
@@ -224,12 +221,12 @@ impl<
             turned_query.samples_mut(batch),
             turned_key.samples_mut(batch),
         );
-        let context = Context::<T, E>::backward_part(pass, number, 4, query_scale);
+        let context = Context::<T, E>::backward_part(pass, number, QUERIES, query_scale);
         let of_query = context.rescale(of_query + places, |store| {
             let shape = Self::turned(batch, L, HEADS);
             rope::backward(pass.exec, shape, rotation, query, store, dq)
         })?;
-        let context = Context::<T, E>::backward_part(pass, number, 5, key_scale);
+        let context = Context::<T, E>::backward_part(pass, number, KEYS, key_scale);
         let of_key = context.rescale(of_key + places, |store| {
             let shape = Self::turned(batch, M, KV_HEADS);
             rope::backward(pass.exec, shape, rotation, key, store, dk)
@@ -260,46 +257,27 @@ impl<
         batch: usize,
         room: &mut [T],
     ) -> KernelResult<()> {
-        let mut kept = self.cached;
-        let forgotten = (kept + M).saturating_sub(C::CAPACITY);
-        if forgotten > 0 && S::WINDOW.is_none() {
-            return Err(Error::Capacity {
-                keys: kept + M,
-                capacity: C::CAPACITY,
-            });
-        }
-        kept -= forgotten;
         let key = match P::SETTING {
             Some(_) => self.turned_key.samples(batch),
             None => self.key.output.values(batch).data,
         };
-        let new = [key, self.value.output.values(batch).data];
-        let width = KV_HEADS * SIZE;
-        let before_after = self.exponents.into_iter().zip(exponents).skip(1);
-        for ((cache, new), (before, after)) in self.cache.iter_mut().zip(new).zip(before_after) {
-            let cache = cache.samples_mut(batch);
-            if kept > 0 && before != after {
-                let term = Term {
-                    values: &*cache,
-                    exponent: before,
-                };
-                let store = Store::Shift {
-                    shift: after - before,
-                    rounding: Rounding::NearestEven,
-                };
-                elementwise::sum(exec, &[term], store, room)?;
-                copy(room, cache);
-            }
-            let samples = rows_of_mut(cache, C::CAPACITY * width);
-            for (cache, new) in samples.zip(rows_of(new, M * width)) {
-                let [from, len] = [forgotten, kept].map(|rows| rows * width);
-                if from > 0 {
-                    move_up(cache, from, len, 0);
-                }
-                copy(new, cache.get_mut(len..).unwrap_or_default());
-            }
-        }
-        self.cached = kept + M;
+        let value = self.value.output.values(batch).data;
+        let [_, of_key, of_value] = exponents;
+        let [_, key_before, value_before] = self.exponents;
+        let kept = Cache {
+            capacity: C::CAPACITY,
+            width: KV_HEADS * SIZE,
+            rows: M,
+            forgets: S::WINDOW.is_some(),
+        };
+        let caches = (self.cache)
+            .each_mut()
+            .map(|cache| cache.samples_mut(batch));
+        let (before, new) = (
+            [key_before, value_before],
+            [(key, of_key), (value, of_value)],
+        );
+        self.cached = kept.remember(exec, self.cached, caches, before, new, room)?;
         Ok(())
     }
 }

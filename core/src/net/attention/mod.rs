@@ -1,7 +1,6 @@
 //! Multi-head attention with its projections.
 
 mod cross;
-mod heads;
 mod kept;
 mod kinds;
 mod multi_head;

@@ -1,6 +1,5 @@
 //! Heads with their projections, wherever they read queries, keys and values from.
 
-use super::heads::heads_errors;
 use super::kept::Kept;
 use super::kinds::{Recall, Sight};
 use super::rotary::Turn;
@@ -11,14 +10,12 @@ use crate::net::{
     OutputTape, Pass, SampleTape, Scratch, Slopes, Tape, Values, Visitor, VisitorMut, hand_scales,
     part, show_scales,
 };
+use crate::ops::attention::heads::{self, Scales};
 use crate::tensor::{D1, D2, D3, Shape};
 use core::marker::PhantomData;
 use selvedge_kernels::attention::{self, Mask, ROWS};
 use selvedge_kernels::exec::Executor;
-use selvedge_kernels::fixed::Rounding;
-use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::scale::Scale;
-use selvedge_kernels::split::move_up;
 use selvedge_kernels::{Element, Result as KernelResult, dense};
 
 /// Weights of queries, `[HEADS, SIZE, F]`, with their bias.
@@ -424,49 +421,26 @@ impl<
             sums,
             ..
         } = tape;
-        let inputs = kept.inputs(batch);
         let keys = kept.keys();
-        let len = batch * keys * Self::KEYS;
-        let run = |stores| {
-            let errors = attention::Errors {
-                dq: query_error.samples_mut(batch),
-                dk: part(key_error.samples_mut(batch), len),
-                dv: part(value_error.samples_mut(batch), len),
-            };
-            let scratch = attention::Scratch {
-                scores: scores.all(),
-                products: products.all(),
-                sums: sums.all(),
-            };
-            attention::backward(
-                pass.exec,
-                Self::extents(batch, keys),
-                Self::mask(pass, batch, keys),
-                inputs,
-                dy,
-                stores,
-                errors,
-                scratch,
-            )
+        let extents = (Self::extents(batch, keys), Self::mask(pass, batch, keys));
+        let scales = Scales::<T> {
+            scores: &mut self.scores_scale,
+            parts: &mut self.part_scales,
         };
-        let words = |part| Words::new(pass.seed, stream::error(number) + 1 + part, pass.step);
-        let roundings = [0, 1, 2].map(|part| Rounding::Stochastic(words(part)));
-        let scales = (&mut self.scores_scale, &mut self.part_scales);
-        let exponents = inputs.exponents;
-        let exponents = heads_errors::<T>(scales, exponents, exponent, roundings, run)?;
-        // The errors of earlier passes are left out.
-        for error in [key_error, value_error] {
-            let error = error.samples_mut(batch);
-            for sample in 0..batch {
-                let from = (sample * keys + keys - M) * Self::KEYS;
-                move_up(error, from, M * Self::KEYS, sample * M * Self::KEYS);
-            }
-        }
-        Ok(if T::DTYPE.is_integer() {
-            exponents
-        } else {
-            [exponent; 3]
-        })
+        let errors = attention::Errors {
+            dq: query_error.samples_mut(batch),
+            dk: key_error.samples_mut(batch),
+            dv: value_error.samples_mut(batch),
+        };
+        let scratch = attention::Scratch {
+            scores: scores.all(),
+            products: products.all(),
+            sums: sums.all(),
+        };
+        let (inputs, dy) = (kept.inputs(batch), (dy, exponent));
+        heads::backward(
+            pass, number, scales, extents, M, inputs, dy, errors, scratch,
+        )
     }
 
     /// Shows its states, `error_scale` of the layer among them, and the parameters.

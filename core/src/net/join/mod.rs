@@ -12,7 +12,8 @@ pub use binary::{
 pub use concat::Concat;
 pub use sample::Sample;
 pub use sum::Sum;
-pub(super) use sum::{add, copy};
+pub(super) use sum::add;
+pub(crate) use sum::copy;
 
 use super::{Context, Tape, Values};
 use crate::tensor::Shape;

@@ -70,7 +70,7 @@ pub(in crate::net) fn add<T: Element, E: Executor>(
     })
 }
 
-pub(in crate::net) fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+pub(crate) fn copy<T: Copy>(from: &[T], to: &mut [T]) {
     for (to, &from) in to.iter_mut().zip(from) {
         *to = from;
     }

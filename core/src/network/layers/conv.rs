@@ -1,10 +1,10 @@
 //! Convolutions over one to three axes.
 
 use super::window::{Extents, Padding, Sliding, by_rank};
-use super::{Activation, Build};
+use super::{Activation, Build, Weights};
 use crate::graph::{Error, ValueId};
 use crate::network::builder::{Builder, by_dtype};
-use crate::ops::{conv, learned};
+use crate::ops::{conv, learned, mixed};
 use alloc::vec::Vec;
 use selvedge_kernels::conv::Shape;
 #[cfg(feature = "json")]
@@ -54,6 +54,36 @@ pub struct Depthwise {
     /// Distance of a filter's cells.
     #[cfg_attr(feature = "json", serde(default = "Extents::one"))]
     pub dilation: Extents,
+    /// What it applies to its sums.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub activation: Activation,
+}
+
+/// A [`Conv`] with filters of 8 bits under activations, errors and biases of 16 bits, in networks of these types. Numerical
+/// behaviour: [`selvedge_kernels::mixed`].
+#[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
+#[cfg_attr(feature = "json", serde(deny_unknown_fields))]
+pub struct MixedConv {
+    /// Output channels.
+    pub filters: usize,
+    /// Cells of a filter.
+    pub kernel: Extents,
+    /// Type of the filters' elements.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub weights: Weights,
+    /// Step between windows.
+    #[cfg_attr(feature = "json", serde(default = "Extents::one"))]
+    pub stride: Extents,
+    /// Cells around the image.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub padding: Padding,
+    /// Distance of a filter's cells.
+    #[cfg_attr(feature = "json", serde(default = "Extents::one"))]
+    pub dilation: Extents,
+    /// Groups of channels that do not see each other.
+    #[cfg_attr(feature = "json", serde(default = "one"))]
+    pub groups: usize,
     /// What it applies to its sums.
     #[cfg_attr(feature = "json", serde(default))]
     pub activation: Activation,
@@ -130,7 +160,7 @@ macro_rules! methods {
         }
     )*};
 }
-methods!(Conv Depthwise ConvTranspose);
+methods!(Conv Depthwise ConvTranspose MixedConv);
 
 impl Conv {
     /// With `filters` of `kernel` cells, a stride of 1, no padding.
@@ -152,6 +182,35 @@ impl Conv {
     pub const fn groups(mut self, groups: usize) -> Self {
         self.groups = groups;
         self
+    }
+}
+
+impl MixedConv {
+    /// With `filters` of `kernel` cells of type `i8`, a stride of 1, no padding.
+    #[must_use]
+    pub fn new(filters: usize, kernel: impl Into<Extents>) -> Self {
+        Self {
+            filters,
+            kernel: kernel.into(),
+            weights: Weights::I8,
+            stride: Extents::one(),
+            padding: Padding::Valid,
+            dilation: Extents::one(),
+            groups: 1,
+            activation: Activation::None,
+        }
+    }
+
+    /// With filters of this type.
+    #[must_use]
+    pub fn weights(self, weights: Weights) -> Self {
+        Self { weights, ..self }
+    }
+
+    /// With groups of channels.
+    #[must_use]
+    pub fn groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
     }
 }
 
@@ -224,6 +283,7 @@ fn build<const N: usize>(
     (input, channels): ([usize; N], usize),
     [filters, groups]: [usize; 2],
     activation: Activation,
+    weights: Option<Weights>,
 ) -> Result<ValueId, Error> {
     let number = to.number();
     check_groups(to, groups, channels, filters)?;
@@ -244,17 +304,23 @@ fn build<const N: usize>(
     let outputs = shape.window.outputs(input).map_err(to.kernel())?;
     to.check_value(&[&outputs[..], &[filters]].concat())?;
     let cells: usize = shape.window.kernel.iter().product();
-    to.check_sums(x, outputs.iter().product(), cells * (filters / groups))?;
     let code = activation.code();
     let (dtypes, gain) = to.output_of(code);
     let (dtype, trains, error) = (to.dtype, to.trains, to.kernel());
     let fan_in = (gain, cells * depth);
+    if let Some(weights) = weights {
+        let (dtypes, [weight, bias]) = weights.begin(to, number, fan_in, extents, filters)?;
+        let (operator, inputs) = (&mixed::describe::CONV, [x, weight, bias]);
+        return conv::describe::append(operator, to.graph, dtypes, number, inputs, &shape, code)
+            .map_err(error);
+    }
+    to.check_sums(x, outputs.iter().product(), cells * (filters / groups))?;
     let [weight, bias] = by_dtype!(dtype, T => {
         learned::describe::affine::<T>(to.graph, trains, number, fan_in, extents, filters)
     })
     .map_err(&error)?;
-    let inputs = [x, weight, bias];
-    conv::describe::append(to.graph, dtypes, number, inputs, &shape, code).map_err(error)
+    let (operator, inputs) = (&conv::describe::CONV, [x, weight, bias]);
+    conv::describe::append(operator, to.graph, dtypes, number, inputs, &shape, code).map_err(error)
 }
 
 impl Build for Conv {
@@ -262,7 +328,17 @@ impl Build for Conv {
         let (shape, sliding) = (to.shape_of(x), self.sliding());
         let how = [self.filters, self.groups];
         by_rank!(to, shape, (input, channels) => {
-            build(to, x, &sliding, (input, channels), how, self.activation)
+            build(to, x, &sliding, (input, channels), how, self.activation, None)
+        })
+    }
+}
+
+impl Build for MixedConv {
+    fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
+        let (shape, sliding) = (to.shape_of(x), self.sliding());
+        let (how, weights) = ([self.filters, self.groups], Some(self.weights));
+        by_rank!(to, shape, (input, channels) => {
+            build(to, x, &sliding, (input, channels), how, self.activation, weights)
         })
     }
 }
@@ -271,7 +347,7 @@ impl Build for Depthwise {
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
         let (shape, sliding) = (to.shape_of(x), self.sliding());
         by_rank!(to, shape, (input, channels) => {
-            build(to, x, &sliding, (input, channels), [channels; 2], self.activation)
+            build(to, x, &sliding, (input, channels), [channels; 2], self.activation, None)
         })
     }
 }

@@ -1,30 +1,44 @@
 //! The layers of a description: what each is told, and how it becomes operators.
 
 mod activation;
+mod attention;
+mod cluster;
 mod containers;
 mod conv;
+mod deformable;
 mod dense;
 mod dropout;
 mod embedding;
 mod layout;
+mod mixed;
+mod mixture;
 mod norm;
 mod pool;
+mod recurrent;
 mod reduce;
 mod resize;
 mod shape;
 mod softmax;
+mod stream;
+mod tied;
 mod unary;
 mod window;
 
 pub use activation::{Activate, Activation};
+pub use attention::{Attention, CrossAttention, Pairs, Rotary, Scaling, Sight};
+pub use cluster::{Gives, KMeans, Metric};
 pub use containers::{Branch, Combine, Parallel, Residual, Sequential};
-pub use conv::{Conv, ConvTranspose, Depthwise};
+pub use conv::{Conv, ConvTranspose, Depthwise, MixedConv};
+pub use deformable::DeformableAttention;
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use embedding::{Embedding, Positions};
 pub use layout::{Beyond, Gather, Pad, Part, Permute, Range, Slice, TopK};
+pub use mixed::{MixedDense, Weights};
+pub use mixture::{Balance, Mixture};
 pub use norm::{BatchNorm, LayerNorm, RmsNorm};
 pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
+pub use recurrent::{Gru, Lstm, Rnn, Steps};
 pub use reduce::{ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum};
 pub use resize::{Coordinates, ResizeBilinear, ResizeNearest};
 pub use shape::{Flatten, Reshape};
@@ -32,6 +46,8 @@ pub use softmax::{
     AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
     MixtureSoftmax, Softmax, Sparsemax, TopKSoftmax, TreeSoftmax,
 };
+pub use stream::Stream;
+pub use tied::Tied;
 pub use unary::{Abs, Negate, Square};
 pub use window::{Extents, Padding};
 
@@ -136,6 +152,12 @@ layers! {
     LayerNorm RmsNorm BatchNorm
     Activate
     Embedding Positions
+    Rnn Lstm Gru
+    Attention CrossAttention DeformableAttention
+    Mixture Balance
+    Stream Tied
+    KMeans
+    MixedDense MixedConv
     Flatten Reshape
     Negate Abs Square
     Dropout

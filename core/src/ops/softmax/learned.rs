@@ -70,11 +70,10 @@ impl<T: Element> Mixed<'_, T> {
             })?;
         }
         let acc = weights.gradient_exponent(exponent);
-        if let Some(mut gradient) = weight.gradient(sgd, acc, words)? {
+        weight.learn(sgd, acc, words, |gradient| {
             let numbers = first(numbers, n.saturating_add(k.saturating_mul(2)));
-            mixture::backward_weights(shape, weights, logits, dy, &mut gradient, numbers, sums)?;
-            gradient.finish();
-        }
+            mixture::backward_weights(shape, weights, logits, dy, gradient, numbers, sums)
+        })?;
         Ok(below)
     }
 }
