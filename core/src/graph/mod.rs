@@ -6,12 +6,13 @@
 mod differentiate;
 mod error;
 
+pub use crate::compile::{MemoryMap, Placed, Step};
 pub(crate) use differentiate::{Pending, Walk};
 pub use error::Error;
 
 use crate::image::format::Place;
 use crate::ops::{Describe, Kind};
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use selvedge_kernels::{DType, Element};
@@ -200,6 +201,8 @@ pub struct Graph {
     pub(crate) accumulates: bool,
     /// Parameters that are taken before new ones are made.
     pub(crate) shared: VecDeque<ValueId>,
+    /// Paths of layers, by their numbers.
+    pub(crate) paths: BTreeMap<u32, String>,
 }
 
 impl Graph {

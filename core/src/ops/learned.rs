@@ -134,16 +134,6 @@ pub(crate) mod describe {
     use selvedge_kernels::rng::{Words, stream};
     use selvedge_kernels::{self as kernels, Element};
 
-    /// The values that an operator is given for its parameters, three for each, and those of the gradients that it is to
-    /// store.
-    pub(crate) fn of<const N: usize>(
-        walk: &mut Walk<'_>,
-        parameters: [Option<ValueId>; N],
-    ) -> (Vec<Option<ValueId>>, [Option<ValueId>; N]) {
-        let values = parameters.map(|parameter| walk.graph.with_companions(parameter));
-        (values.concat(), [None; N])
-    }
-
     /// A parameter as its operator learns it.
     #[derive(Clone, Copy, Debug)]
     pub(crate) struct Told {
