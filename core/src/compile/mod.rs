@@ -1,5 +1,6 @@
 //! From a graph to an image: which operators a program needs, where its values lie, and all of it as bytes.
 
+mod map;
 mod plan;
 
 use crate::graph::{Error, Graph, Node, ValueId};
@@ -12,6 +13,7 @@ use crate::ops::Kind;
 use alloc::vec;
 use alloc::vec::Vec;
 use bytemuck::{bytes_of, cast_slice};
+pub use map::{MemoryMap, Placed, Step};
 use plan::{Lifetime, offsets};
 
 /// Numbers of the values of a program: what stays first, in the same order in each program.
@@ -50,6 +52,15 @@ impl Graph {
     /// # Errors
     /// [`Error::Size`] for more values or bytes than an image has room for.
     pub fn compile(&self, samples: usize) -> Result<Vec<u8>, Error> {
+        self.compile_with(samples, Vec::new())
+    }
+
+    /// The same with a description, if it is not empty.
+    pub(crate) fn compile_with(
+        &self,
+        samples: usize,
+        description: Vec<u8>,
+    ) -> Result<Vec<u8>, Error> {
         let storage = self.storage()?;
         let mut parameters = Vec::new();
         for (parameter, &stored) in self.parameters.iter().zip(&storage.stored) {
@@ -82,6 +93,9 @@ impl Graph {
         if self.nodes.len() > self.backward {
             let update = self.program(Role::Update, samples, &storage)?;
             sections.push((Section::UPDATE, update));
+        }
+        if !description.is_empty() {
+            sections.push((Section::DESCRIPTION, description));
         }
 
         if !self.states_before.is_empty() {
@@ -181,13 +195,24 @@ impl Graph {
         })
     }
 
-    /// The body of a program's section.
-    fn program(&self, role: Role, samples: usize, storage: &Storage) -> Result<Vec<u8>, Error> {
+    /// The nodes of a program.
+    fn nodes_of(&self, role: Role) -> &[Node] {
         let nodes = match role {
-            Role::Infer => self.nodes.get(..self.forward).unwrap_or_default(),
-            Role::Train => self.nodes.get(..self.backward).unwrap_or_default(),
-            Role::Update => self.nodes.get(self.backward..).unwrap_or_default(),
+            Role::Infer => self.nodes.get(..self.forward),
+            Role::Train => self.nodes.get(..self.backward),
+            Role::Update => self.nodes.get(self.backward..),
         };
+        nodes.unwrap_or_default()
+    }
+
+    /// The operators of a program with the numbers of their values, and where these lie.
+    fn schedule(
+        &self,
+        role: Role,
+        samples: usize,
+        storage: &Storage,
+    ) -> Result<Schedule<'_>, Error> {
+        let nodes = self.nodes_of(role);
         let is_read = self.read(nodes);
         let kept = |id: &Option<ValueId>| id.filter(|id| is_read.get(id.0) == Some(&true));
         let mut numbers = Numbers {
@@ -217,11 +242,8 @@ impl Graph {
                 inputs.push(u32::from(touch(&mut numbers, id, 0)?));
             }
         }
-        let (mut code, mut operators) = (Vec::new(), 0);
-        for (at, node) in nodes.iter().enumerate() {
-            if node.kind == Kind::View {
-                continue;
-            }
+        let mut operators = Vec::new();
+        for node in nodes.iter().filter(|node| node.kind != Kind::View) {
             let mut ids = Vec::new();
             for id in node
                 .inputs
@@ -231,34 +253,51 @@ impl Graph {
                 .chain(node.scratch.iter().copied().map(Some))
             {
                 ids.push(match id {
-                    Some(id) => touch(&mut numbers, id, at + 1)?,
+                    Some(id) => touch(&mut numbers, id, operators.len() + 1)?,
                     None => NONE,
                 });
             }
-            emit(node, &ids, &mut code)?;
-            operators += 1;
+            operators.push((node, ids));
         }
         let mut outputs = Vec::new();
         for &id in &self.outputs {
             if is_read.get(self.root(id).0) == Some(&true) {
-                outputs.push(u32::from(touch(&mut numbers, id, nodes.len() + 1)?));
+                outputs.push(u32::from(touch(&mut numbers, id, operators.len() + 1)?));
             }
         }
 
-        let transient: Vec<(ValueId, Lifetime)> = (numbers.values.iter())
+        let (transient, lifetimes): (Vec<ValueId>, Vec<Lifetime>) = (numbers.values.iter())
             .filter(|&&id| self.place(id) == Place::Transient)
             .filter_map(|&id| Some((id, lifetimes.get(id.0).copied().flatten()?)))
-            .collect();
-        let lifetimes: Vec<Lifetime> = transient.iter().map(|&(_, life)| life).collect();
-        let (planned, arena) = offsets(&lifetimes);
+            .unzip();
+        let (offsets, arena) = offsets(&lifetimes);
+        Ok(Schedule {
+            inputs,
+            outputs,
+            operators,
+            values: numbers.values,
+            transient,
+            lifetimes,
+            offsets,
+            arena,
+        })
+    }
+
+    /// The body of a program's section.
+    fn program(&self, role: Role, samples: usize, storage: &Storage) -> Result<Vec<u8>, Error> {
+        let schedule = self.schedule(role, samples, storage)?;
+        let mut code = Vec::new();
+        for (node, ids) in &schedule.operators {
+            emit(node, ids, &mut code)?;
+        }
         let mut offsets = storage.offsets.clone();
-        for ((id, _), at) in transient.iter().zip(planned) {
+        for (id, &at) in schedule.transient.iter().zip(&schedule.offsets) {
             if let Some(offset) = offsets.get_mut(id.0) {
                 *offset = at;
             }
         }
         let mut values = Vec::new();
-        for &id in &numbers.values {
+        for &id in &schedule.values {
             let (value, offset) = (self.values.get(id.0), offsets.get(id.0));
             let (Some(value), Some(&offset)) = (value, offset) else {
                 return Err(Error::Size);
@@ -272,15 +311,15 @@ impl Graph {
         }
         let header = ProgramHeader {
             samples: word(samples)?,
-            arena: word(arena)?,
-            inputs: word(inputs.len())?,
-            outputs: word(outputs.len())?,
-            values: word(numbers.values.len())?,
-            operators,
+            arena: word(schedule.arena)?,
+            inputs: word(schedule.inputs.len())?,
+            outputs: word(schedule.outputs.len())?,
+            values: word(schedule.values.len())?,
+            operators: word(schedule.operators.len())?,
             code: word(code.len())?,
         };
         let mut body = bytes_of(&header).to_vec();
-        for words in [&inputs, &outputs] {
+        for words in [&schedule.inputs, &schedule.outputs] {
             body.extend_from_slice(cast_slice(words));
         }
         body.extend(values);
@@ -304,6 +343,23 @@ impl Graph {
         }
         is_read
     }
+}
+
+/// A program before it is bytes.
+struct Schedule<'g> {
+    /// Numbers of values that are inputs, and outputs.
+    inputs: Vec<u32>,
+    outputs: Vec<u32>,
+    /// Operators with the numbers of their values.
+    operators: Vec<(&'g Node, Vec<u16>)>,
+    /// Values, by their numbers.
+    values: Vec<ValueId>,
+    /// Those of them that lie in the arena while they are used, when that is, and where.
+    transient: Vec<ValueId>,
+    lifetimes: Vec<Lifetime>,
+    offsets: Vec<usize>,
+    /// Bytes that they take.
+    arena: usize,
 }
 
 /// Where parameters lie.

@@ -6,13 +6,14 @@
 mod differentiate;
 mod error;
 
+pub use crate::compile::{MemoryMap, Placed, Step};
 pub(crate) use differentiate::{Pending, Walk};
 pub use error::Error;
 
 use crate::image::format::{self, Place};
 use crate::ops::{Describe, Kind};
 use crate::session::Session;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use selvedge_kernels::{DType, Element};
@@ -205,6 +206,8 @@ pub struct Graph {
     pub(crate) states_before: Vec<u8>,
     /// Training steps before.
     pub(crate) steps: u32,
+    /// Paths of layers, by their numbers.
+    pub(crate) paths: BTreeMap<u32, String>,
 }
 
 impl Graph {

@@ -54,7 +54,21 @@ impl Section {
     pub(crate) const INFER: u32 = 3;
     pub(crate) const TRAIN: u32 = 4;
     pub(crate) const UPDATE: u32 = 5;
+    pub(crate) const DESCRIPTION: u32 = 6;
     pub(crate) const STATES: u32 = 7;
+
+    pub(crate) const fn name(kind: u32) -> &'static str {
+        match kind {
+            Self::PARAMETERS => "parameters",
+            Self::WEIGHTS => "weights",
+            Self::INFER => "infer",
+            Self::TRAIN => "train",
+            Self::UPDATE => "update",
+            Self::DESCRIPTION => "description",
+            Self::STATES => "states",
+            _ => "unknown",
+        }
+    }
 }
 
 /// Where a section lies.

@@ -9,7 +9,8 @@ pub(crate) mod format;
 
 pub use error::Error;
 
-use format::{Header, Parameter, ProgramHeader, Section, Value};
+use crate::ops::Kind;
+use format::{Header, Parameter, ProgramHeader, Record, Section, Value};
 
 /// A compiled network: operators, programs and weights.
 ///
@@ -41,7 +42,8 @@ pub enum Role {
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 3] = [Self::Infer, Self::Train, Self::Update];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Infer, Self::Train, Self::Update];
 
     /// The name that errors give.
     #[must_use]
@@ -112,6 +114,57 @@ impl<'a> Image<'a> {
         .saturating_add(2 * (format::ALIGN - 1))
         .saturating_add(self.header.persistent as usize)
         .saturating_add(transient)
+    }
+
+    /// The sections of the image in `bytes`, which [`Image::parse`] has accepted: names and contents.
+    ///
+    /// # Errors
+    /// As [`Image::parse`].
+    pub fn sections(
+        bytes: &'a [u8],
+    ) -> Result<impl Iterator<Item = Result<(&'static str, &'a [u8]), Error>>, Error> {
+        let (header, table) = Header::read(bytes)?;
+        Ok(table.iter().map(move |entry| {
+            let body = entry.body(bytes, header.len)?;
+            Ok((Section::name(entry.kind), body))
+        }))
+    }
+
+    /// What the image in `bytes` was compiled from, if it says so: JSON, for `network::Description`.
+    ///
+    /// # Errors
+    /// As [`Image::parse`].
+    pub fn description(bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Error> {
+        for section in Self::sections(bytes)? {
+            let (name, body) = section?;
+            if name == Section::name(Section::DESCRIPTION) {
+                return Ok(Some(body));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The operators of the program for `role`, in order; none for one that this build does not know.
+    pub fn kinds(&self, role: Role) -> impl Iterator<Item = Option<Kind>> + use<'a> {
+        let mut code = self.program(role).map_or(&[][..], |program| program.code);
+        core::iter::from_fn(move || {
+            let (record, rest) = Record::read(code)?;
+            code = rest;
+            Some(Kind::of(record.kind))
+        })
+    }
+
+    /// The most samples of a run of the program for `role`, and the bytes of the arena that its values take.
+    #[must_use]
+    pub fn extent(&self, role: Role) -> Option<[usize; 2]> {
+        let header = self.program(role)?.header;
+        Some([header.samples as usize, header.arena as usize])
+    }
+
+    /// Bytes of the arena that stay from run to run.
+    #[must_use]
+    pub const fn persistent_bytes(&self) -> usize {
+        self.header.persistent as usize
     }
 
     /// Whether it has a program for `role`.

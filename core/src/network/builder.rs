@@ -1,8 +1,8 @@
 //! What layers are built with: graph, path, number, element type, and checks with their messages.
 
-use super::Options;
 use super::layers::{Build, Layer};
-use crate::graph::{Error, Graph, ValueId, shown};
+use super::{LayerSummary, Options};
+use crate::graph::{Error, Graph, Value, ValueId, shown};
 use crate::ops::activation;
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -55,6 +55,10 @@ pub(crate) struct Builder<'g> {
     pub(super) is_last: bool,
     /// Whether its parameters are trained.
     pub(super) trains: bool,
+    /// Whether it, or a container around it, is frozen.
+    is_frozen: bool,
+    /// What the layers cost that have been built.
+    pub(super) summaries: Vec<LayerSummary>,
 }
 
 impl<'g> Builder<'g> {
@@ -69,6 +73,8 @@ impl<'g> Builder<'g> {
             lengths: None,
             is_last: true,
             trains: options.train,
+            is_frozen: false,
+            summaries: Vec::new(),
         }
     }
 
@@ -76,7 +82,7 @@ impl<'g> Builder<'g> {
     pub(super) fn sequence(&mut self, layers: &[Layer], mut x: ValueId) -> Result<ValueId, Error> {
         let names: Vec<&str> = layers.iter().map(|layer| &*layer.name).collect();
         self.check_names(&names)?;
-        let (is_last, trains) = (self.is_last, self.trains);
+        let (is_last, trains, is_frozen) = (self.is_last, self.trains, self.is_frozen);
         for (i, layer) in layers.iter().enumerate() {
             if layer.disabled {
                 self.numbers += layer.layer.numbers();
@@ -84,15 +90,16 @@ impl<'g> Builder<'g> {
             }
             self.is_last = is_last && layers.iter().skip(i + 1).all(|layer| layer.disabled);
             self.trains = trains && !layer.frozen;
+            self.is_frozen = is_frozen || layer.frozen;
             x = self.named(&layer.name, |builder| builder.layer(layer, x))?;
         }
-        (self.is_last, self.trains) = (is_last, trains);
+        (self.is_last, self.trains, self.is_frozen) = (is_last, trains, is_frozen);
         Ok(x)
     }
 
     /// One layer, whose parameters are those of another if it shares them.
     fn layer(&mut self, layer: &Layer, x: ValueId) -> Result<ValueId, Error> {
-        let first = self.graph.parameters.len();
+        let [first, node] = [self.graph.parameters.len(), self.graph.nodes.len()];
         if let Some(path) = &layer.shares {
             let Some(parameters) = self.parameters.get(path) else {
                 let expected = "`shares` with the path of a layer before it";
@@ -112,8 +119,40 @@ impl<'g> Builder<'g> {
             .filter(|parameter| parameter.kind == 0)
             .map(|parameter| parameter.value);
         let own: Vec<ValueId> = own.collect();
+        if !layer.layer.is_container() {
+            self.summarise(layer, [x, y], (&own, first), node);
+        }
         self.parameters.insert(self.path(), own);
         Ok(y)
+    }
+
+    /// Notes what `layer` costs, from `x` to `y`: its `own` parameters, which with other states are those of the graph from
+    /// `first` on, and its operators, those from `node` on.
+    fn summarise(
+        &mut self,
+        layer: &Layer,
+        [x, y]: [ValueId; 2],
+        (own, first): (&[ValueId], usize),
+        node: usize,
+    ) {
+        let (graph, path) = (&*self.graph, self.path());
+        let size = |id: ValueId| graph.value(id).map_or(0, Value::len);
+        let bytes = |id: ValueId| size(id) * graph.dtype_of(id).bytes();
+        let stored = graph.parameters.iter().skip(first);
+        let nodes = graph.nodes.iter().skip(node);
+        let parameters = own.iter().map(|&id| size(id)).sum();
+        let summary = LayerSummary {
+            path,
+            kind: layer.layer.name(),
+            dtype: self.dtype,
+            input: graph.shape_of(x),
+            output: graph.shape_of(y),
+            parameters,
+            macs: nodes.map(|node| node.operator.macs(graph, node)).sum(),
+            bytes: stored.map(|parameter| bytes(parameter.value)).sum(),
+            trainable: parameters > 0 && !self.is_frozen,
+        };
+        self.summaries.push(summary);
     }
 
     /// Builds what lies in `name`.
@@ -129,9 +168,11 @@ impl<'g> Builder<'g> {
     }
 
     /// The number of the layer that is built: they are counted in pre-order.
-    pub(super) const fn number(&mut self) -> u32 {
+    pub(super) fn number(&mut self) -> u32 {
+        let number = self.numbers;
         self.numbers += 1;
-        self.numbers - 1
+        self.graph.paths.insert(number, self.path.join("."));
+        number
     }
 
     /// How many positions of each sample are real: an input behind that of the network, the same for all layers.

@@ -40,7 +40,10 @@
 //! ```
 
 pub(crate) mod builder;
+#[cfg(feature = "json")]
+mod description;
 mod layers;
+mod summary;
 
 pub use crate::graph::Error;
 pub use layers::{
@@ -55,7 +58,11 @@ pub use layers::{
     Square, Steps, Stream, Tied, TopK, TopKSoftmax, TreeSoftmax, Type, Weights,
 };
 
-use crate::graph::Graph;
+#[cfg(feature = "json")]
+pub use description::Description;
+pub use summary::LayerSummary;
+
+use crate::graph::{Graph, ValueId};
 use crate::ops::loss;
 use crate::session::Session;
 use alloc::string::String;
@@ -118,6 +125,8 @@ impl Tokens {
 
 /// What training makes small: a sum over all samples of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "json", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Loss {
     /// Softmax cross-entropy over the last axis of the output, with a class of `u16` for each row:
@@ -137,6 +146,7 @@ pub enum Loss {
 
 /// What a network is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "json", derive(serde::Serialize, serde::Deserialize))]
 pub struct Options {
     /// The most samples of a run.
     pub samples: usize,
@@ -200,6 +210,40 @@ impl Network {
     /// # Errors
     /// [`Error`], with the path of the layer.
     pub fn graph(&self, dtype: DType, options: &Options) -> Result<Graph, Error> {
+        let (mut graph, y, _) = self.forward(dtype, options)?;
+        if options.train {
+            let [dy, loss] = loss::describe::append(&mut graph, dtype, y, options.loss);
+            graph.differentiate(y, dy)?;
+            graph.output(loss);
+        }
+        Ok(graph)
+    }
+
+    /// What each layer costs, in order; containers are left out, and what lies in them is not.
+    ///
+    /// # Errors
+    /// As [`Network::graph`].
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::DType;
+    /// use selvedge_core::network::{Dense, Network, Options};
+    /// let network = Network::new([12]).layer("head", Dense::new(4));
+    /// let summary = network.summary(DType::I8, &Options::default())?;
+    /// assert_eq!((summary[0].parameters, summary[0].macs), (12 * 4 + 4, 12 * 4));
+    /// # Ok::<(), selvedge_core::network::Error>(())
+    /// ```
+    pub fn summary(&self, dtype: DType, options: &Options) -> Result<Vec<LayerSummary>, Error> {
+        self.forward(dtype, options)
+            .map(|(_, _, summaries)| summaries)
+    }
+
+    /// The graph of the forward pass, its output, and what layers cost.
+    fn forward(
+        &self,
+        dtype: DType,
+        options: &Options,
+    ) -> Result<(Graph, ValueId, Vec<LayerSummary>), Error> {
         if options.samples == 0 {
             return Err(Error::Attribute {
                 path: "samples".into(),
@@ -221,6 +265,7 @@ impl Network {
         let mut builder = Builder::new(&mut graph, options, dtype);
         builder.named("input", |to| to.check_value(&self.input))?;
         let y = builder.sequence(&self.layers, x)?;
+        let summaries = builder.summaries;
         let (found, expected) = (graph.dtype_of(y), builder::head(dtype));
         if found != expected {
             return Err(Error::Attribute {
@@ -234,12 +279,7 @@ impl Network {
         graph.forward = graph.nodes.len();
         graph.backward = graph.forward;
         graph.output(y);
-        if options.train {
-            let [dy, loss] = loss::describe::append(&mut graph, dtype, y, options.loss);
-            graph.differentiate(y, dy)?;
-            graph.output(loss);
-        }
-        Ok(graph)
+        Ok((graph, y, summaries))
     }
 
     /// The network as an image.
@@ -267,6 +307,18 @@ impl Network {
         let mut graph = self.graph(dtype, options)?;
         graph.continue_from(session)?;
         graph.compile(options.samples)
+    }
+
+    /// The same, with a section that has the description, for tools that look at images. A session passes over it.
+    ///
+    /// # Errors
+    /// As [`Network::graph`].
+    #[cfg(feature = "json")]
+    pub fn compile_described(&self, dtype: DType, options: &Options) -> Result<Vec<u8>, Error> {
+        let graph = self.graph(dtype, options)?;
+        let description = Description::new(self.clone(), dtype, *options).to_json();
+        let description = description.map_err(|_| Error::Size)?; // which no network causes
+        graph.compile_with(options.samples, description.into_bytes())
     }
 
     /// The network that this text describes.

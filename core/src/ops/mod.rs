@@ -69,6 +69,12 @@ pub(crate) trait Describe: core::fmt::Debug + Sync {
         walk: &mut crate::graph::Walk<'_>,
         node: &crate::graph::Node,
     ) -> core::result::Result<(), crate::graph::Error>;
+
+    /// Multiplications with an addition of `node`, for one sample; 0 for a step that goes back.
+    fn macs(&self, graph: &crate::graph::Graph, node: &crate::graph::Node) -> u64 {
+        let _ = (graph, node);
+        0
+    }
 }
 
 /// The operators that a program links, in groups: those of a layer and element type.

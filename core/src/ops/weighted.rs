@@ -378,5 +378,24 @@ pub(crate) mod describe {
             walk.graph.node(step.consumes(3));
             Ok(())
         }
+
+        /// Each element of the narrower side, which is the input of a transposed convolution, has the products of a row of
+        /// weights.
+        fn macs(&self, graph: &Graph, node: &Node) -> u64 {
+            let (&[x, weight, _], &[y, _]) = (&*node.inputs, &*node.outputs) else {
+                return 0;
+            };
+            let narrow = if node.kind == Kind::ConvTranspose {
+                x
+            } else {
+                y
+            };
+            let (Some(narrow), Some(weight)) = (narrow, weight) else {
+                return 0;
+            };
+            let row = graph.shape_of(weight).into_iter().skip(1);
+            let extents = graph.shape_of(narrow).into_iter().chain(row);
+            extents.map(|extent| extent as u64).product()
+        }
     }
 }

@@ -15,6 +15,7 @@ use selvedge_kernels::{bf16, f16};
 
 mod layers;
 mod learning;
+mod plans;
 mod refusals;
 mod states;
 mod twins;

@@ -112,6 +112,18 @@ pub(crate) trait Build {
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error>;
 }
 
+/// The name of a type as `serde` writes it.
+fn snake_case(name: &str) -> String {
+    let mut text = String::new();
+    for (at, letter) in name.char_indices() {
+        if at > 0 && letter.is_ascii_uppercase() {
+            text.push('_');
+        }
+        text.push(letter.to_ascii_lowercase());
+    }
+    text
+}
+
 macro_rules! layers {
     ($($name:ident)*) => {
         /// What a layer is.
@@ -128,6 +140,22 @@ macro_rules! layers {
                 Self::$name(layer)
             }
         })*
+
+        impl Type {
+            /// Its name in JSON.
+            #[must_use]
+            pub fn name(&self) -> String {
+                match self {
+                    $(Self::$name(_) => snake_case(stringify!($name)),)*
+                }
+            }
+
+            /// Whether it is made of layers.
+            #[must_use]
+            pub const fn is_container(&self) -> bool {
+                matches!(self, Self::Sequential(_) | Self::Residual(_) | Self::Parallel(_))
+            }
+        }
 
         impl Build for Type {
             fn numbers(&self) -> u32 {
