@@ -11,10 +11,10 @@ use selvedge_kernels::rng::shuffle;
 
 /// The operators of the demo's network in bytes, and no others.
 pub static CNN_OPERATORS: Registry<'static> = &[
-    conv::run_with::<i8, Few>(),
-    conv::train_with::<i8, Few>(),
-    pool::run::<i8>(),
-    pool::train::<i8>(),
+    conv::run_over::<i8, Few, 2>(),
+    conv::train_over::<i8, Few, 2>(),
+    pool::run_over::<i8, 2>(),
+    pool::train_over::<i8, 2>(),
     dense::run_with::<i8, Few>(),
     dense::train_with::<i8, Few>(),
     loss::cross_entropy_of::<i8>(),

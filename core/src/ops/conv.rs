@@ -4,7 +4,7 @@ use super::activation::{Activations, All};
 use super::call::{Attributes, Call};
 use super::weighted::Transposed;
 use super::window::{self, by_axes};
-use super::{Kernel, Kind, Result, weighted};
+use super::{Fault, Kernel, Kind, Result, weighted};
 use selvedge_kernels::Element;
 use selvedge_kernels::conv::Shape;
 use selvedge_kernels::element::Output;
@@ -48,6 +48,30 @@ pub const fn train_with<T: Element, A: Activations>() -> &'static [Kernel] {
             kind: Kind::ConvStep,
             dtypes: [T::DTYPE, T::DTYPE],
             run: step::<T, A>,
+        }]
+    }
+}
+
+/// The forward operator over `N` axes alone, with the activations `A`, between layers: what a small program links.
+#[must_use]
+pub const fn run_over<T: Element, A: Activations, const N: usize>() -> &'static [Kernel] {
+    const {
+        &[Kernel {
+            kind: Kind::Conv,
+            dtypes: [T::DTYPE, T::DTYPE],
+            run: forward_over::<T, T, A, N>,
+        }]
+    }
+}
+
+/// What goes back through it and learns.
+#[must_use]
+pub const fn train_over<T: Element, A: Activations, const N: usize>() -> &'static [Kernel] {
+    const {
+        &[Kernel {
+            kind: Kind::ConvStep,
+            dtypes: [T::DTYPE, T::DTYPE],
+            run: step_over::<T, A, N>,
         }]
     }
 }
@@ -101,21 +125,33 @@ pub(super) fn shape<const N: usize>(
 fn forward<T: Element, O: Element + Output<T>, A: Activations>(
     call: &mut Call<'_, '_>,
 ) -> Result<()> {
-    let mut attributes = call.attributes();
-    by_axes!(attributes, N => {
-        let activation = attributes.word()?;
-        let shape = shape::<N>(call.batch, &mut attributes)?;
-        weighted::forward::<T, T, O, A>(call, shape, activation)
-    })
+    by_axes!(call.attributes(), N => forward_over::<T, O, A, N>(call))
 }
 
 fn step<T: Element, A: Activations>(call: &mut Call<'_, '_>) -> Result<()> {
+    by_axes!(call.attributes(), N => step_over::<T, A, N>(call))
+}
+
+/// The attributes behind the number of axes, which must be `N`.
+fn over<'c, const N: usize>(call: &Call<'c, '_>) -> Result<(Shape<N>, u32)> {
     let mut attributes = call.attributes();
-    by_axes!(attributes, N => {
-        let activation = attributes.word()?;
-        let shape = shape::<N>(call.batch, &mut attributes)?;
-        weighted::step::<T, T, A>(call, shape, activation)
-    })
+    if attributes.size()? != N {
+        return Err(Fault::Malformed);
+    }
+    let activation = attributes.word()?;
+    Ok((shape::<N>(call.batch, &mut attributes)?, activation))
+}
+
+fn forward_over<T: Element, O: Element + Output<T>, A: Activations, const N: usize>(
+    call: &mut Call<'_, '_>,
+) -> Result<()> {
+    let (shape, activation) = over::<N>(call)?;
+    weighted::forward::<T, T, O, A>(call, shape, activation)
+}
+
+fn step_over<T: Element, A: Activations, const N: usize>(call: &mut Call<'_, '_>) -> Result<()> {
+    let (shape, activation) = over::<N>(call)?;
+    weighted::step::<T, T, A>(call, shape, activation)
 }
 
 fn forward_transpose<T: Element, O: Element + Output<T>, A: Activations>(

@@ -41,6 +41,30 @@ groups! {
         AdaptiveAveragePool adaptive_average, AdaptiveAveragePoolBackward adaptive_average_backward;
 }
 
+/// The largest element under a window over `N` axes alone: what a small program links.
+#[must_use]
+pub const fn run_over<T: Element, const N: usize>() -> &'static [Kernel] {
+    const {
+        &[Kernel {
+            kind: Kind::MaxPool,
+            dtypes: [T::DTYPE, T::DTYPE],
+            run: max_over::<T, N>,
+        }]
+    }
+}
+
+/// Takes errors back through it.
+#[must_use]
+pub const fn train_over<T: Element, const N: usize>() -> &'static [Kernel] {
+    const {
+        &[Kernel {
+            kind: Kind::MaxPoolBackward,
+            dtypes: [T::DTYPE, T::DTYPE],
+            run: max_backward_over::<T, N>,
+        }]
+    }
+}
+
 /// Attributes: axes, spatial extents, channels, window; for means, whether padding counts.
 fn shape<const N: usize>(batch: usize, attributes: &mut Attributes<'_>) -> Result<Shape<N>> {
     Ok(Shape {
@@ -69,36 +93,47 @@ fn parts<const N: usize>(batch: usize, attributes: &mut Attributes<'_>) -> Resul
     })
 }
 
-/// Values: x, y.
 fn max<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
+    by_axes!(call.attributes(), N => max_over::<T, N>(call))
+}
+
+fn max_backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
+    by_axes!(call.attributes(), N => max_backward_over::<T, N>(call))
+}
+
+/// The shape behind the number of axes, which must be `N`.
+fn over<const N: usize>(call: &Call<'_, '_>) -> Result<Shape<N>> {
     let mut attributes = call.attributes();
+    if attributes.size()? != N {
+        return Err(Fault::Malformed);
+    }
+    shape::<N>(call.batch, &mut attributes)
+}
+
+/// Values: x, y.
+fn max_over<T: Element, const N: usize>(call: &mut Call<'_, '_>) -> Result<()> {
     let (exec, exponent) = (call.exec, call.exponent(0));
-    by_axes!(attributes, N => {
-        let shape = shape::<N>(call.batch, &mut attributes)?;
-        let [x, y] = call.views([0, 1])?;
-        pool::max_forward(exec, shape, read::<T>(x)?, write(y)?)?;
-        Ok(())
-    })?;
+    let shape = over::<N>(call)?;
+    let [x, y] = call.views([0, 1])?;
+    pool::max_forward(exec, shape, read::<T>(x)?, write(y)?)?;
     call.set_exponent(1, exponent);
     Ok(())
 }
 
 /// Values: x, y, dy, dx.
-fn max_backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
-    let mut attributes = call.attributes();
-    let (batch, exponent) = (call.batch, call.exponent(2));
-    let exponent = by_axes!(attributes, N => {
-        let shape = shape::<N>(batch, &mut attributes)?;
-        call.with::<T, _, 4>(Direction::Backward, 0, [0, 1, 2, 3], |context, [x, y, dy, dx]| {
-            let (x, y, dy, dx) = (read::<T>(x)?, read::<T>(y)?, read::<T>(dy)?, write::<T>(dx)?);
-            let exec = context.exec;
-            let mut run = |store| pool::max_backward(exec, shape, x, y, dy, store, dx);
-            Ok(if shape.window.overlaps() {
-                context.rescale(exponent, run)?
-            } else {
-                run(Store::EXACT)?; // no errors are added
-                exponent
-            })
+fn max_backward_over<T: Element, const N: usize>(call: &mut Call<'_, '_>) -> Result<()> {
+    let (shape, exponent) = (over::<N>(call)?, call.exponent(2));
+    let slots = [0, 1, 2, 3];
+    let exponent = call.with::<T, _, 4>(Direction::Backward, 0, slots, |context, views| {
+        let [x, y, dy, dx] = views;
+        let (x, y, dy, dx) = (read::<T>(x)?, read::<T>(y)?, read(dy)?, write(dx)?);
+        let exec = context.exec;
+        let mut run = |store| pool::max_backward(exec, shape, x, y, dy, store, dx);
+        Ok(if shape.window.overlaps() {
+            context.rescale(exponent, run)?
+        } else {
+            run(Store::EXACT)?; // no errors are added
+            exponent
         })
     })?;
     call.set_exponent(3, exponent);
