@@ -50,6 +50,18 @@ pub enum Error {
         /// Why, with the path of the layer.
         source: selvedge_core::network::Error,
     },
+    /// A file is neither a description nor an image.
+    #[error("{}: neither a description (JSON) nor an image (it does not begin with SLVG)", path.display())]
+    NeitherModel {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An image says nothing of its layers.
+    #[error("{}: no description in it that this build reads, so there is no map", path.display())]
+    NoDescription {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file is no image.
     #[error("{}: {source}", path.display())]
     Image {

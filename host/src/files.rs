@@ -13,6 +13,14 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     }
 }
 
+/// The bytes of a file.
+///
+/// # Errors
+/// [`Error::File`].
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(failed(path))
+}
+
 /// The text of a file.
 ///
 /// # Errors
@@ -44,14 +52,14 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Calls `then` with the image in `bytes`, at an address that an image may have.
+/// Calls `then` with the image in `bytes`, and with these at an address that an image may have.
 ///
 /// # Errors
 /// [`Error::Image`] if these bytes are none.
 pub(crate) fn with_image<R>(
     bytes: &[u8],
     path: &Path,
-    then: impl FnOnce(&Image<'_>) -> R,
+    then: impl FnOnce(&Image<'_>, &[u8]) -> R,
 ) -> Result<R> {
     let words = bytes.len().div_ceil(size_of::<u128>());
     let mut room = vec![0u128; words];
@@ -62,5 +70,5 @@ pub(crate) fn with_image<R>(
         path: path.to_owned(),
         source,
     })?;
-    Ok(then(&image))
+    Ok(then(&image, place))
 }

@@ -36,7 +36,13 @@ fn refused(folder: &Path, args: &[&str], code: i32, parts: &[&str]) {
 #[test]
 fn help_has_examples() {
     let folder = tempfile::tempdir().unwrap();
-    for args in [&["--help"][..], &["demo", "--help"], &["train", "--help"]] {
+    for args in [
+        &["--help"][..],
+        &["demo", "--help"],
+        &["train", "--help"],
+        &["convert", "--help"],
+        &["inspect", "--help"],
+    ] {
         let output = selvedge(folder.path(), args);
         assert!(output.status.success());
         let help = text(&output.stdout);
@@ -318,4 +324,141 @@ fn mnist_files_train_to_what_is_known_of_such_networks() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let run: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(run["runs"][0]["accuracy"].as_f64().unwrap() > 0.9, "{run}");
+}
+
+const DESCRIPTION: &str = r#"{
+    "input": [6, 6, 2],
+    "layers": [
+        {"name": "block", "type": "sequential", "layers": [
+            {"name": "edges", "type": "conv", "filters": 4, "kernel": 3, "activation": "relu"},
+            {"name": "halve", "type": "max_pool"}
+        ]},
+        {"name": "flat", "type": "flatten"},
+        {"name": "head", "type": "dense", "outputs": 3, "frozen": true}
+    ]
+}"#;
+
+/// What `inspect --json` prints.
+fn inspected(folder: &Path, args: &[&str]) -> serde_json::Value {
+    let args = [&["inspect", "--json"], args].concat();
+    let output = selvedge(folder, &args);
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        text(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn inspect_shows_a_description_and_the_image_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("net.json"), DESCRIPTION).unwrap();
+    let options = ["--dtype", "i16", "--samples", "4", "--train"];
+    let found = inspected(folder, &[&["net.json"], &options[..]].concat());
+    assert_eq!(found["parameters"], 4 * 18 + 4 + 3 * 16 + 3);
+    assert_eq!(found["macs"], 4 * 4 * 4 * 18 + 3 * 16);
+    let layers = found["layers"].as_array().unwrap();
+    let paths: Vec<_> = layers
+        .iter()
+        .map(|layer| layer["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(paths, ["block.edges", "block.halve", "flat", "head"]);
+    let expected = serde_json::json!({
+        "path": "block.edges", "type": "conv", "dtype": "i16", "input_shape": [6, 6, 2], "output_shape": [4, 4, 4],
+        "parameters": 76, "macs": 1152, "bytes": 2 * 76, "trainable": true,
+    });
+    assert_eq!(layers[0], expected);
+    assert_eq!(layers[3]["trainable"], false);
+
+    // An image says what it was compiled from, and needs the same RAM with that and without.
+    let convert = [&["convert", "net.json", "-o", "with.svi"], &options[..]].concat();
+    assert!(selvedge(folder, &convert).status.success());
+    assert_eq!(inspected(folder, &["with.svi"]), found);
+    let convert = [
+        &["convert", "net.json", "-o", "bare.svi", "--no-description"],
+        &options[..],
+    ]
+    .concat();
+    assert!(selvedge(folder, &convert).status.success());
+    let bare = inspected(folder, &["bare.svi"]);
+    assert_eq!(bare["arena_bytes"], found["arena_bytes"]);
+    assert!(bare["layers"].is_null());
+    let shown = text(&selvedge(folder, &["inspect", "bare.svi"]).stdout);
+    for part in [
+        "section weights",
+        "infer: 3 operators",
+        "1 conv_step",
+        "train: ",
+    ] {
+        assert!(shown.contains(part), "no `{part}` in: {shown}");
+    }
+}
+
+#[test]
+fn inspect_shows_and_draws_the_arena() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("net.json"), DESCRIPTION).unwrap();
+    let args = [
+        "inspect", "net.json", "--train", "--values", "--map", "map.svg",
+    ];
+    let shown = text(&selvedge(folder, &args).stdout);
+    for part in [
+        "  edges",
+        "frozen",
+        "block.edges conv_step",
+        "cross_entropy 1",
+        "█",
+    ] {
+        assert!(shown.contains(part), "no `{part}` in: {shown}");
+    }
+    let svg = fs::read_to_string(folder.join("map.svg")).unwrap();
+    assert!(
+        svg.starts_with("<svg") && svg.contains("<title>block.edges conv, 64 bytes"),
+        "{svg}"
+    );
+}
+
+#[test]
+fn inspect_refuses_what_is_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("net.json"), DESCRIPTION).unwrap();
+    let convert = ["convert", "net.json", "-o", "bare.svi", "--no-description"];
+    assert!(selvedge(folder, &convert).status.success());
+    let image = fs::read(folder.join("bare.svi")).unwrap();
+    fs::write(folder.join("short.svi"), &image[..image.len() - 1]).unwrap();
+    fs::write(folder.join("head.svi"), &image[..20]).unwrap();
+    fs::write(folder.join("text.json"), "a network").unwrap();
+    fs::write(folder.join("empty.json"), "").unwrap();
+    fs::write(
+        folder.join("other.json"),
+        r#"{"input": [2], "layers": [{"name": "a", "type": "magic"}]}"#,
+    )
+    .unwrap();
+    for (file, parts) in [
+        ("missing.json", &["missing.json"][..]),
+        ("text.json", &["text.json", "neither"]),
+        ("empty.json", &["empty.json", "neither"]),
+        ("other.json", &["other.json", "magic", "line 1"]),
+        ("short.svi", &["short.svi", "ends early"]),
+        ("head.svi", &["head.svi", "section 0", "ends early"]),
+    ] {
+        refused(folder, &["inspect", file], 1, parts);
+    }
+    refused(
+        folder,
+        &["inspect", "bare.svi", "--map", "a.svg"],
+        1,
+        &["no description"],
+    );
+    refused(
+        folder,
+        &["inspect", "net.json", "--loss", "squared"],
+        2,
+        &["--train"],
+    );
+    refused(folder, &["inspect"], 2, &["FILE"]);
 }

@@ -78,7 +78,11 @@ impl Graph {
         let path = |number: &u32| self.paths.get(number).cloned().unwrap_or_default();
         let steps = schedule.operators.iter().map(|(node, _)| Step {
             kind: node.kind,
-            layer: path(&node.number),
+            layer: match node.kind {
+                // Of no layer, and numbered all the same.
+                Kind::CrossEntropy | Kind::Regression | Kind::BinaryCrossEntropy => String::new(),
+                _ => path(&node.number),
+            },
         });
         let operators: Vec<Step> = steps.collect();
         // Steps 0 and behind the last are the caller's, who has inputs and outputs.

@@ -1,7 +1,9 @@
 //! The `selvedge` command.
 
+mod compile;
 mod convert;
 mod demo;
+mod inspect;
 mod show;
 mod train;
 
@@ -26,6 +28,7 @@ enum Task {
     Demo(demo::Demo),
     Train(train::Train),
     Convert(convert::Convert),
+    Inspect(inspect::Inspect),
 }
 
 /// Runs the command line; the exit code is 0 for done, 1 for failed, 2 for bad usage.
@@ -35,6 +38,7 @@ pub fn main() -> ExitCode {
         Task::Demo(demo) => demo.run(),
         Task::Train(train) => train.run(),
         Task::Convert(convert) => convert.run(),
+        Task::Inspect(inspect) => inspect.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! What a training has come to, as one HTML file that needs nothing else.
 
+pub(crate) mod map;
 mod plot;
 
 use crate::data::DataSet;

@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use plotters::prelude::*;
+use selvedge_core::graph::MemoryMap;
 use std::fmt::Display;
 
 /// Colours that can be told apart, one for each type of the demo and more.
@@ -81,6 +82,79 @@ pub(super) fn curves(title: &str, lines: &[(&str, Vec<f64>)]) -> Result<String> 
         root.present().map_err(failed)?;
     }
     Ok(svg)
+}
+
+/// The arenas of programs, one below the other: operators from left to right, bytes upwards, values as rectangles whose
+/// titles a viewer shows.
+pub(super) fn maps(maps: &[MemoryMap]) -> Result<String> {
+    let mut svg = String::new();
+    let height = 420 * maps.len().max(1) as u32;
+    {
+        let root = SVGBackend::with_string(&mut svg, (1000, height)).into_drawing_area();
+        root.fill(&WHITE).map_err(failed)?;
+        for (map, area) in maps.iter().zip(root.split_evenly((maps.len().max(1), 1))) {
+            let title = format!(
+                "{}: {} bytes, at least {}",
+                map.role.name(),
+                map.peak,
+                map.lower_bound
+            );
+            let mut chart = ChartBuilder::on(&area)
+                .caption(title, ("sans-serif", 18))
+                .margin(8)
+                .x_label_area_size(36)
+                .y_label_area_size(72)
+                .build_cartesian_2d(0..map.operators.len().max(1), 0..map.peak.max(1))
+                .map_err(failed)?;
+            chart
+                .configure_mesh()
+                .x_desc("operator")
+                .y_desc("bytes of the arena")
+                .light_line_style(WHITE)
+                .draw()
+                .map_err(failed)?;
+            for (value, colour) in map.values.iter().zip(COLOURS.iter().cycle()) {
+                let corners = [
+                    (value.first, value.offset),
+                    (value.last + 1, value.offset + value.bytes),
+                ];
+                let inside = Rectangle::new(corners, colour.mix(0.6).filled());
+                chart.draw_series([inside]).map_err(failed)?;
+            }
+        }
+        root.present().map_err(failed)?;
+    }
+    Ok(titled(&svg, maps))
+}
+
+/// Gives rectangles of values their names: the backend has no titles. Values are the only ones that let light through.
+fn titled(svg: &str, maps: &[MemoryMap]) -> String {
+    let values = maps
+        .iter()
+        .flat_map(|map| map.values.iter().map(move |value| (map, value)));
+    let mut names = values.map(|(map, value)| {
+        format!(
+            "{}, {} bytes at {}, operators {} to {}",
+            map.name(value),
+            value.bytes,
+            value.offset,
+            value.first,
+            value.last
+        )
+    });
+    let mut out = String::new();
+    for line in svg.lines() {
+        let is_value = line.starts_with("<rect") && line.contains("opacity=\"0.6\"");
+        match line.strip_suffix("/>").filter(|_| is_value) {
+            Some(open) => {
+                let name = super::escape(&names.next().unwrap_or_default());
+                out.extend([open, "><title>", &name, "</title></rect>"]);
+            }
+            None => out += line,
+        }
+        out += "\n";
+    }
+    out
 }
 
 /// A grey image; 255 is black, as ink.

@@ -155,7 +155,13 @@ fn plans_of_mlperf_tiny_are_near_their_lower_bounds() {
     println!("| network | parameters | MACs | program | operators | peak | lower bound | above |");
     println!("|---|---|---|---|---|---|---|---|");
     let mut worst = 0.0f64;
-    for name in ["ds-cnn", "mobilenet-v1", "resnet-8", "autoencoder"] {
+    // Parameters that Keras counts, without the statistics of norms.
+    for (name, expected) in [
+        ("ds-cnn", 23_756),
+        ("mobilenet-v1", 216_322),
+        ("resnet-8", 78_186),
+        ("autoencoder", 267_928),
+    ] {
         let network = network(name);
         let loss = if name == "autoencoder" {
             Loss::Squared
@@ -169,6 +175,7 @@ fn plans_of_mlperf_tiny_are_near_their_lower_bounds() {
         };
         let layers = network.summary(DType::I8, &options).unwrap();
         let parameters: usize = layers.iter().map(|layer| layer.parameters).sum();
+        assert_eq!(parameters, expected, "{name}");
         let macs: u64 = layers.iter().map(|layer| layer.macs).sum();
         let graph = network.graph(DType::I8, &options).unwrap();
         for role in [Role::Infer, Role::Train] {

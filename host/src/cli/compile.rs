@@ -1,0 +1,85 @@
+//! What descriptions are compiled with.
+
+use super::dtype;
+use crate::error::{Error, Result};
+use crate::{DType, files};
+use clap::ValueEnum;
+use selvedge_core::network::{self, Network, Options};
+use std::path::Path;
+
+/// What a description is compiled for.
+#[derive(Debug, clap::Args)]
+pub(super) struct Compile {
+    /// Element type.
+    #[arg(long, value_parser = dtype, value_name = "TYPE", default_value = "i8")]
+    pub(super) dtype: DType,
+    /// The most samples of a run.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(super) samples: usize,
+    /// With a program that trains.
+    #[arg(long)]
+    train: bool,
+    /// What training makes small.
+    #[arg(long, value_enum, default_value_t = Loss::CrossEntropy, requires = "train")]
+    loss: Loss,
+    /// Where Huber's loss turns linear.
+    #[arg(long, default_value_t = 1.0, value_name = "DISTANCE")]
+    delta: f32,
+    /// With velocities for momentum.
+    #[arg(long, requires = "train")]
+    momentum: bool,
+    /// Gradients accumulate over several runs before they update parameters.
+    #[arg(long, requires = "train")]
+    accumulate: bool,
+    /// Seed of weights and rounding.
+    #[arg(long, default_value_t = selvedge_digits::SEED)]
+    seed: u32,
+}
+
+/// A loss by its name.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Loss {
+    CrossEntropy,
+    Squared,
+    Absolute,
+    Huber,
+    BinaryCrossEntropy,
+}
+
+impl Compile {
+    pub(super) const fn options(&self) -> Options {
+        Options {
+            samples: self.samples,
+            train: self.train,
+            loss: match self.loss {
+                Loss::CrossEntropy => network::Loss::CrossEntropy,
+                Loss::Squared => network::Loss::Squared,
+                Loss::Absolute => network::Loss::Absolute,
+                Loss::Huber => network::Loss::Huber(self.delta),
+                Loss::BinaryCrossEntropy => network::Loss::BinaryCrossEntropy,
+            },
+            accumulate: self.accumulate,
+            momentum: self.momentum,
+            seed: self.seed,
+        }
+    }
+}
+
+/// The network that a file describes.
+///
+/// # Errors
+/// [`Error::File`], [`Error::Description`].
+pub(super) fn read(path: &Path) -> Result<Network> {
+    Network::from_json(&files::read_text(path)?).map_err(|source| Error::Description {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Says which file could not be compiled.
+pub(super) fn refused(path: &Path) -> impl Fn(network::Error) -> Error + '_ {
+    move |source| Error::Compile {
+        path: path.to_owned(),
+        source,
+    }
+}
