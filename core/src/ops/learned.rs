@@ -179,10 +179,9 @@ pub(crate) mod describe {
         node: &Node,
         parameters: [Told; N],
     ) -> (Vec<Option<ValueId>>, [Option<ValueId>; N]) {
-        let mut index = 0;
         let mut gradients = [None; N];
         let mut values = Vec::new();
-        for (told, gradient) in parameters.iter().zip(&mut gradients) {
+        for (index, (told, gradient)) in (0..).zip(parameters.iter().zip(&mut gradients)) {
             let stored = told.value.filter(|&value| walk.stores(value));
             if let Some(value) = stored {
                 let len: usize = walk.graph.shape_of(value).iter().product();
@@ -205,7 +204,6 @@ pub(crate) mod describe {
             } else {
                 values.extend(walk.graph.with_companions(told.value));
             }
-            index += 1;
         }
         (values, gradients)
     }

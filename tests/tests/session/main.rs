@@ -1,5 +1,5 @@
 //! Networks that are described, compiled and run as images, beside their typed twins: the same bytes.
-#![allow(clippy::unwrap_used)] // helpers of tests, which the lint's own rule misses
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests, which the lint's own rule misses
 
 use selvedge_core::image::{Image, Role};
 use selvedge_core::net::{Momentum, Network as Typed};

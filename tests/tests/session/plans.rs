@@ -155,7 +155,7 @@ fn plans_of_mlperf_tiny_are_near_their_lower_bounds() {
     println!("| network | parameters | MACs | program | operators | peak | lower bound | above |");
     println!("|---|---|---|---|---|---|---|---|");
     let mut worst = 0.0f64;
-    // Parameters that Keras counts, without the statistics of norms.
+    // Parameters as these descriptions have them, without the statistics of norms.
     for (name, expected) in [
         ("ds-cnn", 23_756),
         ("mobilenet-v1", 216_322),
