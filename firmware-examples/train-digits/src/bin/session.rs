@@ -3,9 +3,9 @@
 #![no_std]
 #![no_main]
 
+use selvedge_core::Serial;
 use selvedge_core::image::Image;
 use selvedge_core::session::{Error, Session};
-use selvedge_core::Serial;
 #[cfg(not(feature = "microbit"))]
 use selvedge_digits::CNN_OPERATORS as OPERATORS;
 #[cfg(feature = "microbit")]
