@@ -379,7 +379,7 @@ fn layers_that_do_not_fit_are_refused_by_path() {
         ),
         (
             "[8]",
-            r#""type": "k_means", "clusters": 2, "temperature": -1.0"#,
+            r#""type": "k_means", "clusters": 2, "temperature": 0"#,
             DType::I8,
             "positive",
         ),

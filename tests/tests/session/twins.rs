@@ -256,11 +256,11 @@ twins! {
         "layers": [
             {"name": "entry", "type": "dense", "outputs": 6, "activation": "tanh"},
             {"name": "means", "type": "k_means", "clusters": 5, "gives": "means", "metric": "manhattan",
-             "temperature": 1.5},
-            {"name": "shares", "type": "k_means", "clusters": 4, "metric": "cosine", "temperature": 0.25},
+             "temperature": 1500},
+            {"name": "shares", "type": "k_means", "clusters": 4, "metric": "cosine", "temperature": 250},
             {"name": "flat", "type": "flatten"},
             {"name": "snap", "type": "k_means", "clusters": 3, "gives": "means", "metric": "manhattan",
-             "temperature": 1.5},
+             "temperature": 1500},
             {"name": "head", "type": "dense", "outputs": 10}
         ]
     }"#;

@@ -51,12 +51,9 @@ pub struct KMeans {
     /// How rows are compared with centres.
     #[cfg_attr(feature = "json", serde(default))]
     pub metric: Metric,
-    /// How soft the assignment is; 1 if it is not given. It is rounded to 8 bits: [`Temperature::from_f64`].
-    #[cfg_attr(
-        feature = "json",
-        serde(default, skip_serializing_if = "Option::is_none")
-    )]
-    pub temperature: Option<f64>,
+    /// How soft the assignment is, in thousandths. It is rounded to 8 bits: [`Temperature::from_f64`].
+    #[cfg_attr(feature = "json", serde(default = "one"))]
+    pub temperature: u32,
 }
 
 impl KMeans {
@@ -67,7 +64,7 @@ impl KMeans {
             clusters,
             gives: Gives::Shares,
             metric: Metric::Euclidean,
-            temperature: None,
+            temperature: 1000,
         }
     }
 
@@ -83,14 +80,20 @@ impl KMeans {
         Self { metric, ..self }
     }
 
-    /// At another temperature.
+    /// At a temperature of so many thousandths.
     #[must_use]
-    pub const fn temperature(self, temperature: f64) -> Self {
+    pub const fn temperature(self, thousandths: u32) -> Self {
         Self {
-            temperature: Some(temperature),
+            temperature: thousandths,
             ..self
         }
     }
+}
+
+/// A temperature of 1.
+#[cfg(feature = "json")]
+const fn one() -> u32 {
+    1000
 }
 
 impl Build for KMeans {
@@ -104,10 +107,8 @@ impl Build for KMeans {
         to.check_range("clusters", self.clusters, 1 << 24)?;
         to.check_size(&[self.clusters, features], 1)?;
         to.check_value(&[rows, self.clusters, 2])?; // a distance and a share
-        let temperature = match self.temperature {
-            None => Temperature::ONE,
-            Some(tau) => Temperature::from_f64(tau).map_err(to.kernel())?,
-        };
+        let temperature = Temperature::from_f64(f64::from(self.temperature) / 1000.0);
+        let temperature = temperature.map_err(to.kernel())?;
         let told = Told {
             shape: Shape {
                 rows,
