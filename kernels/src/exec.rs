@@ -117,8 +117,9 @@ pub(crate) fn split_into<C: Split, R: Copy + Default + Send>(
         return task(work);
     }
     let mut work = work;
-    let rows_per_task = rows.div_ceil(tasks).max(1);
-    let tasks = rows.div_ceil(rows_per_task);
+    // Rounded up. A call of `div_ceil` would link its panic where the number of tasks is not known before.
+    let rows_per_task = (rows - 1) / tasks + 1;
+    let tasks = (rows - 1) / rows_per_task + 1;
     let mut parts = [const { None }; MAX_TASKS];
     for part in parts.iter_mut().take(tasks) {
         *part = Some(work.split_off(rows_per_task));
@@ -165,8 +166,9 @@ pub(crate) fn rows_with<T: Send, U: Send>(
     if tasks <= 1 || rows <= 1 {
         return task(0, out, second);
     }
-    let rows_per_task = rows.div_ceil(tasks).max(1);
-    let tasks = rows.div_ceil(rows_per_task);
+    // Rounded up. A call of `div_ceil` would link its panic where the number of tasks is not known before.
+    let rows_per_task = (rows - 1) / tasks + 1;
+    let tasks = (rows - 1) / rows_per_task + 1;
     let mut results = [0u32; MAX_TASKS];
     {
         let out = Disjoint::new(out);

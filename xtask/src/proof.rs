@@ -124,11 +124,11 @@ pub(crate) fn objdump() -> Option<PathBuf> {
 }
 
 /// What trains links no panic and no formatting: the demo's step, and one with each layer that there is, those of floats
-/// alone in an image of their own. One bounds check more does.
+/// alone in an image of their own, and a session of an image. One bounds check more does.
 pub(crate) fn no_panic() -> Result<()> {
     for name in ["mps2-an385", "mps2-an386"] {
         let board = named(name)?;
-        for program in ["no-panic", "no-panic-zoo", "no-panic-floats"] {
+        for program in ["no-panic", "no-panic-zoo", "no-panic-floats", "session"] {
             let found = panics(&board.build(program, "")?)?;
             if !found.is_empty() {
                 return Err(format!("{name}: {program} links {}", found.join(", ")));
