@@ -6,8 +6,8 @@
 use crate::element::Element;
 use crate::error::{Arg, Error, Result};
 use crate::fixed::{
-    Accumulator, Rounding, pow2, sat_i64, sat_i128, shift_rne_i32, shift_rne_i64, shift_rne_i128,
-    shift_sr_i32, shift_sr_i64, shift_sr_i128, shl_sat_i64, shl_sat_i128,
+    Accumulator, Magnitude, Rounding, pow2, sat_i64, sat_i128, shift_rne_i32, shift_rne_i64,
+    shift_rne_i128, shift_sr_i32, shift_sr_i64, shift_sr_i128, shl_sat_i64, shl_sat_i128,
 };
 use crate::rng::{Words, mix32};
 use half::{bf16, f16};
@@ -332,8 +332,8 @@ impl<P: Element, A: Copy + Into<P::Update>> Gradient<'_, P, A> {
 /// Adds the sums of a gradient, which have `exponent`, to `total`, which has `total_exponent`: what accumulates over
 /// several batches, and what joins the uses of one parameter. Returns the exponent of `total`.
 ///
-/// Integers of different exponents are added at the larger, what is finer is rounded to nearest even; they must stay
-/// within the accumulator. Floats are added, and have no exponent.
+/// Integers of different exponents are added at the larger, or at a larger one where the accumulator could be left; what is
+/// finer is rounded to nearest even. Floats are added, and have no exponent.
 ///
 /// # Errors
 /// [`Error::Length`] for slices of different lengths; `total` is then untouched.
@@ -345,6 +345,10 @@ impl<P: Element, A: Copy + Into<P::Update>> Gradient<'_, P, A> {
 /// let mut total = [3i32];
 /// assert_eq!(accumulate(&mut total, -1, &[6], -2)?, -1);
 /// assert_eq!(total, [6]);
+/// // As many as you like: the exponent rises.
+/// let mut total = [i32::MAX];
+/// assert_eq!(accumulate(&mut total, 0, &[i32::MAX], 0)?, 2);
+/// assert_eq!(total, [1 << 30]);
 /// # Ok::<(), selvedge_kernels::Error>(())
 /// ```
 pub fn accumulate<A: Accumulator>(
@@ -361,10 +365,22 @@ pub fn accumulate<A: Accumulator>(
         });
     }
     let coarser = total_exponent.max(exponent);
-    let [down, up] = [coarser - total_exponent, coarser - exponent];
+    // Rounding may carry into one bit more, and so does the sum: both must leave the sign alone.
+    let most = 8 * size_of::<A>() as i32 - 3;
+    let beyond = |values: &[A], exponent: i32| {
+        let seen = values.iter().fold(A::Magnitude::default(), |seen, value| {
+            seen.or(value.magnitude())
+        });
+        seen.bits() as i32 - coarser.saturating_sub(exponent) - most
+    };
+    let rise = beyond(total, total_exponent)
+        .max(beyond(sums, exponent))
+        .max(0);
+    let coarser = coarser.saturating_add(rise);
+    let [of_total, of_sums] = [total_exponent, exponent].map(|own| coarser.saturating_sub(own));
     for (total, &sum) in total.iter_mut().zip(sums) {
         let rounding = Rounding::NearestEven;
-        *total = total.shift(down, rounding, 0) + sum.shift(up, rounding, 0);
+        *total = total.shift(of_total, rounding, 0) + sum.shift(of_sums, rounding, 0);
     }
     Ok(coarser)
 }
