@@ -51,6 +51,8 @@ pub(crate) struct Builder<'g> {
     parameters: BTreeMap<String, Vec<ValueId>>,
     /// The input that says how many positions of each sample are real, where a layer has asked for it.
     lengths: Option<ValueId>,
+    /// Whether the network's input are tokens.
+    pub(super) has_tokens: bool,
     /// Whether it is the last of the network.
     pub(super) is_last: bool,
     /// Whether its parameters are trained.
@@ -70,6 +72,7 @@ impl<'g> Builder<'g> {
             path: Vec::new(),
             numbers: 0,
             parameters: BTreeMap::new(),
+            has_tokens: false,
             lengths: None,
             is_last: true,
             trains: options.train,
@@ -106,6 +109,10 @@ impl<'g> Builder<'g> {
                 return Err(self.attribute_error(expected, path));
             };
             self.graph.shared = parameters.iter().copied().collect();
+        }
+        let is_input = self.graph.inputs.contains(&self.graph.root(x));
+        if self.has_tokens && is_input && !layer.layer.takes_tokens() {
+            return Err(self.attribute_error("an embedding between tokens and this layer", "none"));
         }
         let y = layer.layer.build(self, x)?;
         if let Some(path) = &layer.shares

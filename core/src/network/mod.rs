@@ -69,6 +69,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use builder::Builder;
 use selvedge_kernels::DType;
+use selvedge_kernels::loss::Delta;
 
 /// A network: its input, its element type, and its layers in order.
 ///
@@ -251,6 +252,13 @@ impl Network {
                 found: "0".into(),
             });
         }
+        if let Loss::Huber(delta) = options.loss {
+            let refuse = |source| Error::Kernel {
+                path: "loss".into(),
+                source,
+            };
+            Delta::new(delta).map_err(refuse)?;
+        }
         let mut graph = Graph {
             seed: options.seed,
             has_momentum: options.train && options.momentum,
@@ -263,6 +271,7 @@ impl Network {
         };
         let x = graph.input(of_input, &self.input, exponent);
         let mut builder = Builder::new(&mut graph, options, dtype);
+        builder.has_tokens = self.tokens.is_some();
         builder.named("input", |to| to.check_value(&self.input))?;
         let y = builder.sequence(&self.layers, x)?;
         let summaries = builder.summaries;

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use selvedge_core::Serial;
 use selvedge_core::image::{Error as ImageError, Image, Role};
 use selvedge_core::network::{
-    Conv, Dense, Error as NetworkError, MaxPool, Network, Options, Padding,
+    Activate, Activation, Conv, Dense, Error as NetworkError, Flatten, Loss, MaxPool, Network,
+    Options, Padding, Tokens, Type,
 };
 use selvedge_core::ops::{self, Kind};
 use selvedge_core::session::{Error, Session};
@@ -198,6 +199,24 @@ fn descriptions_that_are_too_large_or_empty_are_refused() {
     };
     let network = Network::new([4]).layer("a", Dense::new(1));
     assert!(network.compile(DType::F32, &none).is_err());
+    // Tokens are no numbers, even where their type is that of the network.
+    for first in [
+        Type::from(Dense::new(1)),
+        Activate::new(Activation::Relu).into(),
+    ] {
+        let network = Network::of_tokens(4, Tokens::U8).layer("flat", Flatten {});
+        let network = network.layer("a", first).layer("b", Dense::new(1));
+        let error = network.compile(DType::U8, &Options::default()).unwrap_err();
+        assert!(error.to_string().starts_with("a: "), "{error}");
+    }
+    for delta in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let huber = Options {
+            loss: Loss::Huber(delta),
+            ..Options::default()
+        };
+        let error = network.compile(DType::F32, &huber).unwrap_err();
+        assert!(error.to_string().starts_with("loss: "), "{error}");
+    }
 }
 
 #[test]

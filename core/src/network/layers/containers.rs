@@ -159,6 +159,10 @@ pub(super) fn numbers(layers: &[Layer]) -> u32 {
 }
 
 impl Build for Sequential {
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+
     fn numbers(&self) -> u32 {
         numbers(&self.layers)
     }
@@ -169,6 +173,10 @@ impl Build for Sequential {
 }
 
 impl Build for Residual {
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+
     fn numbers(&self) -> u32 {
         1 + numbers(&self.layers) + numbers(&self.shortcut)
     }
@@ -190,6 +198,10 @@ impl Build for Residual {
 }
 
 impl Build for Parallel {
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+
     fn numbers(&self) -> u32 {
         let branches = self.branches.iter();
         1 + branches.map(|branch| numbers(&branch.layers)).sum::<u32>()

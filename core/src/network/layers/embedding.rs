@@ -30,6 +30,10 @@ impl Embedding {
 }
 
 impl Build for Embedding {
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
         let number = to.number();
         let shape = to.shape_of(x);

@@ -52,6 +52,10 @@ impl Mixture {
 }
 
 impl Build for Mixture {
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+
     fn numbers(&self) -> u32 {
         let experts = self.branches.iter().map(|branch| numbers(&branch.layers));
         1 + numbers(&self.gate) + experts.sum::<u32>()

@@ -108,6 +108,11 @@ pub(crate) trait Build {
         1
     }
 
+    /// Whether its input may be tokens, as it is or for the layers in it.
+    fn takes_tokens(&self) -> bool {
+        false
+    }
+
     /// Appends its operators to `x`, and returns its output.
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error>;
 }
@@ -161,6 +166,12 @@ macro_rules! layers {
             fn numbers(&self) -> u32 {
                 match self {
                     $(Self::$name(layer) => layer.numbers(),)*
+                }
+            }
+
+            fn takes_tokens(&self) -> bool {
+                match self {
+                    $(Self::$name(layer) => layer.takes_tokens(),)*
                 }
             }
 

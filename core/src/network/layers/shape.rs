@@ -35,6 +35,10 @@ impl Reshape {
 }
 
 impl Build for Flatten {
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
         let number = to.number();
         let len = to.shape_of(x).iter().product();
@@ -43,6 +47,10 @@ impl Build for Flatten {
 }
 
 impl Build for Reshape {
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
         let number = to.number();
         let len = to.shape_of(x).iter().product();

@@ -49,6 +49,10 @@ impl Tied {
 }
 
 impl Build for Tied {
+    fn takes_tokens(&self) -> bool {
+        true
+    }
+
     fn numbers(&self) -> u32 {
         1 + numbers(&self.layers)
     }
