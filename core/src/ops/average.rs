@@ -5,7 +5,7 @@ use super::{Fault, Kernel, Kind, Result};
 use selvedge_kernels::Element;
 use selvedge_kernels::elementwise::{self, MAX_TERMS, Term, aligned_exponent, average_places};
 
-super::pool::groups! {
+super::groups! {
     /// The average of up to [`MAX_TERMS`] tensors.
     run, train: Average average, AverageBackward backward;
 }

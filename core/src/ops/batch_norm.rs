@@ -10,7 +10,7 @@ use selvedge_kernels::norm::Affine;
 use selvedge_kernels::optim::Role;
 use selvedge_kernels::scale::Mode;
 
-super::pool::groups! {
+super::groups! {
     /// Batch normalisation.
     run, train: BatchNorm forward, BatchNormStep step;
 }

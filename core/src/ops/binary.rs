@@ -7,7 +7,7 @@ use selvedge_kernels::axes::{Extents, MAX_RANK, Operand};
 use selvedge_kernels::elementwise::{self, Operation, Side};
 use selvedge_kernels::requantize::Store;
 
-super::pool::groups! {
+super::groups! {
     /// Sums, differences, products, quotients, the smaller, the larger.
     run, train: Binary forward, BinaryBackward backward;
 }

@@ -11,7 +11,7 @@ use selvedge_kernels::optim::Role;
 use selvedge_kernels::scale::Scale;
 use selvedge_kernels::{self as kernels, Element};
 
-super::pool::groups! {
+super::groups! {
     /// Soft k-means.
     run, train: KMeans forward, KMeansStep step;
 }

@@ -7,7 +7,7 @@ use selvedge_kernels::axes::{Extents, Operand};
 use selvedge_kernels::elementwise::MAX_TERMS;
 use selvedge_kernels::layout;
 
-super::pool::groups! {
+super::groups! {
     /// Up to [`MAX_TERMS`] tensors side by side.
     run, train: Concat concat, Part part;
 }

@@ -89,18 +89,18 @@ pub(crate) mod describe {
         is_mixed: false,
     };
 
-    /// `[x, weight, bias]` to `outputs` features over the last axis of `shape`, that of `x`.
-    #[allow(clippy::too_many_arguments)] // operator, graph, types, number, values, extents, activation
+    /// `[x, weight, bias]` to `outputs` features over the last axis of `x`.
     pub(crate) fn append(
         operator: &'static Weighted,
         graph: &mut Graph,
         dtypes: [DType; 2],
         number: u32,
         inputs: [ValueId; 3],
-        shape: &[usize],
         outputs: usize,
         activation: u32,
     ) -> ValueId {
+        let [x, ..] = inputs;
+        let shape = graph.shape_of(x);
         let (&features, leading) = shape.split_last().unwrap_or((&1, &[]));
         let rows: usize = leading.iter().product();
         let mut to: Vec<usize> = leading.to_vec();

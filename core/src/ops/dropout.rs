@@ -8,7 +8,7 @@ use selvedge_kernels::requantize::Store;
 use selvedge_kernels::scale::Mode;
 use selvedge_kernels::{self as kernels, Element};
 
-super::pool::groups! {
+super::groups! {
     /// Dropout.
     run, train: Dropout forward, DropoutBackward backward;
 }

@@ -33,7 +33,7 @@ pub const fn train<T: Element, I: Token + Element>() -> &'static [Kernel] {
     }
 }
 
-super::pool::groups! {
+super::groups! {
     /// A vector added at each position.
     run_positions, train_positions: Positions positions, PositionsStep positions_step;
 }
@@ -131,6 +131,16 @@ pub(crate) mod describe {
 
     /// The rows of `table`, `[vocabulary, size]`, that the tokens `x` name.
     pub(crate) fn append(graph: &mut Graph, x: ValueId, table: ValueId, number: u32) -> ValueId {
+        append_as(&Embedding, graph, [x, table], number)
+    }
+
+    /// The same, with `operator` to be asked for its gradient.
+    pub(crate) fn append_as(
+        operator: &'static dyn Describe,
+        graph: &mut Graph,
+        [x, table]: [ValueId; 2],
+        number: u32,
+    ) -> ValueId {
         let (mut shape, dtype) = (graph.shape_of(x), graph.dtype_of(table));
         let tokens: usize = shape.iter().product();
         let extents = graph.shape_of(table);
@@ -142,7 +152,7 @@ pub(crate) mod describe {
         let y = graph.computed(dtype, shape);
         let node = Node {
             dtypes: [dtype, graph.dtype_of(x)],
-            ..Node::new(&Embedding, Kind::Embedding, dtype, number)
+            ..Node::new(operator, Kind::Embedding, dtype, number)
         };
         let node = node
             .inputs([Some(x), Some(table)])

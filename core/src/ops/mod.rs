@@ -60,6 +60,28 @@ pub struct Kernel {
     pub run: fn(&mut Call<'_, '_>) -> Result<()>,
 }
 
+/// Defines the two groups of an operator.
+macro_rules! groups {
+    ($($(#[$doc:meta])* $run:ident, $train:ident: $kind:ident $forward:ident, $back:ident $backward:ident;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub const fn $run<T: Element>() -> &'static [Kernel] {
+            const {
+                &[Kernel { kind: Kind::$kind, dtypes: [T::DTYPE, T::DTYPE], run: $forward::<T> }]
+            }
+        }
+
+        /// Takes errors back through it.
+        #[must_use]
+        pub const fn $train<T: Element>() -> &'static [Kernel] {
+            const {
+                &[Kernel { kind: Kind::$back, dtypes: [T::DTYPE, T::DTYPE], run: $backward::<T> }]
+            }
+        }
+    )*};
+}
+use groups;
+
 /// What the compiler asks an operator.
 #[cfg(feature = "alloc")]
 pub(crate) trait Describe: core::fmt::Debug + Sync {

@@ -8,7 +8,7 @@ use selvedge_kernels::dense::{self, Bias};
 use selvedge_kernels::norm::{self, Affine, Kind as Statistic, Saved, Shape};
 use selvedge_kernels::optim::Role;
 
-super::pool::groups! {
+super::groups! {
     /// LayerNorm and RMSNorm.
     run, train: Norm forward, NormStep step;
 }

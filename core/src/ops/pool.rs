@@ -7,29 +7,7 @@ use selvedge_kernels::Element;
 use selvedge_kernels::pool::{self, Adaptive, Padding, Shape};
 use selvedge_kernels::requantize::Store;
 
-/// Defines the two groups of an operator.
-macro_rules! groups {
-    ($($(#[$doc:meta])* $run:ident, $train:ident: $kind:ident $forward:ident, $back:ident $backward:ident;)*) => {$(
-        $(#[$doc])*
-        #[must_use]
-        pub const fn $run<T: Element>() -> &'static [Kernel] {
-            const {
-                &[Kernel { kind: Kind::$kind, dtypes: [T::DTYPE, T::DTYPE], run: $forward::<T> }]
-            }
-        }
-
-        /// Takes errors back through it.
-        #[must_use]
-        pub const fn $train<T: Element>() -> &'static [Kernel] {
-            const {
-                &[Kernel { kind: Kind::$back, dtypes: [T::DTYPE, T::DTYPE], run: $backward::<T> }]
-            }
-        }
-    )*};
-}
-pub(super) use groups;
-
-groups! {
+super::groups! {
     /// The largest element under a window.
     run, train: MaxPool max, MaxPoolBackward max_backward;
     /// The mean under a window.
@@ -142,33 +120,28 @@ fn max_backward_over<T: Element, const N: usize>(call: &mut Call<'_, '_>) -> Res
 
 /// Values: x, y.
 fn average<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
-    let mut attributes = call.attributes();
-    let (batch, exponent) = (call.batch, call.exponent(0));
-    let exponent = by_axes!(attributes, N => {
-        let shape = shape::<N>(batch, &mut attributes)?;
-        let padding = padding(&mut attributes)?;
-        let exponent = shape.average_exponent::<T>(padding, exponent)?;
-        call.with::<T, _, 2>(Direction::Forward, 0, [0, 1], |context, [x, y]| {
-            let (exec, x, y) = (context.exec, read::<T>(x)?, write::<T>(y)?);
-            let run = |store| pool::average_forward(exec, shape, padding, x, store, y);
-            Ok(context.rescale(exponent, run)?)
-        })
-    })?;
-    call.set_exponent(1, exponent);
-    Ok(())
+    mean::<T>(call, Direction::Forward)
 }
 
 /// Values: dy, dx.
 fn average_backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
+    mean::<T>(call, Direction::Backward)
+}
+
+#[inline(always)] // whoever goes one way links nothing of the other
+fn mean<T: Element>(call: &mut Call<'_, '_>, direction: Direction) -> Result<()> {
     let mut attributes = call.attributes();
     let (batch, exponent) = (call.batch, call.exponent(0));
     let exponent = by_axes!(attributes, N => {
         let shape = shape::<N>(batch, &mut attributes)?;
         let padding = padding(&mut attributes)?;
         let exponent = shape.average_exponent::<T>(padding, exponent)?;
-        call.with::<T, _, 2>(Direction::Backward, 0, [0, 1], |context, [dy, dx]| {
-            let (exec, dy, dx) = (context.exec, read::<T>(dy)?, write::<T>(dx)?);
-            let run = |store| pool::average_backward(exec, shape, padding, dy, store, dx);
+        call.with::<T, _, 2>(direction, 0, [0, 1], |context, [from, to]| {
+            let (exec, from, to) = (context.exec, read::<T>(from)?, write::<T>(to)?);
+            let run = |store| match direction {
+                Direction::Forward => pool::average_forward(exec, shape, padding, from, store, to),
+                _ => pool::average_backward(exec, shape, padding, from, store, to),
+            };
             Ok(context.rescale(exponent, run)?)
         })
     })?;
@@ -209,31 +182,27 @@ fn adaptive_max_backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
 
 /// Values: x, y.
 fn adaptive_average<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
-    let mut attributes = call.attributes();
-    let (batch, exponent) = (call.batch, call.exponent(0));
-    let exponent = by_axes!(attributes, N => {
-        let shape = parts::<N>(batch, &mut attributes)?;
-        let exponent = shape.average_exponent::<T>(exponent)?;
-        call.with::<T, _, 2>(Direction::Forward, 0, [0, 1], |context, [x, y]| {
-            let (exec, x, y) = (context.exec, read::<T>(x)?, write::<T>(y)?);
-            let run = |store| pool::adaptive_average_forward(exec, shape, x, store, y);
-            Ok(context.rescale(exponent, run)?)
-        })
-    })?;
-    call.set_exponent(1, exponent);
-    Ok(())
+    adaptive_mean::<T>(call, Direction::Forward)
 }
 
 /// Values: dy, dx.
 fn adaptive_average_backward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
+    adaptive_mean::<T>(call, Direction::Backward)
+}
+
+#[inline(always)] // as `mean`
+fn adaptive_mean<T: Element>(call: &mut Call<'_, '_>, direction: Direction) -> Result<()> {
     let mut attributes = call.attributes();
     let (batch, exponent) = (call.batch, call.exponent(0));
     let exponent = by_axes!(attributes, N => {
         let shape = parts::<N>(batch, &mut attributes)?;
         let exponent = shape.average_exponent::<T>(exponent)?;
-        call.with::<T, _, 2>(Direction::Backward, 0, [0, 1], |context, [dy, dx]| {
-            let (exec, dy, dx) = (context.exec, read::<T>(dy)?, write::<T>(dx)?);
-            let run = |store| pool::adaptive_average_backward(exec, shape, dy, store, dx);
+        call.with::<T, _, 2>(direction, 0, [0, 1], |context, [from, to]| {
+            let (exec, from, to) = (context.exec, read::<T>(from)?, write::<T>(to)?);
+            let run = |store| match direction {
+                Direction::Forward => pool::adaptive_average_forward(exec, shape, from, store, to),
+                _ => pool::adaptive_average_backward(exec, shape, from, store, to),
+            };
             Ok(context.rescale(exponent, run)?)
         })
     })?;

@@ -13,7 +13,7 @@ use selvedge_kernels::recurrent::{
 use selvedge_kernels::scale::{Mode, Scale};
 use selvedge_kernels::{self as kernels, Element};
 
-super::pool::groups! {
+super::groups! {
     /// Recurrent layers of all cells.
     run, train: Recurrent forward, RecurrentStep step;
 }

@@ -6,7 +6,7 @@ use selvedge_kernels::Element;
 use selvedge_kernels::axes::{Extents, MAX_RANK};
 use selvedge_kernels::reduce::{self, Shape};
 
-super::pool::groups! {
+super::groups! {
     /// Sums.
     run_sum, train_sum: ReduceSum sum, ReduceSumBackward sum_backward;
     /// Means.

@@ -5,7 +5,7 @@ use super::{Fault, Kernel, Kind, Result};
 use selvedge_kernels::Element;
 use selvedge_kernels::resize::{self, Coordinates, Shape};
 
-super::pool::groups! {
+super::groups! {
     /// The nearest pixels.
     run_nearest, train_nearest: ResizeNearest nearest, ResizeNearestBackward nearest_backward;
     /// Mixtures of four pixels.

@@ -49,7 +49,7 @@ fn step<T: Element, I: Token + Element>(call: &mut Call<'_, '_>) -> Result<()> {
 pub(crate) mod describe {
     use crate::graph::{Error, Graph, Node, ValueId, Walk};
     use crate::ops::learned::describe::Told;
-    use crate::ops::{Describe, Kind, learned};
+    use crate::ops::{Describe, Kind, embedding, learned};
     use alloc::vec;
     use selvedge_kernels::optim::Role;
     use selvedge_kernels::{DType, Element};
@@ -67,23 +67,9 @@ pub(crate) mod describe {
         graph: &mut Graph,
         x: ValueId,
         table: ValueId,
-        [vocabulary, size]: [usize; 2],
         number: u32,
     ) -> ValueId {
-        let (mut shape, dtype) = (graph.shape_of(x), graph.dtype_of(table));
-        let tokens: usize = shape.iter().product();
-        shape.push(size);
-        let y = graph.computed(dtype, shape);
-        let node = Node {
-            dtypes: [dtype, graph.dtype_of(x)],
-            ..Node::new(&Rows, Kind::Embedding, dtype, number)
-        };
-        let node = node
-            .inputs([Some(x), Some(table)])
-            .outputs([Some(y)])
-            .attributes(vec![tokens as u32, vocabulary as u32, size as u32]);
-        graph.node(node);
-        y
+        embedding::describe::append_as(&Rows, graph, [x, table], number)
     }
 
     /// `[x, table, bias]` to logits, `[rows, vocabulary]`.

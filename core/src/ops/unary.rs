@@ -4,7 +4,7 @@ use super::call::{Call, Direction, read, write};
 use super::{Kernel, Kind, Result};
 use selvedge_kernels::{Element, elementwise};
 
-super::pool::groups! {
+super::groups! {
     /// Magnitudes.
     run_abs, train_abs: Abs abs, AbsBackward abs_backward;
     /// Squares.

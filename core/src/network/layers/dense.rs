@@ -92,7 +92,6 @@ pub(super) fn project_by<'g>(
         dtypes,
         number,
         [x, weight, bias],
-        &shape,
         outputs,
         code,
     ))

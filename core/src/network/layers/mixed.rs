@@ -121,7 +121,6 @@ impl Build for MixedDense {
             dtypes,
             number,
             [x, weight, bias],
-            &shape,
             self.outputs,
             code,
         ))

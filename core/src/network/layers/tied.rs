@@ -79,7 +79,7 @@ impl Build for Tied {
             )
         })
         .map_err(&error)?;
-        let rows = tied::describe::append_rows(to.graph, x, table, [vocabulary, size], number);
+        let rows = tied::describe::append_rows(to.graph, x, table, number);
         to.check_sums(rows, positions, vocabulary)?;
         let h = to.inside(|to| to.sequence(&self.layers, rows))?;
         if to.shape_of(h) != [positions, size] {

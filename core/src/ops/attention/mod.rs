@@ -13,7 +13,7 @@ use kept::Cache;
 use selvedge_kernels::Element;
 use selvedge_kernels::attention::{self, Errors, Exponents, Inputs, Mask, Scratch, Shape};
 
-super::pool::groups! {
+super::groups! {
     /// Scaled dot-product attention of several heads.
     run, train: Attention forward, AttentionBackward backward;
 }

@@ -5,7 +5,7 @@ use crate::ops::{Fault, Kernel, Kind, Result};
 use selvedge_kernels::Element;
 use selvedge_kernels::rope::{self, Pairs, Rotation, Shape};
 
-crate::ops::pool::groups! {
+crate::ops::groups! {
     /// Pairs of features that are turned.
     run, train: Rotary forward, RotaryBackward backward;
 }

@@ -1,11 +1,11 @@
 //! Entries by number.
 
 use crate::ops::call::{Attributes, Call, Direction, Result, read, write};
-use crate::ops::{Fault, Kernel, Kind, pool};
+use crate::ops::{Fault, Kernel, Kind};
 use selvedge_kernels::axes::Extents;
 use selvedge_kernels::{Element, layout};
 
-pool::groups! {
+crate::ops::groups! {
     /// Entries of an axis.
     run, train: Gather forward, GatherBackward backward;
 }

@@ -1,13 +1,13 @@
 //! Elements around the edges.
 
 use crate::ops::call::{Attributes, Call, Direction, Result, read, write};
-use crate::ops::{Fault, Kernel, Kind, pool};
+use crate::ops::{Fault, Kernel, Kind};
 use selvedge_kernels::Element;
 use selvedge_kernels::axes::{Extents, MAX_RANK};
 use selvedge_kernels::layout::{self, Padding, PaddingMode};
 use selvedge_kernels::requantize::Store;
 
-pool::groups! {
+crate::ops::groups! {
     /// Padding.
     run, train: Pad forward, PadBackward backward;
 }

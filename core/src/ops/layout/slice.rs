@@ -1,12 +1,12 @@
 //! Parts of axes.
 
 use crate::ops::call::{Attributes, Call, Result, read, write};
-use crate::ops::{Fault, Kernel, Kind, pool};
+use crate::ops::{Fault, Kernel, Kind};
 use selvedge_kernels::Element;
 use selvedge_kernels::axes::{Extents, MAX_RANK};
 use selvedge_kernels::layout::{self, Range};
 
-pool::groups! {
+crate::ops::groups! {
     /// Slices.
     run, train: Slice forward, SliceBackward backward;
 }

@@ -2,12 +2,12 @@
 
 use crate::ops::argument::axis;
 use crate::ops::call::{Call, Result, read, write};
-use crate::ops::{Kernel, Kind, pool};
+use crate::ops::{Kernel, Kind};
 use selvedge_kernels::axes::Extents;
 use selvedge_kernels::split::{rows_of, rows_of_mut};
 use selvedge_kernels::{self as kernels, Arg, Element, Error, select};
 
-pool::groups! {
+crate::ops::groups! {
     /// The largest elements along an axis.
     run, train: TopK forward, TopKBackward backward;
 }

@@ -4,13 +4,13 @@ use super::parts::shape;
 use super::{Call, Direction, Result, read, stored, temperature, write};
 use crate::net::Context;
 use crate::ops::learned::{self, Learned, Target};
-use crate::ops::{Kernel, Kind, pool};
+use crate::ops::{Kernel, Kind};
 use selvedge_kernels::optim::{Role, Sgd};
 use selvedge_kernels::rng::Words;
 use selvedge_kernels::softmax::{Errors, Logits, gradient_exponent, mixture};
 use selvedge_kernels::{self as kernels, Element};
 
-pool::groups! {
+crate::ops::groups! {
     /// A mixture by weights of its own.
     run, train: LearnedMixture forward, LearnedMixtureStep step;
 }
