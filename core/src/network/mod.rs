@@ -47,15 +47,16 @@ mod summary;
 
 pub use crate::graph::Error;
 pub use layers::{
-    Abs, Activate, Activation, AdaptiveSoftmax, ArgMax, ArgMin, Attention, AveragePool, Balance,
-    BatchNorm, Beyond, Branch, Combine, Conv, ConvTranspose, Coordinates, CrossAttention,
-    DeformableAttention, Dense, Depthwise, Dropout, Embedding, Entmax, Extents, Flatten, Gather,
-    Gives, GlobalAveragePool, GlobalMaxPool, GroupedSoftmax, Gru, GumbelSoftmax, KMeans, Layer,
-    LayerNorm, LearnedMixture, Lstm, MaskedSoftmax, MaxPool, Metric, MixedConv, MixedDense,
-    Mixture, MixtureSoftmax, Negate, Pad, Padding, Pairs, Parallel, Part, Permute, Positions,
-    Range, ReduceMax, ReduceMean, ReduceMin, ReduceSum, Reshape, Residual, ResizeBilinear,
-    ResizeNearest, RmsNorm, Rnn, Rotary, Scaling, Sequential, Sight, Slice, Softmax, Sparsemax,
-    Square, Steps, Stream, Tied, TopK, TopKSoftmax, TreeSoftmax, Type, Weights,
+    Abs, Activate, Activation, AdaptiveAveragePool, AdaptiveMaxPool, AdaptiveSoftmax, ArgMax,
+    ArgMin, Attention, AveragePool, Balance, BatchNorm, Beyond, Branch, Combine, Conv,
+    ConvTranspose, Coordinates, CrossAttention, DeformableAttention, Dense, Depthwise, Dropout,
+    Embedding, Entmax, Extents, Flatten, Gather, Gives, GlobalAveragePool, GlobalMaxPool,
+    GroupedSoftmax, Gru, GumbelSoftmax, KMeans, Layer, LayerNorm, LearnedMixture, Lstm,
+    MaskedSoftmax, MaxPool, Metric, MixedConv, MixedDense, Mixture, MixtureSoftmax, Negate, Pad,
+    Padding, Pairs, Parallel, Part, Permute, Positions, Range, ReduceMax, ReduceMean, ReduceMin,
+    ReduceSum, Reshape, Residual, ResizeBilinear, ResizeNearest, RmsNorm, Rnn, Rotary, Scaling,
+    Sequential, Sight, Slice, Softmax, Sparsemax, Square, Steps, Stream, Tied, TopK, TopKSoftmax,
+    TreeSoftmax, Type, Weights,
 };
 
 #[cfg(feature = "json")]

@@ -28,7 +28,7 @@ pub enum Error {
         /// The role.
         role: Role,
     },
-    /// There is no input or output of this index.
+    /// There is no input, output or parameter of this index.
     Index {
         /// The index.
         index: usize,
@@ -163,7 +163,7 @@ impl fmt::Display for Error {
                 name(*kind)
             ),
             Self::Program { role } => write!(f, "the image has no program `{}`", role.name()),
-            Self::Index { index } => write!(f, "there is no input or output {index}"),
+            Self::Index { index } => write!(f, "there is no input, output or parameter {index}"),
             Self::DType { expected, got } => {
                 write!(f, "expected elements of {expected}, found {got}")
             }

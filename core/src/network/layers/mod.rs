@@ -37,7 +37,9 @@ pub use layout::{Beyond, Gather, Pad, Part, Permute, Range, Slice, TopK};
 pub use mixed::{MixedDense, Weights};
 pub use mixture::{Balance, Mixture};
 pub use norm::{BatchNorm, LayerNorm, RmsNorm};
-pub use pool::{AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool};
+pub use pool::{
+    AdaptiveAveragePool, AdaptiveMaxPool, AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool,
+};
 pub use recurrent::{Gru, Lstm, Rnn, Steps};
 pub use reduce::{ArgMax, ArgMin, ReduceMax, ReduceMean, ReduceMin, ReduceSum};
 pub use resize::{Coordinates, ResizeBilinear, ResizeNearest};
@@ -187,7 +189,7 @@ macro_rules! layers {
 layers! {
     Sequential Residual Parallel
     Dense Conv Depthwise ConvTranspose
-    MaxPool AveragePool GlobalMaxPool GlobalAveragePool
+    MaxPool AveragePool GlobalMaxPool GlobalAveragePool AdaptiveMaxPool AdaptiveAveragePool
     LayerNorm RmsNorm BatchNorm
     Activate
     Embedding Positions

@@ -132,52 +132,79 @@ impl Build for AveragePool {
     }
 }
 
+/// Even parts of `x`, `output` along its axes, or all of it and no axes in the output.
+fn parts(
+    operator: &'static pool::describe::Pool,
+    to: &mut Builder<'_>,
+    x: ValueId,
+    output: Option<&Extents>,
+) -> Result<ValueId, Error> {
+    let number = to.number();
+    let shape = to.shape_of(x);
+    by_rank!(to, shape, (input, channels) => {
+        let extents = match output {
+            None => input.map(|_| 1),
+            Some(output) => output.parts(to, input)?,
+        };
+        let from = (input, channels);
+        let y = operator.parts(to.graph, number, x, from, extents);
+        Ok(match output {
+            None => view::describe::append(to.graph, y, vec![channels], number),
+            Some(_) => y,
+        })
+    })
+}
+
 macro_rules! parts {
-    ($($(#[$doc:meta])* $name:ident: $operator:ident;)*) => {$(
+    ($($(#[$doc:meta])* $global:ident, $(#[$doc_of_parts:meta])* $adaptive:ident: $operator:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
         #[cfg_attr(feature = "json", serde(deny_unknown_fields))]
-        pub struct $name {
-            /// Parts along each axis; one, and no axes in the output, if it is not given.
-            #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "Option::is_none"))]
-            pub output: Option<Extents>,
-        }
+        pub struct $global {}
 
-        impl $name {
-            /// So many parts along each axis.
-            #[must_use]
-            pub fn new(output: impl Into<Extents>) -> Self {
-                Self { output: Some(output.into()) }
+        impl Build for $global {
+            fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
+                parts(&pool::describe::$operator, to, x, None)
             }
         }
 
-        impl Build for $name {
+        $(#[$doc_of_parts])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
+        #[cfg_attr(feature = "json", serde(deny_unknown_fields))]
+        pub struct $adaptive {
+            /// Parts along each axis.
+            pub output: Extents,
+        }
+
+        impl $adaptive {
+            /// So many parts along each axis.
+            #[must_use]
+            pub fn new(output: impl Into<Extents>) -> Self {
+                Self { output: output.into() }
+            }
+        }
+
+        impl Build for $adaptive {
             fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error> {
-                let number = to.number();
-                let shape = to.shape_of(x);
-                by_rank!(to, shape, (input, channels) => {
-                    let output = match &self.output {
-                        None => input.map(|_| 1),
-                        Some(output) => output.parts(to, input)?,
-                    };
-                    let from = (input, channels);
-                    let y = pool::describe::$operator.parts(to.graph, number, x, from, output);
-                    Ok(match self.output {
-                        None => view::describe::append(to.graph, y, vec![channels], number),
-                        Some(_) => y,
-                    })
-                })
+                parts(&pool::describe::$operator, to, x, Some(&self.output))
             }
         }
     )*};
 }
 
 parts! {
-    /// The largest element of each channel in even parts of the input, or in all of it: from `[.., C]` to `[.., C]` or
-    /// `[C]`. Numerical behaviour: [`selvedge_kernels::pool::adaptive_max_forward`].
-    GlobalMaxPool: ADAPTIVE_MAX;
-    /// The mean of each channel in even parts of the input, or in all of it: from `[.., C]` to `[.., C]` or `[C]`.
-    /// Numerical behaviour: [`selvedge_kernels::pool::adaptive_average_forward`].
-    GlobalAveragePool: ADAPTIVE_AVERAGE;
+    /// The largest element of each channel, from `[.., C]` to `[C]`, over one to three axes. Numerical behaviour:
+    /// [`selvedge_kernels::pool::adaptive_max_forward`].
+    GlobalMaxPool,
+    /// The largest element of each channel in even parts of the input, from `[.., C]` to `[output .., C]`. Numerical
+    /// behaviour: [`selvedge_kernels::pool::adaptive_max_forward`].
+    AdaptiveMaxPool: ADAPTIVE_MAX;
+    /// The mean of each channel, from `[.., C]` to `[C]`, over one to three axes. Numerical behaviour:
+    /// [`selvedge_kernels::pool::adaptive_average_forward`].
+    GlobalAveragePool,
+    /// The mean of each channel in even parts of the input, from `[.., C]` to `[output .., C]`. Numerical behaviour:
+    /// [`selvedge_kernels::pool::adaptive_average_forward`].
+    AdaptiveAveragePool: ADAPTIVE_AVERAGE;
 }
