@@ -10,9 +10,9 @@ use crate::arch::tile::{Operand, Segments, Tile};
 use crate::fixed::{Accumulator, sat_i64};
 use crate::optim::Learn;
 use crate::{
-    activation, attention, batch_norm, cluster, conv, dense, dropout, elementwise, experts, fixed,
-    init, layout, long, loss, norm, pool, recurrent, reduce, resize, rope, sample, scale, select,
-    softmax,
+    activation, attention, batch_norm, cluster, conv, convert, dense, dropout, elementwise,
+    experts, fixed, init, layout, long, loss, norm, pool, recurrent, reduce, resize, rope, sample,
+    scale, select, softmax,
 };
 use core::fmt::{self, Debug};
 use half::{bf16, f16};
@@ -160,6 +160,7 @@ pub trait Element:
     + activation::Kernels
     + dense::Kernels
     + conv::Kernels
+    + convert::Kernels
     + pool::Kernels
     + loss::Kernels
     + softmax::Kernels

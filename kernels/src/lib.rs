@@ -34,6 +34,7 @@
 //! | [`cluster`], [`dropout`] | soft k-means; random masks |
 //! | [`elementwise`], [`reduce`] | arithmetic with broadcasting, sums of branches; sums, means and extremes over axes |
 //! | [`select`], [`layout`] | the largest and where they are; moving elements |
+//! | [`convert`] | from one element type to another |
 //! | [`resize`], [`sample`] | images at other sizes, images at computed positions |
 //! | [`optim`], [`init`] | updates and initialisation |
 //! | [`axes`], [`window`] | extents of up to six axes; windows over one to three |
@@ -69,6 +70,7 @@ pub mod axes;
 pub mod batch_norm;
 pub mod cluster;
 pub mod conv;
+pub mod convert;
 mod decoded;
 pub mod deformable;
 pub mod dense;

@@ -16,6 +16,8 @@ pub enum Mode {
     Train,
     /// States stay as they are: samples do not influence each other.
     Infer,
+    /// As inference, but states adapt to what is seen: for a network that has changed its type.
+    Calibrate,
 }
 
 /// The exponent state of a tensor, or its absence.
@@ -203,7 +205,7 @@ impl Scale for Exponent {
                 });
                 continue;
             };
-            if mode == Mode::Train && range != 0 {
+            if mode != Mode::Infer && range != 0 {
                 if !self.is_set {
                     self.set(exponent);
                 }

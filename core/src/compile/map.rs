@@ -122,6 +122,7 @@ impl Graph {
             Role::Infer => true,
             Role::Train => self.nodes.len() > self.forward,
             Role::Update => self.nodes.len() > self.backward,
+            Role::Step => !self.step.is_empty(),
         };
         Role::ALL.into_iter().filter(has).collect()
     }

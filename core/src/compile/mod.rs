@@ -1,5 +1,6 @@
 //! From a graph to an image: which operators a program needs, where its values lie, and all of it as bytes.
 
+mod budget;
 mod map;
 mod plan;
 
@@ -12,6 +13,7 @@ use crate::image::format::{
 use crate::ops::Kind;
 use alloc::vec;
 use alloc::vec::Vec;
+pub use budget::Budget;
 use bytemuck::{bytes_of, cast_slice};
 pub use map::{MemoryMap, Placed, Step};
 use plan::{Lifetime, offsets};
@@ -94,6 +96,10 @@ impl Graph {
             let update = self.program(Role::Update, samples, &storage)?;
             sections.push((Section::UPDATE, update));
         }
+        if !self.step.is_empty() {
+            let step = self.program(Role::Step, samples, &storage)?;
+            sections.push((Section::STEP, step));
+        }
         if !description.is_empty() {
             sections.push((Section::DESCRIPTION, description));
         }
@@ -120,7 +126,7 @@ impl Graph {
             magic: MAGIC,
             checksum: 0,
             version: VERSION,
-            sections: entries.len() as u16, // at most six
+            sections: entries.len() as u16, // at most eight
             len: word(table + bodies.len())?,
             persistent: word(storage.bytes)?,
             states: word(self.states)?,
@@ -201,8 +207,17 @@ impl Graph {
             Role::Infer => self.nodes.get(..self.forward),
             Role::Train => self.nodes.get(..self.backward),
             Role::Update => self.nodes.get(self.backward..),
+            Role::Step => Some(&*self.step),
         };
         nodes.unwrap_or_default()
+    }
+
+    /// The outputs of a program, if it computes them.
+    fn outputs_of(&self, role: Role) -> &[ValueId] {
+        match role {
+            Role::Step => &self.step_outputs,
+            Role::Infer | Role::Train | Role::Update => &self.outputs,
+        }
     }
 
     /// The operators of a program with the numbers of their values, and where these lie.
@@ -213,8 +228,9 @@ impl Graph {
         storage: &Storage,
     ) -> Result<Schedule<'_>, Error> {
         let nodes = self.nodes_of(role);
-        let is_read = self.read(nodes);
-        let kept = |id: &Option<ValueId>| id.filter(|id| is_read.get(id.0) == Some(&true));
+        let is_read = self.read(role);
+        let is_read_at_all = |id: &&ValueId| is_read.get(self.root(**id).0) == Some(&true);
+        let lifetimes = self.lives(role, samples);
         let mut numbers = Numbers {
             of: vec![None; self.values.len()],
             values: Vec::new(),
@@ -222,48 +238,25 @@ impl Graph {
         for &id in &storage.numbers {
             numbers.take(id)?;
         }
-        let mut lifetimes: Vec<Option<Lifetime>> = vec![None; self.values.len()];
-        let mut touch = |numbers: &mut Numbers, id: ValueId, at: usize| -> Result<u16, Error> {
-            let root = self.root(id);
-            let bytes = self.bytes(root, samples);
-            if let Some(place) = lifetimes.get_mut(root.0) {
-                let life = place.get_or_insert(Lifetime {
-                    first: at,
-                    last: at,
-                    bytes,
-                });
-                life.last = at;
-            }
-            numbers.take(root)
-        };
         let mut inputs = Vec::new();
-        for &id in &self.inputs {
-            if is_read.get(self.root(id).0) == Some(&true) {
-                inputs.push(u32::from(touch(&mut numbers, id, 0)?));
-            }
+        for &id in self.inputs.iter().filter(is_read_at_all) {
+            inputs.push(u32::from(numbers.take(self.root(id))?));
         }
         let mut operators = Vec::new();
         for node in nodes.iter().filter(|node| node.kind != Kind::View) {
+            let values = self.values_of(node, &is_read);
             let mut ids = Vec::new();
-            for id in node
-                .inputs
-                .iter()
-                .copied()
-                .chain(node.outputs.iter().map(kept))
-                .chain(node.scratch.iter().copied().map(Some))
-            {
+            for id in node.mentions.iter().copied().map(Some).chain(values) {
                 ids.push(match id {
-                    Some(id) => touch(&mut numbers, id, operators.len() + 1)?,
+                    Some(id) => numbers.take(self.root(id))?,
                     None => NONE,
                 });
             }
             operators.push((node, ids));
         }
         let mut outputs = Vec::new();
-        for &id in &self.outputs {
-            if is_read.get(self.root(id).0) == Some(&true) {
-                outputs.push(u32::from(touch(&mut numbers, id, operators.len() + 1)?));
-            }
+        for &id in self.outputs_of(role).iter().filter(is_read_at_all) {
+            outputs.push(u32::from(numbers.take(self.root(id))?));
         }
 
         let (transient, lifetimes): (Vec<ValueId>, Vec<Lifetime>) = (numbers.values.iter())
@@ -327,16 +320,31 @@ impl Graph {
         Ok(body)
     }
 
-    /// Whether something reads each value: an operator of `nodes`, or who takes the outputs.
-    fn read(&self, nodes: &[Node]) -> Vec<bool> {
+    /// The values of a call, in the order of its slots: outputs that nothing reads are left out, unless the operator needs one
+    /// to run at all.
+    fn values_of(&self, node: &Node, is_read: &[bool]) -> Vec<Option<ValueId>> {
+        let is_kept = |(slot, id): (usize, &Option<ValueId>)| {
+            let is_first = slot == 0 && node.is_repeated;
+            id.filter(|id| is_first || is_read.get(id.0) == Some(&true))
+        };
+        let inputs = node.inputs.iter().copied();
+        let outputs = node.outputs.iter().enumerate().map(is_kept);
+        let scratch = node.scratch.iter().copied().map(Some);
+        inputs.chain(outputs).chain(scratch).collect()
+    }
+
+    /// Whether something reads each value: an operator of the program, or who takes its outputs.
+    fn read(&self, role: Role) -> Vec<bool> {
+        let nodes = self.nodes_of(role);
         let mut is_read = vec![false; self.values.len()];
         let is_computed = |id: &&ValueId| {
             let root = self.root(**id);
             (nodes.iter()).any(|node| node.outputs.contains(&Some(root)))
                 || self.inputs.contains(&root)
+                || role == Role::Step
         };
         let inputs = nodes.iter().flat_map(|node| node.inputs.iter().flatten());
-        for id in inputs.chain(self.outputs.iter().filter(is_computed)) {
+        for id in inputs.chain(self.outputs_of(role).iter().filter(is_computed)) {
             if let Some(place) = is_read.get_mut(self.root(*id).0) {
                 *place = true;
             }

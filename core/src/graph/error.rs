@@ -37,8 +37,15 @@ pub enum Error {
         /// The operator.
         operator: &'static str,
     },
-    /// A session is one of another network, or of another type.
+    /// A session is one of another network.
     Session,
+    /// No program fits the budget.
+    Budget {
+        /// The bytes of the smallest that was found.
+        needed: usize,
+        /// Those there are.
+        budget: usize,
+    },
     /// The network is too large for an image: more than 65,534 values or 4 GiB.
     Size,
 }
@@ -58,7 +65,11 @@ impl fmt::Display for Error {
             } => write!(f, "{path}: expected {expected}, found {found}"),
             Self::Kernel { path, source } => write!(f, "{path}: {source}"),
             Self::Gradient { operator } => write!(f, "{operator} has no gradient"),
-            Self::Session => f.write_str("the session is one of another network or type"),
+            Self::Session => f.write_str("the session is one of another network"),
+            Self::Budget { needed, budget } => write!(
+                f,
+                "{needed} bytes of RAM are needed at least, the budget is {budget}"
+            ),
             Self::Size => f.write_str("the network is too large for an image"),
         }
     }

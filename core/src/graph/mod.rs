@@ -3,20 +3,22 @@
 //! A [`Network`](crate::network::Network) becomes a graph; differentiation appends what trains it. Gradients are
 //! operators like all others, so that planner, image and session know nothing of training.
 
+mod continued;
 mod differentiate;
 mod error;
+mod steps;
 
-pub use crate::compile::{MemoryMap, Placed, Step};
+pub use crate::compile::{Budget, MemoryMap, Placed, Step};
 pub(crate) use differentiate::{Pending, Walk};
 pub use error::Error;
 
 use crate::image::format::{self, Place};
 use crate::ops::{Describe, Kind};
-use crate::session::Session;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use selvedge_kernels::{DType, Element};
+use steps::Boundary;
 
 /// A value of a graph, by its index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +107,10 @@ pub(crate) struct Node {
     pub(crate) state: usize,
     /// The input whose memory it writes over.
     pub(crate) consumes: Option<usize>,
+    /// A value whose exponent it reads, but not its elements.
+    pub(crate) mentions: Option<ValueId>,
+    /// Whether it is a second run, of which not all outputs may be read.
+    pub(crate) is_repeated: bool,
 }
 
 impl Node {
@@ -127,6 +133,8 @@ impl Node {
             states: 0,
             state: 0,
             consumes: None,
+            mentions: None,
+            is_repeated: false,
         }
     }
 
@@ -208,6 +216,11 @@ pub struct Graph {
     pub(crate) steps: u32,
     /// Paths of layers, by their numbers.
     pub(crate) paths: BTreeMap<u32, String>,
+    /// Where the layers of the row end.
+    pub(crate) boundaries: Vec<Boundary>,
+    /// The program that advances each layer by a tick, and its outputs.
+    pub(crate) step: Vec<Node>,
+    pub(crate) step_outputs: Vec<ValueId>,
 }
 
 impl Graph {
@@ -329,27 +342,38 @@ impl Graph {
         value
     }
 
-    /// Bytes that stay from run to run beside parameters, such as running statistics; not trained, but changed by training
-    /// if this is an image to be trained.
-    pub(crate) fn state(&mut self, stored: Vec<u8>, changes: bool) -> ValueId {
+    /// Numbers that stay from run to run beside parameters, such as running statistics; not trained, but changed by training
+    /// if this is an image to be trained. Integers are `i64` in units of 2^-32.
+    pub(crate) fn state(&mut self, dtype: DType, stored: Vec<u8>, changes: bool) -> ValueId {
         let place = if changes {
             Place::Persistent
         } else {
             Place::Constant
         };
-        self.beside(stored, place, format::Parameter::STATE)
+        self.beside(dtype, stored, place, format::Parameter::STATE)
+    }
+
+    /// Bytes that never change.
+    pub(crate) fn constant(&mut self, stored: Vec<u8>) -> ValueId {
+        self.beside(DType::U8, stored, Place::Constant, format::Parameter::STATE)
     }
 
     /// Bytes that a run leaves to the next one of the same sequence.
     pub(crate) fn carried(&mut self, stored: Vec<u8>) -> ValueId {
-        self.beside(stored, Place::Persistent, format::Parameter::CARRIED)
+        self.carried_as(DType::U8, stored)
     }
 
-    fn beside(&mut self, stored: Vec<u8>, place: Place, kind: u16) -> ValueId {
+    /// The same in elements of type `dtype`.
+    pub(crate) fn carried_as(&mut self, dtype: DType, stored: Vec<u8>) -> ValueId {
+        self.beside(dtype, stored, Place::Persistent, format::Parameter::CARRIED)
+    }
+
+    fn beside(&mut self, dtype: DType, stored: Vec<u8>, place: Place, kind: u16) -> ValueId {
+        let elements = stored.len() / dtype.bytes();
         let value = self.push(Value {
             varies: false,
             place,
-            ..Value::computed(DType::U8, [stored.len()].into())
+            ..Value::computed(dtype, [elements].into())
         });
         self.parameters.push(Parameter {
             value,
@@ -409,42 +433,6 @@ impl Graph {
             None => [value, None, None],
             Some(parameter) => [value, parameter.residual, parameter.velocity],
         }
-    }
-
-    /// Begins with what `session` has learned: one of the same network in the same type.
-    ///
-    /// # Errors
-    /// [`Error::Session`] if it is one of another.
-    pub(crate) fn continue_from(&mut self, session: &Session<'_>) -> Result<(), Error> {
-        let stored = session.stored().map_err(|_| Error::Session)?;
-        if stored.len() != self.parameters.len() {
-            return Err(Error::Session);
-        }
-        for (parameter, from) in self.parameters.iter_mut().zip(stored) {
-            let value = self.values.get_mut(parameter.value.0);
-            let value = value.ok_or(Error::Session)?;
-            let len = value.len() * value.dtype.bytes();
-            if from.elements.len() != len {
-                return Err(Error::Session);
-            }
-            value.exponent = from.exponent;
-            let low = parameter.stored.len().saturating_sub(len);
-            parameter.stored = from.elements.to_vec();
-            // Of an image without masters they are zeros.
-            parameter
-                .stored
-                .extend_from_slice(from.low.get(..low).unwrap_or_default());
-            parameter.stored.resize(len + low, 0);
-        }
-        // Those of the forward pass come first, in each image of a network.
-        let states = session.states();
-        let all = 4 * self.states;
-        self.states_before = states
-            .get(..all.min(states.len()))
-            .unwrap_or_default()
-            .to_vec();
-        (self.seed, self.steps) = (session.seed(), session.steps());
-        Ok(())
     }
 
     /// The extents of a value.

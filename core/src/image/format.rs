@@ -56,6 +56,7 @@ impl Section {
     pub(crate) const UPDATE: u32 = 5;
     pub(crate) const DESCRIPTION: u32 = 6;
     pub(crate) const STATES: u32 = 7;
+    pub(crate) const STEP: u32 = 8;
 
     pub(crate) const fn name(kind: u32) -> &'static str {
         match kind {
@@ -66,6 +67,7 @@ impl Section {
             Self::UPDATE => "update",
             Self::DESCRIPTION => "description",
             Self::STATES => "states",
+            Self::STEP => "step",
             _ => "unknown",
         }
     }

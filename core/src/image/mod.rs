@@ -30,6 +30,17 @@ pub struct Image<'a> {
     programs: [Option<Program<'a>>; Role::ALL.len()],
 }
 
+/// The bytes of an arena that has so many words, bytes that stay, and bytes of a run.
+pub(crate) fn arena_bytes(words: [usize; 4], persistent: usize, transient: usize) -> usize {
+    // Sums that no machine can address are more than any arena has.
+    (words.into_iter())
+        .fold(0usize, usize::saturating_add)
+        .saturating_mul(4)
+        .saturating_add(2 * (format::ALIGN - 1))
+        .saturating_add(persistent)
+        .saturating_add(transient)
+}
+
 /// What a program of an image is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -39,11 +50,13 @@ pub enum Role {
     Train,
     /// The update alone, where gradients accumulate over several runs of `Train`.
     Update,
+    /// Each layer of the row, on what the one before it gave at the last run.
+    Step,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Infer, Self::Train, Self::Update];
+    pub const ALL: [Self; 4] = [Self::Infer, Self::Train, Self::Update, Self::Step];
 
     /// The name that errors give.
     #[must_use]
@@ -52,6 +65,7 @@ impl Role {
             Self::Infer => "infer",
             Self::Train => "train",
             Self::Update => "update",
+            Self::Step => "step",
         }
     }
 }
@@ -89,6 +103,7 @@ impl<'a> Image<'a> {
                 Section::INFER => image.programs[0] = Some(Program::read(entry, body)?),
                 Section::TRAIN => image.programs[1] = Some(Program::read(entry, body)?),
                 Section::UPDATE => image.programs[2] = Some(Program::read(entry, body)?),
+                Section::STEP => image.programs[3] = Some(Program::read(entry, body)?),
                 _ => {} // of a later minor version
             }
         }
@@ -105,15 +120,9 @@ impl<'a> Image<'a> {
                 .unwrap_or(0)
         };
         let (values, transient) = (most(|p| p.values), most(|p| p.arena));
-        let words = [self.header.states as usize, self.operators(), self.frozen()];
-        // Sums that no machine can address are more than any arena has.
-        (words
-            .iter()
-            .fold(values, |sum, &words| sum.saturating_add(words)))
-        .saturating_mul(4)
-        .saturating_add(2 * (format::ALIGN - 1))
-        .saturating_add(self.header.persistent as usize)
-        .saturating_add(transient)
+        let states = self.header.states as usize;
+        let words = [values, states, self.operators(), self.frozen()];
+        arena_bytes(words, self.header.persistent as usize, transient)
     }
 
     /// The sections of the image in `bytes`, which [`Image::parse`] has accepted: names and contents.

@@ -62,7 +62,7 @@ impl<T: Element, S: Shape, A: Activation> Layer for Activate<T, S, A> {
         let activation = A::of::<T>();
         let slope = match pass.mode {
             Mode::Train => tape.slopes.samples_mut(x.batch),
-            Mode::Infer => &mut [],
+            Mode::Infer | Mode::Calibrate => &mut [],
         };
         let out = tape.output.samples_mut(x.batch);
         let x_values = (x.data, x.exponent);

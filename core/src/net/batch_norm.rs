@@ -127,7 +127,7 @@ impl<T: Element, S: Shape, R: Optimizer> BatchNorm<T, S, R> {
                 )?;
                 exponent
             }
-            Mode::Infer => {
+            Mode::Infer | Mode::Calibrate => {
                 let transform = tape.transform.elements_mut();
                 let (affine, exponent) = self.affine(T::TRANSFORM_EXPONENT);
                 let running = self.running.elements();

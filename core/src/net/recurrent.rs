@@ -355,7 +355,7 @@ where
         tape.is_running = true;
         let out = tape.output.samples_mut(x.batch);
         let keep = match pass.mode {
-            Mode::Infer => Keep::nothing(),
+            Mode::Infer | Mode::Calibrate => Keep::nothing(),
             Mode::Train => Keep {
                 before: tape.before.samples_mut(x.batch),
                 gates: tape.kept.samples_mut(x.batch),

@@ -53,7 +53,7 @@ impl<T: Element, S: Shape, const B: usize> OutputTape<T, S, B> {
         self.exponent = exponent;
         self.trained = match mode {
             Mode::Train => batch,
-            Mode::Infer => 0,
+            Mode::Infer | Mode::Calibrate => 0,
         };
         self.values(batch)
     }

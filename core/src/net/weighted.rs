@@ -78,7 +78,7 @@ where
         let out = tape.output.samples_mut(x.batch);
         let slope = match pass.mode {
             Mode::Train => tape.slopes.samples_mut(x.batch),
-            Mode::Infer => &mut [],
+            Mode::Infer | Mode::Calibrate => &mut [],
         };
         let weights = Weights::<T, K> {
             weight: self.weight.elements(),

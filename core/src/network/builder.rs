@@ -1,9 +1,9 @@
 //! What layers are built with: graph, path, number, element type, and checks with their messages.
 
-use super::layers::{Build, Layer};
+use super::layers::{Build, Layer, Type};
 use super::{LayerSummary, Options};
 use crate::graph::{Error, Graph, Value, ValueId, shown};
-use crate::ops::activation;
+use crate::ops::{activation, convert};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -47,10 +47,16 @@ pub(crate) struct Builder<'g> {
     path: Vec<String>,
     /// Numbers that layers have taken.
     numbers: u32,
+    /// Conversions between layers.
+    conversions: u32,
+    /// Type of the last layer.
+    pub(super) last: DType,
     /// The parameters of layers, by their paths.
     parameters: BTreeMap<String, Vec<ValueId>>,
     /// The input that says how many positions of each sample are real, where a layer has asked for it.
     lengths: Option<ValueId>,
+    /// Containers around it that are one layer of the row.
+    depth: u32,
     /// Whether the network's input are tokens.
     pub(super) has_tokens: bool,
     /// Whether it is the last of the network.
@@ -71,7 +77,10 @@ impl<'g> Builder<'g> {
             dtype,
             path: Vec::new(),
             numbers: 0,
+            conversions: 0,
+            last: dtype,
             parameters: BTreeMap::new(),
+            depth: 0,
             has_tokens: false,
             lengths: None,
             is_last: true,
@@ -97,7 +106,29 @@ impl<'g> Builder<'g> {
             x = self.named(&layer.name, |builder| builder.layer(layer, x))?;
         }
         (self.is_last, self.trains, self.is_frozen) = (is_last, trains, is_frozen);
-        Ok(x)
+        // What follows inside the same container has its type; the last output stays as it is.
+        Ok(if is_last {
+            x
+        } else {
+            self.converted(x, self.dtype)
+        })
+    }
+
+    /// Value `x` in elements of type `dtype`; tokens stay what they are. Conversions are numbered from the last number
+    /// down, so that layers keep theirs.
+    pub(super) fn converted(&mut self, x: ValueId, dtype: DType) -> ValueId {
+        if self.graph.dtype_of(x) == dtype || self.is_tokens(x) {
+            return x;
+        }
+        let number = u32::from(u16::MAX).saturating_sub(self.conversions);
+        self.conversions += 1;
+        self.graph.paths.insert(number, self.path());
+        convert::describe::append(self.graph, x, dtype, number)
+    }
+
+    /// Whether `x` is the network's input, and that has tokens.
+    fn is_tokens(&self, x: ValueId) -> bool {
+        self.has_tokens && self.graph.inputs.contains(&self.graph.root(x))
     }
 
     /// One layer, whose parameters are those of another if it shares them.
@@ -110,11 +141,22 @@ impl<'g> Builder<'g> {
             };
             self.graph.shared = parameters.iter().copied().collect();
         }
-        let is_input = self.graph.inputs.contains(&self.graph.root(x));
-        if self.has_tokens && is_input && !layer.layer.takes_tokens() {
+        if self.is_tokens(x) && !layer.layer.takes_tokens() {
             return Err(self.attribute_error("an embedding between tokens and this layer", "none"));
         }
+        let around = self.dtype;
+        self.dtype = layer.dtype.unwrap_or(around);
+        if self.is_last {
+            self.last = self.dtype;
+        }
+        let x = self.converted(x, self.dtype);
+        let is_row = matches!(layer.layer, Type::Sequential(_));
+        self.depth += u32::from(!is_row);
         let y = layer.layer.build(self, x)?;
+        self.depth -= u32::from(!is_row);
+        if self.depth == 0 && !is_row {
+            self.graph.end_layer(y);
+        }
         if let Some(path) = &layer.shares
             && !core::mem::take(&mut self.graph.shared).is_empty()
         {
@@ -130,6 +172,7 @@ impl<'g> Builder<'g> {
             self.summarise(layer, [x, y], (&own, first), node);
         }
         self.parameters.insert(self.path(), own);
+        self.dtype = around;
         Ok(y)
     }
 

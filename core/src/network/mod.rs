@@ -45,7 +45,7 @@ mod description;
 mod layers;
 mod summary;
 
-pub use crate::graph::Error;
+pub use crate::graph::{Budget, Error};
 pub use layers::{
     Abs, Activate, Activation, AdaptiveAveragePool, AdaptiveMaxPool, AdaptiveSoftmax, ArgMax,
     ArgMin, Attention, AveragePool, Balance, BatchNorm, Beyond, Branch, Combine, Conv,
@@ -162,8 +162,14 @@ pub struct Options {
     pub accumulate: bool,
     /// Whether training keeps velocities, for momentum.
     pub momentum: bool,
+    /// Whether the image has a program that advances each layer by a tick: [`Session::step`].
+    #[cfg_attr(feature = "json", serde(default))]
+    pub step: bool,
     /// Seed of the initialisation.
     pub seed: u32,
+    /// What the arena of a session may take.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub budget: Budget,
 }
 
 impl Default for Options {
@@ -175,9 +181,20 @@ impl Default for Options {
             loss: Loss::CrossEntropy,
             accumulate: false,
             momentum: false,
+            step: false,
             seed: 1,
+            budget: Budget::NONE,
         }
     }
+}
+
+/// The forward pass of a network.
+struct Forward {
+    graph: Graph,
+    output: ValueId,
+    /// Type of the last layer.
+    dtype: DType,
+    summaries: Vec<LayerSummary>,
 }
 
 impl Network {
@@ -207,17 +224,76 @@ impl Network {
         self
     }
 
+    /// With one layer more, that has its name.
+    #[must_use]
+    pub fn with(mut self, layer: Layer) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
+    /// The layer at `path`, as errors give it: names of the layers around it and its own, with dots between them.
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::network::{Dense, Network, Sequential};
+    /// let block = Sequential::default().layer("hidden", Dense::new(8));
+    /// let mut network = Network::new([2]).layer("block", block).layer("head", Dense::new(2));
+    /// network.layer_mut("block.hidden").ok_or("no such layer")?.frozen = true;
+    /// assert!(network.layer_mut("block.head").is_none());
+    /// # Ok::<(), &str>(())
+    /// ```
+    pub fn layer_mut(&mut self, path: &str) -> Option<&mut Layer> {
+        layers::at(&mut self.layers, path)
+    }
+
+    /// The network with the layer at `path`, and the layers in it that have no type of their own, in elements of `dtype`.
+    /// [`Network::compile_trained`] takes along what it has learned.
+    ///
+    /// # Errors
+    /// [`Error::Attribute`] for a path that no layer has.
+    ///
+    /// # Example
+    /// Bytes, but for the last layer:
+    /// ```
+    /// use selvedge_core::DType;
+    /// use selvedge_core::network::{Activation, Dense, Network, Options};
+    /// let network = Network::new([2])
+    ///     .layer("hidden", Dense::new(8).activation(Activation::Relu))
+    ///     .layer("head", Dense::new(2))
+    ///     .to_dtype("head", DType::F32)?;
+    /// let summary = network.summary(DType::I8, &Options::default())?;
+    /// assert_eq!([summary[0].dtype, summary[1].dtype], [DType::I8, DType::F32]);
+    /// # Ok::<(), selvedge_core::network::Error>(())
+    /// ```
+    pub fn to_dtype(mut self, path: &str, dtype: DType) -> Result<Self, Error> {
+        let Some(layer) = self.layer_mut(path) else {
+            return Err(Error::Attribute {
+                path: path.into(),
+                expected: "the path of a layer".into(),
+                found: "none".into(),
+            });
+        };
+        layer.dtype = Some(dtype);
+        Ok(self)
+    }
+
     /// The network as a graph of operators on elements of `dtype`.
     ///
     /// # Errors
     /// [`Error`], with the path of the layer.
     pub fn graph(&self, dtype: DType, options: &Options) -> Result<Graph, Error> {
-        let (mut graph, y, _) = self.forward(dtype, options)?;
+        let Forward {
+            mut graph,
+            output: y,
+            dtype,
+            ..
+        } = self.forward(dtype, options)?;
         if options.train {
             let [dy, loss] = loss::describe::append(&mut graph, dtype, y, options.loss);
             graph.differentiate(y, dy)?;
             graph.output(loss);
         }
+        graph.fit(options.samples, options.budget)?;
         Ok(graph)
     }
 
@@ -237,15 +313,11 @@ impl Network {
     /// ```
     pub fn summary(&self, dtype: DType, options: &Options) -> Result<Vec<LayerSummary>, Error> {
         self.forward(dtype, options)
-            .map(|(_, _, summaries)| summaries)
+            .map(|forward| forward.summaries)
     }
 
-    /// The graph of the forward pass, its output, and what layers cost.
-    fn forward(
-        &self,
-        dtype: DType,
-        options: &Options,
-    ) -> Result<(Graph, ValueId, Vec<LayerSummary>), Error> {
+    /// The graph of the forward pass.
+    fn forward(&self, dtype: DType, options: &Options) -> Result<Forward, Error> {
         if options.samples == 0 {
             return Err(Error::Attribute {
                 path: "samples".into(),
@@ -275,21 +347,28 @@ impl Network {
         builder.has_tokens = self.tokens.is_some();
         builder.named("input", |to| to.check_value(&self.input))?;
         let y = builder.sequence(&self.layers, x)?;
+        let dtype = builder.last;
+        let y = builder.named("output", |to| {
+            let head = builder::head(dtype);
+            let y = to.converted(y, head);
+            match to.graph.dtype_of(y) {
+                dtype if dtype == head => Ok(y),
+                found => Err(to.attribute_error("a layer that takes tokens", found)),
+            }
+        })?;
         let summaries = builder.summaries;
-        let (found, expected) = (graph.dtype_of(y), builder::head(dtype));
-        if found != expected {
-            return Err(Error::Attribute {
-                path: "output".into(),
-                expected: alloc::format!(
-                    "a last layer with an output of {expected}: dense or a convolution"
-                ),
-                found: alloc::format!("{found}"),
-            });
-        }
         graph.forward = graph.nodes.len();
         graph.backward = graph.forward;
         graph.output(y);
-        Ok((graph, y, summaries))
+        if options.step {
+            graph.add_step(options.samples)?;
+        }
+        Ok(Forward {
+            graph,
+            output: y,
+            dtype,
+            summaries,
+        })
     }
 
     /// The network as an image.
@@ -300,11 +379,13 @@ impl Network {
         self.graph(dtype, options)?.compile(options.samples)
     }
 
-    /// The network as an image that goes on from what `session` has learned, which is one of this network in the same type:
-    /// for more samples, or for a device that only runs it.
+    /// The network as an image that goes on from what `session` has learned, which is one of this network: for more samples,
+    /// for a device that only runs it, or in other types.
     ///
-    /// Integers keep their exponents, and those of activations that they have adapted to; a network that is only run gives
-    /// the bytes that the session gives.
+    /// In the same types, integers keep their exponents, and those of activations that they have adapted to; a network that
+    /// is only run gives the bytes that the session gives. In others, a tensor of integers gets the smallest exponent at
+    /// which all its masters fit, rounded to the nearest; activations have no exponents until the first training step, or
+    /// until [`Session::calibrate`] has seen samples. There and back in a type of more bits, nothing changes.
     ///
     /// # Errors
     /// As [`Network::graph`]; [`Error::Session`].

@@ -178,6 +178,10 @@ pub(crate) mod describe {
     }
 
     impl Describe for Activate {
+        fn repeats(&self) -> bool {
+            true
+        }
+
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[Some(x)], &[Some(y), slope]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y, node.number)

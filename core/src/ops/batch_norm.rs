@@ -55,7 +55,7 @@ fn forward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
                 )?;
                 Ok(exponent)
             }
-            Mode::Infer => {
+            Mode::Infer | Mode::Calibrate => {
                 let exponent = gain + T::TRANSFORM_EXPONENT;
                 let (transform, affine) = (write(transform)?, affine(exponent));
                 let running = read(running)?;

@@ -142,6 +142,10 @@ pub(crate) mod describe {
     }
 
     impl Describe for Binary {
+        fn repeats(&self) -> bool {
+            true
+        }
+
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[a, b], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y, node.number)

@@ -107,6 +107,10 @@ pub(crate) mod describe {
     }
 
     impl Describe for Concat {
+        fn repeats(&self) -> bool {
+            true
+        }
+
         /// The error of each part is a part of the error.
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[Some(y)], [_, before, behind, extents @ ..]) =

@@ -163,6 +163,10 @@ pub(crate) mod describe {
     }
 
     impl Describe for Embedding {
+        fn repeats(&self) -> bool {
+            true
+        }
+
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[Some(x), table], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y, node.number)
@@ -207,6 +211,10 @@ pub(crate) mod describe {
     }
 
     impl Describe for Positions {
+        fn repeats(&self) -> bool {
+            true
+        }
+
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[Some(x), table], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y, node.number)

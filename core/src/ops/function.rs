@@ -51,6 +51,10 @@ impl Function {
 }
 
 impl Describe for Function {
+    fn repeats(&self) -> bool {
+        true
+    }
+
     fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
         if let ([x, constants @ ..], &[Some(y)]) = (&*node.inputs, &*node.outputs)
             && let Some(dy) = walk.error(y, node.number)

@@ -15,6 +15,7 @@ mod call;
 pub mod cluster;
 pub mod concat;
 pub mod conv;
+pub mod convert;
 pub mod copy;
 pub mod deformable;
 pub mod dense;
@@ -32,6 +33,7 @@ pub mod pool;
 pub mod recurrent;
 pub mod reduce;
 pub mod resize;
+pub mod restate;
 pub mod sample;
 pub mod sgd;
 pub mod softmax;
@@ -91,6 +93,12 @@ pub(crate) trait Describe: core::fmt::Debug + Sync {
         walk: &mut crate::graph::Walk<'_>,
         node: &crate::graph::Node,
     ) -> core::result::Result<(), crate::graph::Error>;
+
+    /// Whether it may run again: with the same inputs, and with an exponent state that has the exponent of what it gave, it
+    /// gives the same.
+    fn repeats(&self) -> bool {
+        false
+    }
 
     /// Multiplications with an addition of `node`, for one sample; 0 for a step that goes back.
     fn macs(&self, graph: &crate::graph::Graph, node: &crate::graph::Node) -> u64 {
@@ -178,6 +186,8 @@ kinds! {
     BinaryCrossEntropy = 35, "binary_cross_entropy";
     Accumulate = 36, "accumulate";
     Sgd = 37, "sgd";
+    Convert = 38, "convert";
+    Restate = 39, "restate";
     Negate = 64, "negate";
     Abs = 65, "abs";
     AbsBackward = 66, "abs_backward";
@@ -259,6 +269,19 @@ macro_rules! all {
         #[cfg(feature = "alloc")]
         pub static ALL: Registry<'static> = &[$(
             copy::run::<$t>(),
+            restate::run::<$t>(),
+            convert::run::<$t, i8>(),
+            convert::run::<$t, u8>(),
+            convert::run::<$t, i16>(),
+            convert::run::<$t, u16>(),
+            convert::run::<$t, i32>(),
+            convert::run::<$t, u32>(),
+            convert::run::<$t, i64>(),
+            convert::run::<$t, u64>(),
+            convert::run::<$t, f16>(),
+            convert::run::<$t, bf16>(),
+            convert::run::<$t, f32>(),
+            convert::run::<$t, f64>(),
             dense::run::<$t>(),
             dense::train::<$t>(),
             conv::run::<$t>(),

@@ -158,6 +158,10 @@ pub(crate) mod describe {
     }
 
     impl Describe for Norm {
+        fn repeats(&self) -> bool {
+            true
+        }
+
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[x, gamma, beta], &[Some(y)], &[statistics]) =
                 (&*node.inputs, &*node.outputs, &*node.scratch)

@@ -237,7 +237,7 @@ fn forward<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
         state.clear();
     }
     let keep = match mode {
-        Mode::Infer => Keep::nothing(),
+        Mode::Infer | Mode::Calibrate => Keep::nothing(),
         Mode::Train => Keep {
             before: write(before)?,
             gates: write(kept)?,

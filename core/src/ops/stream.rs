@@ -108,6 +108,21 @@ pub(crate) mod describe {
         y
     }
 
+    /// Has `kept` take `x`, as a row of `size` elements, behind those of the runs before: `context` rows stay.
+    pub(crate) fn keep(
+        graph: &mut Graph,
+        x: ValueId,
+        kept: ValueId,
+        [context, size]: [usize; 2],
+    ) -> Node {
+        let dtype = graph.dtype_of(x);
+        let rows = graph.computed(dtype, vec![context + 1, size]);
+        Node::new(&Stream, Kind::Stream, dtype, 0)
+            .inputs([Some(x), Some(kept)])
+            .scratch([rows])
+            .attributes(vec![(context * size) as u32, size as u32])
+    }
+
     impl Describe for Stream {
         /// The errors of earlier rows are left out.
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {

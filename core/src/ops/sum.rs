@@ -79,6 +79,10 @@ pub(crate) mod describe {
     }
 
     impl Describe for Sum {
+        fn repeats(&self) -> bool {
+            true
+        }
+
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let &[Some(y)] = &*node.outputs
                 && let Some(dy) = walk.error(y, node.number)

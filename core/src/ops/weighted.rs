@@ -349,6 +349,10 @@ pub(crate) mod describe {
     }
 
     impl Describe for Weighted {
+        fn repeats(&self) -> bool {
+            true
+        }
+
         /// Appends the operator that goes back and learns.
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             let (&[x, weight, bias], &[Some(y), slope]) = (&*node.inputs, &*node.outputs) else {

@@ -28,6 +28,13 @@ pub enum Error {
         /// The role.
         role: Role,
     },
+    /// No input has gone through all layers of the row yet.
+    Ticks {
+        /// From the input to the output.
+        expected: usize,
+        /// Those there were.
+        got: usize,
+    },
     /// There is no input, output or parameter of this index.
     Index {
         /// The index.
@@ -163,6 +170,12 @@ impl fmt::Display for Error {
                 name(*kind)
             ),
             Self::Program { role } => write!(f, "the image has no program `{}`", role.name()),
+            Self::Ticks { expected, got } => {
+                write!(
+                    f,
+                    "an output comes after {expected} ticks, there were {got}"
+                )
+            }
             Self::Index { index } => write!(f, "there is no input, output or parameter {index}"),
             Self::DType { expected, got } => {
                 write!(f, "expected elements of {expected}, found {got}")

@@ -3,6 +3,7 @@
 mod error;
 pub(crate) mod memory;
 mod state;
+mod steps;
 mod storage;
 
 pub use error::{Error, StateError};
@@ -15,6 +16,8 @@ use crate::ops::{self, Call, Fault, Registry};
 use crate::train::arg_max;
 use bytemuck::Pod;
 use memory::Memory;
+#[cfg(feature = "alloc")]
+use selvedge_kernels::DType;
 use selvedge_kernels::Element;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::optim::Sgd;
@@ -34,6 +37,8 @@ pub struct Session<'a> {
     step: u32,
     /// Training runs since the last update, where gradients accumulate.
     accumulated: u32,
+    /// Ticks since the row of layers began; no more than it can count.
+    ticks: u16,
     /// What has run last, with how many samples.
     ran: Option<(Role, usize)>,
 }
@@ -51,6 +56,8 @@ pub struct Tensor<'a, T> {
 #[cfg(feature = "alloc")]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stored<'s> {
+    pub(crate) kind: u16,
+    pub(crate) dtype: DType,
     pub(crate) elements: &'s [u8],
     pub(crate) low: &'s [u8],
     pub(crate) exponent: i16,
@@ -78,6 +85,7 @@ impl<'a> Session<'a> {
             seed: 0,
             step: 0,
             accumulated: 0,
+            ticks: 0,
             ran: None,
         };
         session.link()?;
@@ -95,7 +103,7 @@ impl<'a> Session<'a> {
         self.memory.frozen.fill(0);
         self.memory.data.fill(0);
         (self.seed, self.step) = (self.image.header.seed, self.image.header.steps);
-        (self.accumulated, self.ran) = (0, None);
+        (self.accumulated, self.ticks, self.ran) = (0, 0, None);
         if !self.image.states.is_empty() {
             let states: &mut [u8] = bytemuck::cast_slice_mut(self.memory.states);
             let (to, from) = (states.len(), self.image.states.len());
@@ -146,12 +154,13 @@ impl<'a> Session<'a> {
     }
 
     /// Forgets what layers carry from run to run, as recurrent layers, caches of attention and streams do where they are told
-    /// to: a new sequence begins.
+    /// to, and what the layers of a row have given: a new sequence begins.
     ///
     /// # Errors
     /// [`Error::Malformed`].
     pub fn begin_sequence(&mut self) -> Result<()> {
         let program = self.first_program()?;
+        self.ticks = 0;
         self.load_all(program, |kind| kind == Parameter::CARRIED)
     }
 
@@ -277,6 +286,16 @@ impl<'a> Session<'a> {
     /// [`Error::Program`], [`Error::Batch`], [`Error::Kernel`] with what an operator refused.
     pub fn run(&mut self, exec: &dyn Executor, samples: usize) -> Result<()> {
         self.execute(Role::Infer, exec, samples, Mode::Infer, &Sgd::STILL)
+    }
+
+    /// The same, and the exponents of activations adapt to what these samples need, as in training. What has changed its
+    /// type ([`Network::compile_trained`](crate::network::Network::compile_trained)) has none at first, and samples would
+    /// influence each other.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn calibrate(&mut self, exec: &dyn Executor, samples: usize) -> Result<()> {
+        self.execute(Role::Infer, exec, samples, Mode::Calibrate, &Sgd::STILL)
     }
 
     /// Runs the network on the first `samples` samples of its inputs, and writes the class with the largest logit of each row
@@ -463,7 +482,10 @@ impl<'a> Session<'a> {
         let parameters = self.image.parameters.iter();
         let stored = parameters.map(|parameter| {
             let exponent = self.memory.exponents.get(usize::from(parameter.value));
+            let dtype = value(parameter.value).and_then(Value::dtype);
             Ok(Stored {
+                kind: parameter.kind,
+                dtype: dtype.ok_or(Error::Malformed)?,
                 elements: bytes(parameter.value)?,
                 low: bytes(parameter.residual)?,
                 exponent: exponent.copied().unwrap_or(0) as i16, // it comes from `i16`

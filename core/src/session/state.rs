@@ -12,7 +12,8 @@ pub(super) struct Header {
     /// Of all bytes behind it.
     checksum: u32,
     version: u16,
-    reserved: u16,
+    /// Ticks since the row of layers began.
+    ticks: u16,
     len: u32,
     /// The checksum of the image's header, which covers those of its sections.
     image: u32,
@@ -119,7 +120,7 @@ impl Session<'_> {
     /// What the header of a state says beside its bytes.
     pub(super) fn take(&mut self, header: &Header) {
         (self.seed, self.step) = (header.seed, header.step);
-        self.accumulated = header.accumulated;
+        (self.accumulated, self.ticks) = (header.accumulated, header.ticks);
         self.ran = None;
     }
 
@@ -129,7 +130,7 @@ impl Session<'_> {
             magic: MAGIC,
             checksum: 0,
             version: VERSION,
-            reserved: 0,
+            ticks: self.ticks,
             len: self.state_bytes() as u32, // an arena of an image has less than 4 GiB
             image: self.image.header.checksum,
             seed: self.seed,

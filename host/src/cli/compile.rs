@@ -31,9 +31,15 @@ pub(super) struct Compile {
     /// Gradients accumulate over several runs before they update parameters.
     #[arg(long, requires = "train")]
     accumulate: bool,
+    /// With a program that advances each layer by a tick: for streams.
+    #[arg(long)]
+    step: bool,
     /// Seed of weights and rounding.
     #[arg(long, default_value_t = selvedge_digits::SEED)]
     seed: u32,
+    /// Bytes that a session may take: training computes activations again where it would need more.
+    #[arg(long, value_name = "BYTES")]
+    ram: Option<usize>,
 }
 
 /// A loss by its name.
@@ -47,7 +53,7 @@ enum Loss {
 }
 
 impl Compile {
-    pub(super) const fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         Options {
             samples: self.samples,
             train: self.train,
@@ -60,7 +66,11 @@ impl Compile {
             },
             accumulate: self.accumulate,
             momentum: self.momentum,
+            step: self.step,
             seed: self.seed,
+            budget: self
+                .ram
+                .map_or(network::Budget::NONE, network::Budget::bytes),
         }
     }
 }

@@ -139,7 +139,7 @@ impl<T: Element> Recurrent<T> {
         let (mut h, mut inner) = (vec![T::ZERO; batch * units], vec![T::Inner::BLANK; inner]);
         let kept = match mode {
             Mode::Train => batch * steps * units,
-            Mode::Infer => 0,
+            Mode::Infer | Mode::Calibrate => 0,
         };
         let mut before = vec![T::ZERO; kept];
         let mut gates = vec![T::Inner::BLANK; kept * cell.kept()];

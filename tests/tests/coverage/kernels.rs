@@ -20,12 +20,13 @@ const FEWER: [(&str, &[&str]); 3] = [
 ];
 
 /// Kernels without one that is their gradient, and why.
-const WITHOUT_GRADIENT: [(&str, &str); 27] = [
+const WITHOUT_GRADIENT: [(&str, &str); 28] = [
     ("argmax", "an index"),
     ("argmin", "an index"),
     ("biases", "initialisation"),
     ("binary_cross_entropy", "gives its gradient beside the loss"),
     ("concat", "its gradient is split"),
+    ("convert", "its gradient is the conversion the other way"),
     ("cross_entropy", "gives its gradient beside the loss"),
     (
         "cross_entropy_of_head",

@@ -3,7 +3,7 @@
 use super::with_image;
 use selvedge_core::image::{Image, Role};
 use selvedge_core::network::{
-    Activation, Branch, Combine, Dense, Layer, Loss, Network, Options, Parallel,
+    Activation, Branch, Budget, Combine, Dense, Layer, Loss, Network, Options, Parallel,
 };
 use selvedge_core::ops;
 use selvedge_core::session::Session;
@@ -16,7 +16,9 @@ const OPTIONS: Options = Options {
     loss: Loss::Squared,
     accumulate: false,
     momentum: false,
+    step: false,
     seed: 5,
+    budget: Budget::NONE,
 };
 /// 2^-20: small against what is learned, exact in `f64`.
 const SLOW: Sgd = Sgd::new(Rate {

@@ -3,7 +3,7 @@
 
 use selvedge_core::image::{Image, Role};
 use selvedge_core::net::{Momentum, Network as Typed};
-use selvedge_core::network::{Dense, Error, Loss, Network, Options};
+use selvedge_core::network::{Budget, Dense, Error, Loss, Network, Options};
 use selvedge_core::ops;
 use selvedge_core::session::Session;
 use selvedge_core::train::{Samples, Trainer};
@@ -13,12 +13,15 @@ use selvedge_kernels::optim::Decay;
 use selvedge_kernels::rng::shuffle;
 use selvedge_kernels::{bf16, f16};
 
+mod budgets;
 mod layers;
 mod learning;
 mod plans;
 mod refusals;
 mod states;
+mod steps;
 mod twins;
+mod types;
 mod zoo;
 
 /// The demo's networks.
@@ -31,7 +34,9 @@ const TRAINED: Options = Options {
     loss: Loss::CrossEntropy,
     accumulate: false,
     momentum: false,
+    step: false,
     seed: SEED,
+    budget: Budget::NONE,
 };
 
 fn compile<T: Element>(json: &str) -> Vec<u8> {
@@ -49,10 +54,16 @@ fn with_image<R>(bytes: &[u8], then: impl FnOnce(&Image<'_>) -> R) -> R {
 }
 
 /// Parameters after `steps` steps, and the outputs for the first samples of the test part, of an image.
-fn of_session<T: Element>(json: &str, steps: usize, sgd: &Sgd) -> (String, Vec<T::Head>, i32) {
+fn of_session<T: Element>(
+    json: &str,
+    steps: usize,
+    sgd: &Sgd,
+    budget: Budget,
+) -> (String, Vec<T::Head>, i32) {
     let network = Network::from_json(json).unwrap();
     let options = Options {
         momentum: sgd.momentum != 0,
+        budget,
         ..TRAINED
     };
     with_image(&network.compile(T::DTYPE, &options).unwrap(), |image| {
@@ -150,8 +161,8 @@ macro_rules! twins {
         fn $name() {
             // An epoch, the last batch of which is smaller.
             let sgd = rate_at(0, EPOCHS);
-            assert_eq!(of_session::<$t>(MLP, 180, &sgd), of_trainer::<DigitsMlp<$t>>(180, &sgd));
-            assert_eq!(of_session::<$t>(CNN, 40, &sgd), of_trainer::<DigitsCnn<$t>>(40, &sgd));
+            assert_eq!(of_session::<$t>(MLP, 180, &sgd, Budget::NONE), of_trainer::<DigitsMlp<$t>>(180, &sgd));
+            assert_eq!(of_session::<$t>(CNN, 40, &sgd, Budget::NONE), of_trainer::<DigitsCnn<$t>>(40, &sgd));
             let sgd = Sgd {
                 momentum: 200,
                 nesterov: true,
@@ -159,7 +170,7 @@ macro_rules! twins {
                 ..Sgd::new(sgd.rate.halved(2))
             };
             let typed = of_trainer::<DigitsMlp<$t, Momentum>>(60, &sgd);
-            assert_eq!(of_session::<$t>(MLP, 60, &sgd), typed);
+            assert_eq!(of_session::<$t>(MLP, 60, &sgd, Budget::NONE), typed);
             runs_without_masters::<$t>();
         }
     )*};

@@ -3,7 +3,10 @@
 use super::{CNN, MLP, compile, with_image};
 use selvedge_core::DType;
 use selvedge_core::image::{Image, Role};
-use selvedge_core::network::{Branch, Conv, ConvTranspose, Depthwise, Layer, Parallel, Sequential};
+use selvedge_core::network::{
+    Activate, Activation, Branch, Conv, ConvTranspose, Depthwise, GlobalAveragePool, Layer,
+    Padding, Parallel, Sequential,
+};
 use selvedge_core::network::{Combine, Dense, Description, Loss, Network, Options};
 use selvedge_digits::{BATCH, DigitsCnn};
 
@@ -151,7 +154,7 @@ fn an_image_keeps_its_description_apart() {
 /// Bytes of the arena are within a twentieth of what no plan goes below. `--nocapture` prints the table of
 /// `benches/RESULTS.md`.
 #[test]
-fn plans_of_mlperf_tiny_are_near_their_lower_bounds() {
+fn plans_are_near_their_lower_bounds() {
     println!("| network | parameters | MACs | program | operators | peak | lower bound | above |");
     println!("|---|---|---|---|---|---|---|---|");
     let mut worst = 0.0f64;
@@ -192,5 +195,50 @@ fn plans_of_mlperf_tiny_are_near_their_lower_bounds() {
             );
         }
     }
-    assert!(worst <= 0.05, "{worst}");
+    // A step of six blocks of a decoder.
+    let options = Options {
+        train: true,
+        ..Options::default()
+    };
+    let graph = super::budgets::transformer()
+        .graph(DType::I8, &options)
+        .unwrap();
+    let map = graph.memory_map(Role::Train, 1).unwrap();
+    let above = map.peak as f64 / map.lower_bound as f64 - 1.0;
+    println!(
+        "| transformer | | | train | {} | {} | {} | {:.1} % |",
+        map.operators.len(),
+        map.peak,
+        map.lower_bound,
+        100.0 * above
+    );
+    assert!(worst.max(above) <= 0.05, "{worst}, {above}");
+}
+
+/// What describes ten operators is no more than a kilobyte beside the weights.
+#[test]
+fn metadata_is_small() {
+    let mut network = Network::new([8, 8, 1]);
+    for (i, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        network = network
+            .layer(name, Conv::new(8, 3).padding(Padding::Same))
+            .layer(format!("{name}s"), Activate::new(Activation::Tanh));
+        if i == 3 {
+            network = network
+                .layer("pool", GlobalAveragePool::default())
+                .layer("head", Dense::new(10));
+        }
+    }
+    let bytes = network.compile(DType::I8, &Options::default()).unwrap();
+    with_image(&bytes, |image| {
+        assert_eq!(image.kinds(Role::Infer).count(), 10);
+    });
+    let mut room = vec![0u8; bytes.len() + 16];
+    let at = room.as_ptr().align_offset(16);
+    room[at..at + bytes.len()].copy_from_slice(&bytes);
+    let sections = Image::sections(&room[at..]).unwrap();
+    let weights = sections.flatten().find(|(name, _)| *name == "weights");
+    let metadata = bytes.len() - weights.unwrap().1.len();
+    println!("{metadata} bytes");
+    assert!(metadata <= 1024, "{metadata}");
 }

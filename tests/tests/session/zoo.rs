@@ -3,7 +3,7 @@
 use super::with_image;
 use selvedge_core::image::{Image, Role};
 use selvedge_core::net::{Layer, Network as Typed, Plain};
-use selvedge_core::network::{Loss, Network, Options};
+use selvedge_core::network::{Budget, Error, Loss, Network, Options};
 use selvedge_core::ops;
 use selvedge_core::session::Session;
 use selvedge_core::tensor::Shape;
@@ -11,6 +11,7 @@ use selvedge_core::train::{Samples, Trainer};
 use selvedge_core::{Element, Rate, Serial, Sgd};
 use selvedge_digits::zoo::{self, BATCH, Given, STEPS};
 use selvedge_digits::{Digits, SEED, SIDE, test, train};
+use selvedge_kernels::DType;
 
 /// Parameters after the training of the zoo, and the outputs for the first digits of the test part.
 type Trained<T> = (String, Vec<<T as Element>::Head>, i32);
@@ -103,29 +104,51 @@ pub(super) fn check<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(name: &st
     assert_eq!(Network::from_json(&text).unwrap(), network, "{name}: JSON");
     let is_autoencoder = <N::Layers as Layer>::Output::LEN == SIDE * SIDE;
     let (dtype, expected) = (N::Elem::DTYPE, of_trainer::<N>());
-    // Gradients that are stored, and applied by an operator of their own, give the same bytes.
-    for accumulate in [false, true] {
-        let options = Options {
-            samples: BATCH,
-            train: true,
-            loss: if is_autoencoder {
-                Loss::Huber(1.0)
-            } else {
-                Loss::CrossEntropy
-            },
-            accumulate,
-            seed: SEED,
-            ..Options::default()
-        };
+    let plain = Options {
+        samples: BATCH,
+        train: true,
+        loss: if is_autoencoder {
+            Loss::Huber(1.0)
+        } else {
+            Loss::CrossEntropy
+        },
+        seed: SEED,
+        ..Options::default()
+    };
+    // Gradients that are stored, and applied by an operator of their own, give the same bytes; so do activations that are
+    // computed again.
+    for options in [
+        plain,
+        Options {
+            accumulate: true,
+            ..plain
+        },
+        Options {
+            budget: smallest(&network, dtype, plain),
+            ..plain
+        },
+    ] {
         let bytes = network.compile(dtype, &options);
         let bytes = bytes.unwrap_or_else(|error| panic!("{name}: {error}"));
         let found = with_image(&bytes, |image| {
             of_session::<N::Elem, N::In>(image, is_autoencoder)
         });
-        let place = format!("{name} in {dtype}, accumulate: {accumulate}");
+        let place = format!("{name} in {dtype}, {options:?}");
         assert_eq!(found.0, expected.0, "{place}: parameters");
         assert_eq!(bits(&found.1), bits(&expected.1), "{place}: outputs");
         assert_eq!(found.2, expected.2, "{place}: exponent");
+    }
+}
+
+/// The smallest budget that `network` fits.
+pub(super) fn smallest(network: &Network, dtype: DType, options: Options) -> Budget {
+    let none = Options {
+        budget: Budget::bytes(1),
+        ..options
+    };
+    match network.compile(dtype, &none) {
+        Err(Error::Budget { needed, budget: 1 }) => Budget::bytes(needed),
+        other => panic!("a budget of one byte: {other:?}"),
     }
 }
 

@@ -461,6 +461,6 @@ impl Rotary {
         let mut turns = vec![0u32; pairs];
         rope::frequencies(self.base, scaling, &mut turns).map_err(to.kernel())?;
         let bytes: Vec<u8> = turns.iter().flat_map(|turns| turns.to_le_bytes()).collect();
-        Ok(to.graph.state(bytes, false))
+        Ok(to.graph.constant(bytes))
     }
 }

@@ -1,6 +1,6 @@
 //! Layers of layers.
 
-use super::{Build, Layer, Type};
+use super::{Build, Inside, Layer, Type};
 use crate::graph::{Error, ValueId, shown};
 use crate::network::builder::{Builder, by_dtype};
 use crate::ops::{average, binary, concat, sample, sum, view};
@@ -159,6 +159,10 @@ pub(super) fn numbers(layers: &[Layer]) -> u32 {
 }
 
 impl Build for Sequential {
+    fn inside(&mut self) -> Vec<Inside<'_>> {
+        [Inside::of(&mut self.layers)].into()
+    }
+
     fn takes_tokens(&self) -> bool {
         true
     }
@@ -173,6 +177,12 @@ impl Build for Sequential {
 }
 
 impl Build for Residual {
+    fn inside(&mut self) -> Vec<Inside<'_>> {
+        [&mut self.layers, &mut self.shortcut]
+            .map(|layers| Inside::of(layers))
+            .into()
+    }
+
     fn takes_tokens(&self) -> bool {
         true
     }
@@ -198,6 +208,10 @@ impl Build for Residual {
 }
 
 impl Build for Parallel {
+    fn inside(&mut self) -> Vec<Inside<'_>> {
+        Inside::branches(&mut self.branches)
+    }
+
     fn takes_tokens(&self) -> bool {
         true
     }

@@ -342,7 +342,7 @@ impl Build for Gather {
         }
         to.check_value(&gathered)?;
         let stored = self.indices.iter().flat_map(|index| index.to_le_bytes());
-        let indices = to.graph.state(stored.collect(), false);
+        let indices = to.graph.constant(stored.collect());
         let mut attributes = counted(&shape);
         attributes.push(self.axis as u32 + 1);
         let given = Given {

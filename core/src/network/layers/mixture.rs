@@ -1,7 +1,7 @@
 //! Mixtures of experts.
 
 use super::containers::numbers;
-use super::{Branch, Build, Layer, Type};
+use super::{Branch, Build, Inside, Layer, Type};
 use crate::graph::{Error, ValueId, shown};
 use crate::network::builder::{Builder, by_dtype};
 use crate::ops::{mixture, view};
@@ -52,6 +52,15 @@ impl Mixture {
 }
 
 impl Build for Mixture {
+    fn inside(&mut self) -> Vec<Inside<'_>> {
+        let mut parts = Inside::branches(&mut self.branches);
+        parts.push(Inside {
+            name: Some("gate"),
+            layers: &mut self.gate,
+        });
+        parts
+    }
+
     fn takes_tokens(&self) -> bool {
         true
     }

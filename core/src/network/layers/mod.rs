@@ -56,6 +56,8 @@ pub use window::{Extents, Padding};
 use super::builder::Builder;
 use crate::graph::{Error, ValueId};
 use alloc::string::String;
+use alloc::vec::Vec;
+use selvedge_kernels::DType;
 #[cfg(feature = "json")]
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +74,13 @@ pub struct Layer {
     /// Whether it is passed over, as if it were not there. It keeps its number, so that nothing else changes.
     #[cfg_attr(feature = "json", serde(default, skip_serializing_if = "is_false"))]
     pub disabled: bool,
+    /// Type of its elements, and of those of the layers in it that have none of their own; that of what is around it
+    /// otherwise. Where neighbours differ, a conversion stands between them.
+    #[cfg_attr(
+        feature = "json",
+        serde(default, skip_serializing_if = "Option::is_none", with = "dtype_name")
+    )]
+    pub dtype: Option<DType>,
     /// The path of a layer before it whose parameters it has, too: `left.hidden`. Their gradients are added.
     #[cfg_attr(
         feature = "json",
@@ -81,6 +90,30 @@ pub struct Layer {
     /// What it is.
     #[cfg_attr(feature = "json", serde(flatten))]
     pub layer: Type,
+}
+
+/// Types by their names.
+#[cfg(feature = "json")]
+mod dtype_name {
+    use alloc::borrow::Cow;
+    use selvedge_kernels::DType;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer, de};
+
+    #[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref)] // as serde calls it
+    pub(super) fn serialize<S: Serializer>(
+        dtype: &Option<DType>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        dtype.map(DType::name).serialize(to)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Option<DType>, D::Error> {
+        let name = Cow::<'_, str>::deserialize(from)?;
+        let dtype = DType::from_name(&name);
+        let names = DType::ALL.map(DType::name).join(", ");
+        let unknown = || de::Error::custom(alloc::format!("no type `{name}`; there are {names}"));
+        dtype.ok_or_else(unknown).map(Some)
+    }
 }
 
 #[cfg(feature = "json")]
@@ -97,8 +130,45 @@ impl Layer {
             name: name.into(),
             frozen: false,
             disabled: false,
+            dtype: None,
             shares: None,
             layer: layer.into(),
+        }
+    }
+
+    /// The same, to stay as it is in training.
+    #[must_use]
+    pub fn frozen(self) -> Self {
+        Self {
+            frozen: true,
+            ..self
+        }
+    }
+
+    /// The same, to be passed over.
+    #[must_use]
+    pub fn disabled(self) -> Self {
+        Self {
+            disabled: true,
+            ..self
+        }
+    }
+
+    /// The same in elements of this type.
+    #[must_use]
+    pub fn dtype(self, dtype: DType) -> Self {
+        Self {
+            dtype: Some(dtype),
+            ..self
+        }
+    }
+
+    /// The same with the parameters of the layer at `path`, which stands before it.
+    #[must_use]
+    pub fn shares(self, path: impl Into<String>) -> Self {
+        Self {
+            shares: Some(path.into()),
+            ..self
         }
     }
 }
@@ -115,8 +185,55 @@ pub(crate) trait Build {
         false
     }
 
+    /// The layers in it, and what paths have before their names; nothing of a layer that is none of layers.
+    fn inside(&mut self) -> Vec<Inside<'_>> {
+        Vec::new()
+    }
+
     /// Appends its operators to `x`, and returns its output.
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error>;
+}
+
+/// Layers in a layer, and the name between theirs and its own, where there is one.
+pub(crate) struct Inside<'l> {
+    pub(crate) name: Option<&'l str>,
+    pub(crate) layers: &'l mut [Layer],
+}
+
+impl<'l> Inside<'l> {
+    /// Layers right behind the name of the layer that they are in.
+    pub(crate) fn of(layers: &'l mut [Layer]) -> Self {
+        Self { name: None, layers }
+    }
+
+    /// Those of branches.
+    pub(crate) fn branches(branches: &'l mut [Branch]) -> Vec<Self> {
+        let of = |branch: &'l mut Branch| Self {
+            name: Some(&branch.name),
+            layers: &mut branch.layers,
+        };
+        branches.iter_mut().map(of).collect()
+    }
+}
+
+/// The layer at `path` among `layers`.
+pub(crate) fn at<'l>(layers: &'l mut [Layer], path: &str) -> Option<&'l mut Layer> {
+    let (name, rest) = match path.split_once('.') {
+        Some((name, rest)) => (name, Some(rest)),
+        None => (path, None),
+    };
+    let layer = layers.iter_mut().find(|layer| layer.name == name)?;
+    let Some(rest) = rest else {
+        return Some(layer);
+    };
+    let parts = layer.layer.inside();
+    parts.into_iter().find_map(|part| {
+        let rest = match part.name {
+            None => rest,
+            Some(name) => rest.strip_prefix(name)?.strip_prefix('.')?,
+        };
+        at(part.layers, rest)
+    })
 }
 
 /// The name of a type as `serde` writes it.
@@ -174,6 +291,12 @@ macro_rules! layers {
             fn takes_tokens(&self) -> bool {
                 match self {
                     $(Self::$name(layer) => layer.takes_tokens(),)*
+                }
+            }
+
+            fn inside(&mut self) -> Vec<Inside<'_>> {
+                match self {
+                    $(Self::$name(layer) => layer.inside(),)*
                 }
             }
 

@@ -103,7 +103,8 @@ impl Build for BatchNorm {
             let [gamma, beta] = affine::<T>(to.graph, trains, channels);
             let start = vec![T::RUNNING_START; channels];
             let start: Vec<u8> = bytemuck::cast_slice(&start).to_vec();
-            let running = to.graph.state(start, changes);
+            let statistic = <<T as Kernels>::Statistic as Element>::DTYPE;
+            let running = to.graph.state(statistic, start, changes);
             let bytes = batch_norm::describe::Bytes {
                 statistics: size_of::<<T as Kernels>::Channel>(),
                 transform: size_of::<<T as Kernels>::Transform>(),

@@ -1,7 +1,7 @@
 //! Layers over a stream.
 
 use super::containers::numbers;
-use super::{Build, Layer, Type};
+use super::{Build, Inside, Layer, Type};
 use crate::graph::{Error, ValueId};
 use crate::network::builder::{Builder, by_dtype};
 use crate::ops::stream;
@@ -44,6 +44,10 @@ impl Stream {
 }
 
 impl Build for Stream {
+    fn inside(&mut self) -> Vec<Inside<'_>> {
+        [Inside::of(&mut self.layers)].into()
+    }
+
     fn numbers(&self) -> u32 {
         numbers(&self.layers)
     }

@@ -333,6 +333,10 @@ pub(crate) mod describe {
     }
 
     impl Describe for Attention {
+        fn repeats(&self) -> bool {
+            true
+        }
+
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[q, k, v, ..], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let &[queries, keys, heads, kv_heads, size, _, _, capacity] = &*node.attributes

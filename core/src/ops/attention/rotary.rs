@@ -125,6 +125,10 @@ pub(crate) mod describe {
     }
 
     impl Describe for Rotary {
+        fn repeats(&self) -> bool {
+            true
+        }
+
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[x, frequencies, positions], &[Some(y)]) = (&*node.inputs, &*node.outputs)
                 && let Some(dy) = walk.error(y, node.number)

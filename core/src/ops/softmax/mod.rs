@@ -32,7 +32,7 @@ use selvedge_kernels::{self as kernels, Element};
 pub(crate) fn words<T: Element, E>(context: &Context<'_, T, E>) -> Option<Words> {
     match context.mode {
         Mode::Train => Some(context.mask()),
-        Mode::Infer => None,
+        Mode::Infer | Mode::Calibrate => None,
     }
 }
 
@@ -216,7 +216,7 @@ pub(crate) mod describe {
             shape: Vec<usize>,
             own: Own,
         ) -> ValueId {
-            let table = own.table.map(|table| graph.state(table, false));
+            let table = own.table.map(|table| graph.constant(table));
             let mut scratch = vec![graph.raw(vec![own.numbers], false)];
             if own.room != 0 {
                 scratch.push(graph.raw(vec![own.room], false));
