@@ -72,7 +72,7 @@ impl Graph {
         };
         let mut least = usize::MAX;
         loop {
-            let needed = self.arena_bytes(samples)?;
+            let needed = self.lowered()?.arena_bytes(samples)?;
             least = least.min(needed);
             if needed <= bytes {
                 return Ok(());

@@ -73,8 +73,9 @@ impl Graph {
     /// # Ok::<(), selvedge_core::network::Error>(())
     /// ```
     pub fn memory_map(&self, role: Role, samples: usize) -> Result<MemoryMap, Error> {
-        let storage = self.storage()?;
-        let schedule = self.schedule(role, samples, &storage)?;
+        let graph = self.lowered()?;
+        let storage = graph.storage()?;
+        let schedule = graph.schedule(role, samples, &storage)?;
         let path = |number: &u32| self.paths.get(number).cloned().unwrap_or_default();
         let steps = schedule.operators.iter().map(|(node, _)| Step {
             kind: node.kind,

@@ -63,6 +63,10 @@ impl Graph {
         samples: usize,
         description: Vec<u8>,
     ) -> Result<Vec<u8>, Error> {
+        self.lowered()?.write(samples, description)
+    }
+
+    fn write(&self, samples: usize, description: Vec<u8>) -> Result<Vec<u8>, Error> {
         let storage = self.storage()?;
         let mut parameters = Vec::new();
         for (parameter, &stored) in self.parameters.iter().zip(&storage.stored) {

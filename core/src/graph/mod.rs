@@ -6,6 +6,7 @@
 mod continued;
 mod differentiate;
 mod error;
+mod fuse;
 mod steps;
 
 pub use crate::compile::{Budget, MemoryMap, Placed, Step};
@@ -214,6 +215,8 @@ pub struct Graph {
     pub(crate) states_before: Vec<u8>,
     /// Training steps before.
     pub(crate) steps: u32,
+    /// Whether passes that change how floats round are left out.
+    pub(crate) exact: bool,
     /// Paths of layers, by their numbers.
     pub(crate) paths: BTreeMap<u32, String>,
     /// Where the layers of the row end.

@@ -162,6 +162,11 @@ pub struct Options {
     pub accumulate: bool,
     /// Whether training keeps velocities, for momentum.
     pub momentum: bool,
+    /// Whether passes are left out that change how floats round: a network that is only run folds batch normalisation into the
+    /// weights before it otherwise, and gives the same numbers but for a few units in the last place of the largest term.
+    /// Integers never change.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub exact: bool,
     /// Whether the image has a program that advances each layer by a tick: [`Session::step`].
     #[cfg_attr(feature = "json", serde(default))]
     pub step: bool,
@@ -182,6 +187,7 @@ impl Default for Options {
             accumulate: false,
             momentum: false,
             step: false,
+            exact: false,
             seed: 1,
             budget: Budget::NONE,
         }
@@ -336,6 +342,7 @@ impl Network {
             seed: options.seed,
             has_momentum: options.train && options.momentum,
             accumulates: options.accumulate,
+            exact: options.exact,
             ..Graph::default()
         };
         let (of_input, exponent) = match self.tokens {
@@ -386,6 +393,7 @@ impl Network {
     /// is only run gives the bytes that the session gives. In others, a tensor of integers gets the smallest exponent at
     /// which all its masters fit, rounded to the nearest; activations have no exponents until the first training step, or
     /// until [`Session::calibrate`] has seen samples. There and back in a type of more bits, nothing changes.
+    /// A session whose norms have been folded into weights ([`Options::exact`]) is one of another network.
     ///
     /// # Errors
     /// As [`Network::graph`]; [`Error::Session`].

@@ -31,6 +31,9 @@ pub(super) struct Compile {
     /// Gradients accumulate over several runs before they update parameters.
     #[arg(long, requires = "train")]
     accumulate: bool,
+    /// Leave out passes that change how floats round: batch normalisation is not folded into weights.
+    #[arg(long)]
+    exact: bool,
     /// With a program that advances each layer by a tick: for streams.
     #[arg(long)]
     step: bool,
@@ -67,6 +70,7 @@ impl Compile {
             accumulate: self.accumulate,
             momentum: self.momentum,
             step: self.step,
+            exact: self.exact,
             seed: self.seed,
             budget: self
                 .ram

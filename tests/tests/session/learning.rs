@@ -17,6 +17,7 @@ const OPTIONS: Options = Options {
     accumulate: false,
     momentum: false,
     step: false,
+    exact: false,
     seed: 5,
     budget: Budget::NONE,
 };

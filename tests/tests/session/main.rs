@@ -16,6 +16,7 @@ use selvedge_kernels::{bf16, f16};
 mod budgets;
 mod layers;
 mod learning;
+mod passes;
 mod plans;
 mod refusals;
 mod states;
@@ -35,6 +36,7 @@ const TRAINED: Options = Options {
     accumulate: false,
     momentum: false,
     step: false,
+    exact: false,
     seed: SEED,
     budget: Budget::NONE,
 };
@@ -215,6 +217,7 @@ fn goes_on_elsewhere<T: Element>(json: &str) {
         let frozen = Options {
             train: false,
             samples: 1,
+            exact: true,
             ..TRAINED
         };
         let deployed = network

@@ -255,6 +255,7 @@ fn numbers<T: Element>(session: &Session<'_>, index: usize) -> Vec<f64> {
 fn changes_type<T: Element, U: Element>(network: &Network, least: usize) {
     let only_run = Options {
         train: false,
+        exact: true, // or norms would be folded, and not be there to go on from
         ..TRAINED
     };
     let place = format!("{} to {}", T::DTYPE, U::DTYPE);
