@@ -1,5 +1,5 @@
-//! Selvedge on a host: data sets, training in every element type, reports and the `selvedge`
-//! command.
+//! Selvedge on a host: data sets, training in every element type, reports and the
+//! `selvedge` command.
 //!
 //! ```
 //! use selvedge::{DType, data::DataSet, training::{Settings, train}};
@@ -14,8 +14,8 @@
 //! # The map
 //! | module | what |
 //! |---|---|
-//! | [`data`] | labelled images: the embedded digits, MNIST-format files |
-//! | [`training`] | a data set to a trained network, in any of the twelve element types |
+//! | [`data`] | labelled samples: the embedded digits, MNIST-format files, tables, NumPy's arrays |
+//! | [`training`] | a data set to a trained network, built in or described, in any of the twelve element types |
 //! | [`report`] | curves and tables as one HTML file |
 //! | [`cli`] | the `selvedge` command |
 //!
@@ -25,10 +25,13 @@
 
 pub mod cli;
 pub mod data;
+mod dtype;
 mod error;
 mod files;
+mod npy;
 pub mod report;
+mod runner;
 pub mod training;
 
-pub use error::{Error, Result};
+pub use error::{DataFault, Error, ModelFault, Result};
 pub use selvedge_core::DType;
