@@ -1,4 +1,4 @@
-//! Selvedge on a host: data sets, training in every element type, reports and the
+//! Selvedge on a host: data sets, training in every element type, reports, states on files and the
 //! `selvedge` command.
 //!
 //! ```
@@ -17,6 +17,7 @@
 //! | [`data`] | labelled samples: the embedded digits, MNIST-format files, tables, NumPy's arrays |
 //! | [`training`] | a data set to a trained network, built in or described, in any of the twelve element types |
 //! | [`report`] | curves and tables as one HTML file |
+//! | [`storage`] | what a session has learned, in files that a loss of power leaves whole |
 //! | [`cli`] | the `selvedge` command |
 //!
 //! # What it does not do
@@ -31,6 +32,7 @@ mod files;
 mod npy;
 pub mod report;
 mod runner;
+pub mod storage;
 pub mod training;
 
 pub use error::{DataFault, Error, ModelFault, Result};
