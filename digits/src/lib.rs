@@ -99,8 +99,13 @@ pub const fn rate_at(epoch: u32, epochs: u32) -> Sgd {
         exponent: -3,
     }
     .halved(BATCH.ilog2());
-    let halvings = (3 * epoch >= 2 * epochs) as u32 + (6 * epoch >= 5 * epochs) as u32;
-    Sgd::new(rate.halved(halvings))
+    Sgd::new(rate.halved(halvings(epoch, epochs)))
+}
+
+/// How often the rate of epoch `epoch` of `epochs` has been halved.
+#[must_use]
+pub const fn halvings(epoch: u32, epochs: u32) -> u32 {
+    (3 * epoch >= 2 * epochs) as u32 + (6 * epoch >= 5 * epochs) as u32
 }
 
 /// Initialises a trainer with `seed` and trains it for the first `epochs` of [`EPOCHS`], with what

@@ -1,7 +1,10 @@
 //! What can go wrong on a host, and in which file.
 
+use selvedge_core::DType;
+use selvedge_core::image::Role;
+use selvedge_core::network;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The result of what touches files or trains.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -48,7 +51,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// Why, with the path of the layer.
-        source: selvedge_core::network::Error,
+        source: network::Error,
     },
     /// A file is neither a description nor an image.
     #[error("{}: neither a description (JSON) nor an image (it does not begin with SLVG)", path.display())]
@@ -73,31 +76,74 @@ pub enum Error {
     /// A plot cannot be drawn.
     #[error("plot: {0}")]
     Plot(String),
-    /// There is no network for images of this size.
-    #[error("no network for images of {rows}x{columns}: there is one for 8x8 and one for 28x28")]
+    /// There is no built-in network for samples of this shape.
+    #[error(
+        "no network for samples of {found}: there is one for 8x8 and one for 28x28; --config FILE describes others"
+    )]
     Size {
-        /// Rows of an image.
-        rows: usize,
-        /// Columns of an image.
-        columns: usize,
+        /// Extents of a sample.
+        found: String,
     },
     /// The training part does not fill a batch.
-    #[error("{found} training images do not fill a batch of {batch}")]
+    #[error("{found} samples to train on do not fill a batch of {batch}")]
     TooFew {
-        /// Images of the training part.
+        /// Samples of the training part.
         found: usize,
-        /// Images of a batch.
+        /// Samples of a batch.
         batch: usize,
+    },
+    /// The training part is too large.
+    #[error("{found} samples to train on; an epoch takes at most {most}")]
+    TooMany {
+        /// Samples of the training part.
+        found: usize,
+        /// Samples of an epoch.
+        most: usize,
+    },
+    /// A network takes or gives what samples with a class each do not have.
+    #[error("{}: {reason}", path.display())]
+    Unfit {
+        /// The description, or the image.
+        path: PathBuf,
+        /// Why.
+        reason: ModelFault,
     },
     /// The network refused.
     #[error("training: {0}")]
     Network(#[from] selvedge_core::Error),
+    /// The session refused.
+    #[error("{}: {source}", path.display())]
+    Session {
+        /// The description, or the image.
+        path: PathBuf,
+        /// Why.
+        source: selvedge_core::session::Error,
+    },
+    /// The loss is no number any more.
+    #[error("the loss of epoch {epoch} is {loss}: a lower --rate may help")]
+    Diverged {
+        /// Which, from 1.
+        epoch: u32,
+        /// Mean over its samples.
+        loss: f64,
+    },
     /// The outcome cannot be written as JSON.
     #[error("JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// Options that do not go together.
+    #[error("{0}")]
+    Usage(String),
     /// A training thread ended early.
     #[error("a training thread panicked")]
     Thread,
+}
+
+/// Says which description could not be compiled.
+pub(crate) fn compile_refused(path: &Path) -> impl Fn(network::Error) -> Error + '_ {
+    move |source| Error::Compile {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// What is wrong with a file of a data set.
@@ -141,36 +187,154 @@ pub enum DataFault {
         expected: u64,
     },
     /// There is nothing in it.
-    #[error("it holds no images")]
-    Empty,
+    #[error("it holds no {of}")]
+    Empty {
+        /// Of what.
+        of: &'static str,
+    },
     /// There is too much in it.
-    #[error("it holds {found} images; an epoch takes at most 65536")]
+    #[error("it holds {found} images; an epoch takes at most {most}")]
     TooMany {
         /// Images.
-        found: u32,
+        found: usize,
+        /// The most.
+        most: usize,
     },
-    /// Images of a size that there is no network for.
-    #[error("its images are {rows}x{columns}; only 28x28 is supported")]
+    /// Images of another size.
+    #[error("its images are {}x{}; expected {expected}", .found[0], .found[1])]
     Size {
-        /// Rows of an image.
-        rows: u32,
-        /// Columns of an image.
-        columns: u32,
+        /// Rows and columns of an image.
+        found: [usize; 2],
+        /// What they may be.
+        expected: String,
     },
-    /// As many labels as images are needed.
-    #[error("it holds {labels} labels for {images} images")]
+    /// As many labels as samples are needed.
+    #[error("it holds {labels} labels for {samples} {of}")]
     Count {
         /// Labels found.
-        labels: u32,
-        /// Images in the file beside it.
-        images: usize,
+        labels: usize,
+        /// Samples in the file beside it.
+        samples: usize,
+        /// What these are.
+        of: &'static str,
     },
-    /// A label is not a digit.
-    #[error("label {label} at position {index} is not one of 0 to 9")]
+    /// A label is no class of the network.
+    #[error("label {label} at position {index} is not one of 0 to {}", .classes.saturating_sub(1))]
     Label {
         /// Position, from 0.
         index: usize,
         /// The label.
-        label: u8,
+        label: u16,
+        /// Classes of the network.
+        classes: usize,
+    },
+    /// The network takes samples of another size.
+    #[error("its samples have {found} features; the network takes {expected}")]
+    Features {
+        /// Elements of an input of the network.
+        expected: usize,
+        /// Elements of a sample.
+        found: usize,
+    },
+    /// A file is no table.
+    #[error("{0}")]
+    Csv(#[from] csv::Error),
+    /// A table lacks a column.
+    #[error("no column `{column}`; there are {columns}")]
+    Column {
+        /// The column that was asked for.
+        column: String,
+        /// Those that there are.
+        columns: String,
+    },
+    /// A cell of a table holds something else.
+    #[error("line {line}, column `{column}`: expected {expected}, found `{found}`")]
+    Cell {
+        /// Line of the file, from 1.
+        line: u64,
+        /// The column.
+        column: String,
+        /// What a cell of it holds.
+        expected: &'static str,
+        /// What it holds.
+        found: String,
+    },
+    /// A file is no array of NumPy.
+    #[error("no NumPy array: it does not begin with a header of one")]
+    NoArray,
+    /// Elements of a type that is not read.
+    #[error("its elements are `{found}`; whole numbers and floats are read, of up to 8 bytes")]
+    Elements {
+        /// As NumPy names it.
+        found: String,
+    },
+    /// The elements lie column by column.
+    #[error("its elements are in Fortran order; numpy.ascontiguousarray brings them to C's")]
+    Fortran,
+    /// An element is no number.
+    #[error("element {index} is {value}; expected a finite number")]
+    NotFinite {
+        /// Position, from 0, row-major.
+        index: usize,
+        /// The element.
+        value: f64,
+    },
+    /// An element is no class.
+    #[error("element {index} is {value}; expected a class from 0 to 65535")]
+    Class {
+        /// Position, from 0, row-major.
+        index: usize,
+        /// The element.
+        value: f64,
+    },
+    /// An array has other extents than a model takes.
+    #[error(
+        "its shape is {found:?}; the model takes samples of {expected} elements behind the first axis"
+    )]
+    Shape {
+        /// Elements of a sample.
+        expected: usize,
+        /// Extents of the array.
+        found: Vec<usize>,
+    },
+    /// An array has elements that a model does not take.
+    #[error("its elements are {found}; the model takes its own {expected}, or floats")]
+    ElementsOfModel {
+        /// Of the model.
+        expected: DType,
+        /// Of the array.
+        found: DType,
+    },
+}
+
+/// Why a network is not fed or read as it would have to be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelFault {
+    /// It has no program of this role.
+    #[error("the image has no program `{}`", .0.name())]
+    Program(Role),
+    /// It takes tokens.
+    #[error("its input are tokens, which samples of numbers are not")]
+    Tokens,
+    /// It takes more than samples.
+    #[error("it takes {found} inputs; samples are one")]
+    Inputs {
+        /// Inputs.
+        found: usize,
+    },
+    /// Its output has several rows.
+    #[error("its output has {rows} rows; samples have one label")]
+    Rows {
+        /// Rows of an output.
+        rows: usize,
+    },
+    /// Pieces of an input have exponents of their own.
+    #[error(
+        "it has not been trained, so that each run of {samples} samples would have exponents of its own; `selvedge convert --samples N` makes an image that takes more"
+    )]
+    Pieces {
+        /// Samples of a run.
+        samples: usize,
     },
 }

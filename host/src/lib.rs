@@ -1,5 +1,5 @@
-//! Selvedge on a host: data sets, training in every element type, reports and the `selvedge`
-//! command.
+//! Selvedge on a host: data sets, training in every element type, reports, states on files and the
+//! `selvedge` command.
 //!
 //! ```
 //! use selvedge::{DType, data::DataSet, training::{Settings, train}};
@@ -14,9 +14,10 @@
 //! # The map
 //! | module | what |
 //! |---|---|
-//! | [`data`] | labelled images: the embedded digits, MNIST-format files |
-//! | [`training`] | a data set to a trained network, in any of the twelve element types |
+//! | [`data`] | labelled samples: the embedded digits, MNIST-format files, tables, NumPy's arrays |
+//! | [`training`] | a data set to a trained network, built in or described, in any of the twelve element types |
 //! | [`report`] | curves and tables as one HTML file |
+//! | [`storage`] | what a session has learned, in files that a loss of power leaves whole |
 //! | [`cli`] | the `selvedge` command |
 //!
 //! # What it does not do
@@ -25,10 +26,14 @@
 
 pub mod cli;
 pub mod data;
+mod dtype;
 mod error;
 mod files;
+mod npy;
 pub mod report;
+mod runner;
+pub mod storage;
 pub mod training;
 
-pub use error::{Error, Result};
+pub use error::{DataFault, Error, ModelFault, Result};
 pub use selvedge_core::DType;

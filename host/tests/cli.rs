@@ -4,34 +4,10 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-fn selvedge(folder: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_selvedge"))
-        .current_dir(folder)
-        .args(args)
-        .output()
-        .unwrap()
-}
+mod binary;
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// Calls that must fail with `code` and name each of `parts` on stderr.
-fn refused(folder: &Path, args: &[&str], code: i32, parts: &[&str]) {
-    let output = selvedge(folder, args);
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
-    for part in parts {
-        assert!(stderr.contains(part), "{args:?}: no `{part}` in: {stderr}");
-    }
-    assert!(
-        output.stdout.is_empty(),
-        "{args:?}: printed {}",
-        text(&output.stdout)
-    );
-}
+use binary::{refused, selvedge, text};
 
 #[test]
 fn help_has_examples() {
@@ -40,6 +16,8 @@ fn help_has_examples() {
         &["--help"][..],
         &["demo", "--help"],
         &["train", "--help"],
+        &["eval", "--help"],
+        &["run", "--help"],
         &["convert", "--help"],
         &["inspect", "--help"],
     ] {

@@ -11,6 +11,7 @@ pub use error::Error;
 
 use crate::ops::Kind;
 use format::{Header, Parameter, ProgramHeader, Record, Section, Value};
+use selvedge_kernels::DType;
 
 /// A compiled network: operators, programs and weights.
 ///
@@ -68,6 +69,18 @@ impl Role {
             Self::Step => "step",
         }
     }
+}
+
+/// A tensor that a program takes or gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Port {
+    /// Type of its elements.
+    pub dtype: DType,
+    /// Elements of a sample; all of them where there is one for the whole run, as a loss.
+    pub len: usize,
+    /// What an integer of an input stands for: `(q - z) · 2^exponent`. That of an output is told by the run.
+    pub exponent: i32,
 }
 
 /// One program: its values, and its operators in order.
@@ -153,6 +166,39 @@ impl<'a> Image<'a> {
         Ok(None)
     }
 
+    /// Input `index` of the program for `role`: behind those of the network, training has what is asked.
+    ///
+    /// # Example
+    /// ```
+    /// # #[cfg(feature = "alloc")] {
+    /// use selvedge_core::image::{Image, Role};
+    /// use selvedge_core::network::{Dense, Network, Options};
+    /// use selvedge_core::DType;
+    /// let bytes = Network::new([12]).layer("head", Dense::new(4)).compile(DType::I8, &Options::default())?;
+    /// #[repr(C, align(16))]
+    /// struct Flash([u8; 1024]);
+    /// let mut flash = Flash([0; 1024]);
+    /// flash.0[..bytes.len()].copy_from_slice(&bytes);
+    /// let image = Image::parse(&flash.0)?;
+    /// let x = image.input(Role::Infer, 0).ok_or("no input")?;
+    /// assert_eq!((x.dtype, x.len, x.exponent), (DType::I8, 12, -7));
+    /// assert_eq!(image.output(Role::Infer, 0).map(|y| (y.dtype, y.len)), Some((DType::I16, 4)));
+    /// # }
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn input(&self, role: Role, index: usize) -> Option<Port> {
+        let program = self.program(role)?;
+        program.port(*program.inputs.get(index)?)
+    }
+
+    /// Output `index` of the program for `role`: behind those of the network, training has the loss.
+    #[must_use]
+    pub fn output(&self, role: Role, index: usize) -> Option<Port> {
+        let program = self.program(role)?;
+        program.port(*program.outputs.get(index)?)
+    }
+
     /// The operators of the program for `role`, in order; none for one that this build does not know.
     pub fn kinds(&self, role: Role) -> impl Iterator<Item = Option<Kind>> + use<'a> {
         let mut code = self.program(role).map_or(&[][..], |program| program.code);
@@ -228,6 +274,14 @@ impl<'a> Program<'a> {
             outputs: section.records(outputs)?,
             values: section.records(values)?,
             code: section.records(code)?,
+        })
+    }
+    fn port(&self, number: u32) -> Option<Port> {
+        let value = self.values.get(number as usize)?;
+        Some(Port {
+            dtype: value.dtype()?,
+            len: value.len as usize,
+            exponent: value.exponent.into(),
         })
     }
 }

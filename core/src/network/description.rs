@@ -1,7 +1,9 @@
 //! What an image says about where it comes from.
 
-use super::{Network, Options};
+use super::{Error, Network, Options};
+use crate::session::Session;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use selvedge_kernels::DType;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,10 @@ pub struct Description {
     dtype: String,
     /// What it was compiled for.
     pub options: Options,
+    /// What numbers of the data were divided by before they were inputs, as powers of two: one for each element of a
+    /// sample, one for all, or none. Whoever runs the image divides by the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub input_exponents: Vec<i16>,
 }
 
 impl Description {
@@ -24,7 +30,38 @@ impl Description {
             network,
             dtype: dtype.name().to_string(),
             options,
+            input_exponents: Vec::new(),
         }
+    }
+
+    /// The image that it describes, with itself in it; one that goes on from what `session` has learned, if there is one.
+    ///
+    /// # Errors
+    /// As [`Network::compile_described`] and [`Network::compile_trained`].
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::DType;
+    /// use selvedge_core::network::{Dense, Description, Network, Options};
+    /// let network = Network::new([2]).layer("head", Dense::new(2));
+    /// let mut description = Description::new(network, DType::I8, Options::default());
+    /// description.input_exponents = vec![4]; // numbers up to 16
+    /// let image = description.compile(None)?;
+    /// # assert!(image.starts_with(b"SLVG"));
+    /// # Ok::<(), selvedge_core::network::Error>(())
+    /// ```
+    pub fn compile(&self, session: Option<&Session<'_>>) -> Result<Vec<u8>, Error> {
+        let dtype = self.dtype().ok_or_else(|| Error::Attribute {
+            path: "dtype".into(),
+            expected: "an element type".into(),
+            found: self.dtype.clone(),
+        })?;
+        let mut graph = self.network.graph(dtype, &self.options)?;
+        if let Some(session) = session {
+            graph.continue_from(session)?;
+        }
+        let text = self.to_json().map_err(|_| Error::Size)?; // which no network causes
+        graph.compile_with(self.options.samples, text.into_bytes())
     }
 
     /// The element type, if it is one that this build knows.

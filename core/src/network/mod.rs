@@ -408,16 +408,14 @@ impl Network {
         graph.compile(options.samples)
     }
 
-    /// The same, with a section that has the description, for tools that look at images. A session passes over it.
+    /// The network as an image with a section that has the description, for tools that look at images. A session passes
+    /// over it. [`Description::compile`] makes one that goes on from a session.
     ///
     /// # Errors
     /// As [`Network::graph`].
     #[cfg(feature = "json")]
     pub fn compile_described(&self, dtype: DType, options: &Options) -> Result<Vec<u8>, Error> {
-        let graph = self.graph(dtype, options)?;
-        let description = Description::new(self.clone(), dtype, *options).to_json();
-        let description = description.map_err(|_| Error::Size)?; // which no network causes
-        graph.compile_with(options.samples, description.into_bytes())
+        Description::new(self.clone(), dtype, *options).compile(None)
     }
 
     /// The network that this text describes.

@@ -1,6 +1,7 @@
 //! What descriptions are compiled with.
 
 use super::dtype;
+pub(super) use crate::error::compile_refused as refused;
 use crate::error::{Error, Result};
 use crate::{DType, files};
 use clap::ValueEnum;
@@ -46,8 +47,8 @@ pub(super) struct Compile {
 }
 
 /// A loss by its name.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Loss {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Loss {
     CrossEntropy,
     Squared,
     Absolute,
@@ -55,18 +56,25 @@ enum Loss {
     BinaryCrossEntropy,
 }
 
+impl Loss {
+    /// The loss, `delta` being where Huber's turns linear.
+    pub(super) const fn with(self, delta: f32) -> network::Loss {
+        match self {
+            Self::CrossEntropy => network::Loss::CrossEntropy,
+            Self::Squared => network::Loss::Squared,
+            Self::Absolute => network::Loss::Absolute,
+            Self::Huber => network::Loss::Huber(delta),
+            Self::BinaryCrossEntropy => network::Loss::BinaryCrossEntropy,
+        }
+    }
+}
+
 impl Compile {
     pub(super) fn options(&self) -> Options {
         Options {
             samples: self.samples,
             train: self.train,
-            loss: match self.loss {
-                Loss::CrossEntropy => network::Loss::CrossEntropy,
-                Loss::Squared => network::Loss::Squared,
-                Loss::Absolute => network::Loss::Absolute,
-                Loss::Huber => network::Loss::Huber(self.delta),
-                Loss::BinaryCrossEntropy => network::Loss::BinaryCrossEntropy,
-            },
+            loss: self.loss.with(self.delta),
             accumulate: self.accumulate,
             momentum: self.momentum,
             step: self.step,
@@ -88,12 +96,4 @@ pub(super) fn read(path: &Path) -> Result<Network> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// Says which file could not be compiled.
-pub(super) fn refused(path: &Path) -> impl Fn(network::Error) -> Error + '_ {
-    move |source| Error::Compile {
-        path: path.to_owned(),
-        source,
-    }
 }

@@ -3,11 +3,13 @@
 mod compile;
 mod convert;
 mod demo;
+mod eval;
 mod inspect;
+mod run;
 mod show;
 mod train;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::training::{Settings, train_all};
 use crate::{DType, data::DataSet};
@@ -27,6 +29,8 @@ struct Command {
 enum Task {
     Demo(demo::Demo),
     Train(train::Train),
+    Eval(eval::Eval),
+    Run(run::Run),
     Convert(convert::Convert),
     Inspect(inspect::Inspect),
 }
@@ -37,6 +41,8 @@ pub fn main() -> ExitCode {
     let done = match Command::parse().command {
         Task::Demo(demo) => demo.run(),
         Task::Train(train) => train.run(),
+        Task::Eval(eval) => eval.run(),
+        Task::Run(run) => run.run(),
         Task::Convert(convert) => convert.run(),
         Task::Inspect(inspect) => inspect.run(),
     };
@@ -44,7 +50,10 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
-            ExitCode::FAILURE
+            match error {
+                Error::Usage(_) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -60,7 +69,7 @@ fn dtype(name: &str) -> std::result::Result<DType, String> {
 /// Options that all trainings have.
 #[derive(Debug, clap::Args)]
 struct Options {
-    /// Passes over the training images.
+    /// Passes over the training part.
     #[arg(long, default_value_t = selvedge_digits::EPOCHS, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     epochs: u32,
     /// Seed of weights, order and rounding: the same seed gives the same network.
@@ -72,6 +81,13 @@ struct Options {
 }
 
 impl Options {
+    const fn settings(&self) -> Settings {
+        Settings {
+            epochs: self.epochs,
+            seed: self.seed,
+        }
+    }
+
     /// Trains in each type with a progress bar, shows the outcomes, writes the report.
     fn run(
         &self,
@@ -80,13 +96,8 @@ impl Options {
         report: Option<Report>,
         draws: bool,
     ) -> Result<()> {
-        let settings = Settings {
-            epochs: self.epochs,
-            seed: self.seed,
-        };
-        let samples = set.train.labels.len() / selvedge_digits::BATCH * selvedge_digits::BATCH;
-        let total = samples as u64 * u64::from(self.epochs) * dtypes.len() as u64;
-        let bar = progress(total);
+        let settings = self.settings();
+        let bar = self.progress(set, selvedge_digits::BATCH, dtypes.len());
         let outcomes = train_all(dtypes, set, settings, &|samples| bar.inc(samples));
         bar.finish_and_clear();
         let outcomes = outcomes?;
@@ -95,7 +106,7 @@ impl Options {
             report.write(set, settings, &outcomes)?;
         }
         if self.json {
-            println!("{}", show::json(set, settings, &outcomes, path.as_deref())?);
+            println!("{}", show::runs(set, settings, &outcomes, path.as_deref())?);
             return Ok(());
         }
         println!("{}", show::table(&outcomes));
@@ -103,12 +114,24 @@ impl Options {
             if draws {
                 println!("{}", show::digits(set, outcome));
             }
-            println!("{}", show::confusion(outcome));
+            println!("{}", show::confusion(outcome.dtype, &outcome.test));
         }
         if let Some(path) = path {
             println!("Curves: {}", path.display());
         }
         Ok(())
+    }
+
+    /// A bar on stderr for so many trainings; nothing where that is no terminal.
+    fn progress(&self, set: &DataSet, batch: usize, trainings: usize) -> ProgressBar {
+        let samples = set.train.len() / batch.max(1) * batch;
+        let bar = ProgressBar::new(samples as u64 * u64::from(self.epochs) * trainings as u64);
+        if let Ok(style) = ProgressStyle::with_template(
+            "training [{bar:40}] {human_pos}/{human_len} samples, {per_sec}, {eta} left",
+        ) {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        bar
     }
 }
 
@@ -119,17 +142,6 @@ fn unit(bytes: usize) -> String {
         10_000..10_000_000 => format!("{:.1} KB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
-}
-
-/// A bar on stderr; nothing where that is no terminal.
-fn progress(samples: u64) -> ProgressBar {
-    let bar = ProgressBar::new(samples);
-    if let Ok(style) = ProgressStyle::with_template(
-        "training [{bar:40}] {human_pos}/{human_len} samples, {per_sec}, {eta} left",
-    ) {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! IDX files, as MNIST comes in: a big-endian header, then bytes. Source: the format's description
 //! on the MNIST page (LeCun, Cortes and Burges).
 
-use super::Images;
+use super::{Features, MOST, Part};
 use crate::error::{DataFault, Error, Result};
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
@@ -11,24 +11,32 @@ use std::path::{Path, PathBuf};
 const IMAGES: u32 = 0x0000_0803;
 /// Unsigned bytes in one axis.
 const LABELS: u32 = 0x0000_0801;
-/// The only size that there is a network for.
-const SIDE: u32 = 28;
-/// An epoch shuffles at most so many.
-const MAX_IMAGES: u32 = 1 << 16;
+/// No more rows or columns than this, so that their product is a number.
+const MAX_SIDE: u32 = 1 << 12;
 
-/// The images and labels of one part.
-pub(super) fn read(folder: &Path, part: &str) -> Result<Images> {
+/// The images and labels of one part, of this size if it is known.
+pub(super) fn read(folder: &Path, part: &str, size: Option<&[usize]>) -> Result<Part> {
     let (path, mut file) = open(folder, &format!("{part}-images-idx3-ubyte"))?;
-    let pixels = images(&mut file).map_err(|reason| Error::Data { path, reason })?;
-    let count = pixels.len() / (SIDE * SIDE) as usize;
+    let found = images(&mut file).and_then(|(size_found, pixels)| match size {
+        Some(&[rows, columns]) if size_found != [rows, columns] => Err(DataFault::Size {
+            found: size_found,
+            expected: format!("{rows}x{columns}, as those to train on"),
+        }),
+        _ => Ok((size_found, pixels)),
+    });
+    let (size, pixels) = found.map_err(|reason| Error::Data { path, reason })?;
+    let count = pixels.len() / size.iter().product::<usize>().max(1);
     let (path, mut file) = open(folder, &format!("{part}-labels-idx1-ubyte"))?;
-    let labels = labels(&mut file, count).map_err(|reason| Error::Data { path, reason })?;
-    Ok(Images {
-        rows: SIDE as usize,
-        columns: SIDE as usize,
-        pixels,
-        labels,
-    })
+    let labels = labels(&mut file, count);
+    match labels {
+        Ok(labels) => Ok(Part {
+            file: path,
+            shape: size.to_vec(),
+            features: Features::Pixels(pixels),
+            labels,
+        }),
+        Err(reason) => Err(Error::Data { path, reason }),
+    }
 }
 
 /// The file, or the same with `.gz` behind its name, which is then decompressed.
@@ -105,37 +113,44 @@ fn magic(file: &mut impl Read, kind: &'static str, expected: u32) -> Checked<()>
     }
 }
 
-/// All pixels, `[images, 28, 28]`.
-fn images(file: &mut impl Read) -> Checked<Vec<u8>> {
+/// Rows and columns of an image, and all pixels: `[images, rows, columns]`.
+fn images(file: &mut impl Read) -> Checked<([usize; 2], Vec<u8>)> {
     magic(file, "images", IMAGES)?;
     let (found, rows, columns) = (word(file)?, word(file)?, word(file)?);
-    if (rows, columns) != (SIDE, SIDE) {
-        return Err(DataFault::Size { rows, columns });
+    let size = [rows, columns].map(|side| side as usize);
+    let is_side = |side| (1..=MAX_SIDE).contains(&side);
+    if !is_side(rows) || !is_side(columns) {
+        return Err(DataFault::Size {
+            found: size,
+            expected: format!("1 to {MAX_SIDE} rows and columns"),
+        });
     }
     if found == 0 {
-        return Err(DataFault::Empty);
+        return Err(DataFault::Empty { of: "images" });
     }
-    if found > MAX_IMAGES {
-        return Err(DataFault::TooMany { found });
+    if found as usize > MOST {
+        return Err(DataFault::TooMany {
+            found: found as usize,
+            most: MOST,
+        });
     }
-    rest(file, u64::from(found) * u64::from(SIDE * SIDE))
+    let pixels = u64::from(found) * u64::from(rows) * u64::from(columns);
+    Ok((size, rest(file, pixels)?))
 }
 
 /// The labels of `images` images.
-fn labels(file: &mut impl Read, images: usize) -> Checked<Vec<u8>> {
+fn labels(file: &mut impl Read, images: usize) -> Checked<Vec<u16>> {
     magic(file, "labels", LABELS)?;
     let labels = word(file)?;
     if labels as usize != images {
-        return Err(DataFault::Count { labels, images });
+        return Err(DataFault::Count {
+            labels: labels as usize,
+            samples: images,
+            of: "images",
+        });
     }
     let labels = rest(file, u64::from(labels))?;
-    match labels.iter().position(|&label| label > 9) {
-        Some(index) => Err(DataFault::Label {
-            index,
-            label: labels.get(index).copied().unwrap_or_default(),
-        }),
-        None => Ok(labels),
-    }
+    Ok(labels.into_iter().map(u16::from).collect())
 }
 
 /// The `expected` bytes up to the end of the file. Memory grows with the bytes that are there, not
@@ -178,7 +193,8 @@ mod tests {
     #[test]
     fn a_whole_file_is_read() {
         let (pixels, classes) = sample();
-        assert_eq!(images(&mut &*pixels).unwrap(), pixels[16..]);
+        let found = images(&mut &*pixels).unwrap();
+        assert_eq!(found, ([28, 28], pixels[16..].to_vec()));
         assert_eq!(labels(&mut &*classes, 2).unwrap(), [7, 3]);
     }
 
@@ -229,7 +245,7 @@ mod tests {
         ) {
             let mut bytes = [0x803, found, rows, columns].map(u32::to_be_bytes).as_flattened().to_vec();
             bytes.resize(16 + len, 1);
-            let is_right = found > 0 && rows == 28 && columns == 28 && len == found as usize * 784;
+            let is_right = found > 0 && len == (found * rows * columns) as usize;
             prop_assert_eq!(images(&mut &*bytes).is_ok(), is_right);
         }
     }

@@ -5,11 +5,11 @@ mod plot;
 
 use crate::data::DataSet;
 use crate::error::{Error, Result};
-use crate::training::{Outcome, Settings};
+use crate::files::Target;
+use crate::training::{Evaluation, Outcome, Settings};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
+use std::io;
+use std::path::Path;
 
 /// How many test images a report shows.
 const SHOWN: usize = 20;
@@ -17,9 +17,7 @@ const SHOWN: usize = 20;
 /// A report that is going to be written: its place is known to be writable, and nothing stands
 /// there before [`Report::write`].
 #[derive(Debug)]
-pub struct Report {
-    path: PathBuf,
-}
+pub struct Report(Target);
 
 impl Report {
     /// Makes the folder of `path`, and tries to make a file in it.
@@ -27,49 +25,13 @@ impl Report {
     /// # Errors
     /// [`Error::Report`] if that fails, or if `path` is a folder.
     pub fn new(path: &Path) -> Result<Self> {
-        let report = Self {
-            path: path.to_owned(),
-        };
-        if path.is_dir() {
-            return Err(report.refused(io::ErrorKind::IsADirectory.into()));
-        }
-        std::fs::create_dir_all(report.folder()).map_err(|error| report.refused(error))?;
-        report.temporary()?;
-        Ok(report)
-    }
-
-    fn refused(&self, source: io::Error) -> Error {
-        Error::Report {
-            path: self.path.clone(),
-            source,
-        }
-    }
-
-    fn folder(&self) -> &Path {
-        match self.path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        }
-    }
-
-    /// A file beside the report; it goes when it is dropped.
-    fn temporary(&self) -> Result<NamedTempFile> {
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            // As any new file, less what the user's mask takes away.
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        builder
-            .tempfile_in(self.folder())
-            .map_err(|error| self.refused(error))
+        Target::new(path).map(Self).map_err(refused(path))
     }
 
     /// Where it will stand.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.0.path()
     }
 
     /// Writes the report; it appears whole or not at all.
@@ -78,11 +40,14 @@ impl Report {
     /// [`Error::Report`] if writing or renaming fails, [`Error::Plot`] for a plot.
     pub fn write(self, set: &DataSet, settings: Settings, outcomes: &[Outcome]) -> Result<()> {
         let text = html(set, settings, outcomes)?;
-        let mut file = self.temporary()?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.as_file().sync_all())
-            .and_then(|()| file.persist(&self.path).map(drop).map_err(Into::into))
-            .map_err(|error| self.refused(error))
+        self.0.write(text.as_bytes()).map_err(refused(self.path()))
+    }
+}
+
+fn refused(path: &Path) -> impl Fn(io::Error) -> Error + '_ {
+    move |source| Error::Report {
+        path: path.to_owned(),
+        source,
     }
 }
 
@@ -104,9 +69,9 @@ figure { display: inline-block; margin: .3em; text-align: center; } figcaption {
 fn html(set: &DataSet, settings: Settings, outcomes: &[Outcome]) -> Result<String> {
     let mut out = HEAD.to_owned();
     let Settings { epochs, seed } = settings;
-    let (train, test) = (set.train.labels.len(), set.test.labels.len());
+    let (train, test) = (set.train.len(), set.test.len());
     out += &format!(
-        "<h1>Selvedge: a training</h1>\n<p>{}: {train} training images, {test} test images; {epochs} epochs, \
+        "<h1>Selvedge: a training</h1>\n<p>{}: {train} training samples, {test} test samples; {epochs} epochs, \
          seed {seed}. The same source in each element type; the integer types are trained with integers only.</p>\n",
         escape(&set.name)
     );
@@ -139,58 +104,69 @@ fn html(set: &DataSet, settings: Settings, outcomes: &[Outcome]) -> Result<Strin
         .collect();
     out += &plot::curves("test accuracy, percent", &shares)?;
     if let Some(outcome) = outcomes.first() {
-        out += &format!("<h2>Test images, {}</h2>\n", outcome.dtype);
-        for index in shown(set, outcome) {
-            let Some((pixels, label)) = set.test.get(index) else {
-                continue;
-            };
-            let class = outcome.predictions.get(index).copied().unwrap_or_default();
-            let mark = if u16::from(label) == class {
-                ""
-            } else {
-                " ✗"
-            };
-            let image = plot::image(set.test.rows, set.test.columns, pixels)?;
-            let _ = writeln!(
-                out,
-                "<figure>{image}<figcaption>{label} read as {class}{mark}</figcaption></figure>"
-            );
-        }
-        out += &format!(
-            "<h2>Confusion, {}</h2>\n<p>Rows: what it is. Columns: what it was taken for.</p>\n<table><tr><th>",
-            outcome.dtype
-        );
-        for class in 0..outcome.confusion.len() {
-            let _ = write!(out, "<th>{class}");
-        }
-        out += "</tr>\n";
-        for (label, row) in outcome.confusion.iter().enumerate() {
-            let _ = write!(out, "<tr><th>{label}");
-            for (class, &count) in row.iter().enumerate() {
-                let (kind, text) = match (count, class == label) {
-                    (0, _) => ("", String::new()),
-                    (_, true) => (" class=hit", count.to_string()),
-                    (_, false) => (" class=miss", count.to_string()),
-                };
-                let _ = write!(out, "<td{kind}>{text}");
-            }
-            out += "</tr>\n";
-        }
-        out += "</table>\n";
+        out += &images(set, outcome)?;
+        out += &confusion(outcome);
     }
     out += "</html>\n";
     Ok(out)
 }
 
-/// Indices of test images worth a look: the first that were misread, up to a quarter, then the
-/// first of all.
-#[must_use]
-pub fn shown(set: &DataSet, outcome: &Outcome) -> Vec<usize> {
-    let is_wrong = |index: &usize| {
-        set.test.labels.get(*index).copied().map(u16::from)
-            != outcome.predictions.get(*index).copied()
+/// Some test images with what they were read as; nothing where samples are none.
+fn images(set: &DataSet, outcome: &Outcome) -> Result<String> {
+    let Some([rows, columns]) = set.test.image_size() else {
+        return Ok(String::new());
     };
-    let all = 0..set.test.labels.len();
+    let mut out = format!("<h2>Test images, {}</h2>\n", outcome.dtype);
+    for index in shown(&outcome.test) {
+        let (Some((pixels, label)), Some(class)) =
+            (set.test.image(index), outcome.test.class(index))
+        else {
+            continue;
+        };
+        let mark = if label == class { "" } else { " ✗" };
+        let image = plot::image(rows, columns, pixels)?;
+        let _ = writeln!(
+            out,
+            "<figure>{image}<figcaption>{label} read as {class}{mark}</figcaption></figure>"
+        );
+    }
+    Ok(out)
+}
+
+/// The confusion matrix; nothing where there are too many classes for one.
+fn confusion(outcome: &Outcome) -> String {
+    let Some(confusion) = outcome.test.confusion() else {
+        return String::new();
+    };
+    let mut out = format!(
+        "<h2>Confusion, {}</h2>\n<p>Rows: what it is. Columns: what it was taken for.</p>\n<table><tr><th>",
+        outcome.dtype
+    );
+    for class in 0..confusion.len() {
+        let _ = write!(out, "<th>{class}");
+    }
+    out += "</tr>\n";
+    for (label, row) in confusion.iter().enumerate() {
+        let _ = write!(out, "<tr><th>{label}");
+        for (class, &count) in row.iter().enumerate() {
+            let (kind, text) = match (count, class == label) {
+                (0, _) => ("", String::new()),
+                (_, true) => (" class=hit", count.to_string()),
+                (_, false) => (" class=miss", count.to_string()),
+            };
+            let _ = write!(out, "<td{kind}>{text}");
+        }
+        out += "</tr>\n";
+    }
+    out += "</table>\n";
+    out
+}
+
+/// Indices of samples worth a look: the first that were misread, up to a quarter, then the first of all.
+#[must_use]
+pub fn shown(test: &Evaluation) -> Vec<usize> {
+    let is_wrong = |&index: &usize| test.label(index) != test.class(index);
+    let all = 0..test.len();
     let wrong: Vec<_> = all.clone().filter(is_wrong).take(SHOWN / 4).collect();
     let right = all
         .filter(|index| !is_wrong(index))

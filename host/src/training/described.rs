@@ -1,0 +1,295 @@
+//! Described networks: compiled, and trained in a session.
+
+use super::course::{Course, Learner};
+use super::{Descent, Evaluation, Outcome, Settings};
+use crate::data::{DataSet, Scaled};
+use crate::dtype::by_dtype;
+use crate::error::{Error, ModelFault, Result, compile_refused};
+use crate::files::Aligned;
+use crate::runner::{Runner, refused};
+use selvedge_core::fingerprint::Fingerprint;
+use selvedge_core::image::{Port, Role};
+use selvedge_core::network::{Description, Loss, Network, Options};
+use selvedge_core::{DType, Element, Serial, Sgd};
+use selvedge_digits::BATCH;
+use selvedge_kernels::rng::shuffle;
+use std::path::PathBuf;
+
+/// A described network, and how it is trained.
+///
+/// # Example
+/// ```
+/// use selvedge::{DType, data::DataSet, training::{Described, Settings, train}};
+/// let text = include_str!("../../../digits/networks/cnn.json");
+/// let network = serde_json::from_str(text)?;
+/// let (set, settings) = (DataSet::digits(), Settings { epochs: 1, seed: 1 });
+/// let trained = Described::new("cnn.json", network, DType::I8, settings).prepare(&set)?.train(&|_| ())?;
+/// // The same bytes as the demo's network, which is typed.
+/// let demo = train(DType::I8, &set, settings, &|_| ())?;
+/// assert_eq!(trained.outcome.fingerprint, demo.fingerprint);
+/// assert!(trained.image.starts_with(b"SLVG"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Where the description comes from, for messages.
+    pub path: PathBuf,
+    /// The network.
+    pub network: Network,
+    /// Its element type.
+    pub dtype: DType,
+    /// How long, and from where.
+    pub settings: Settings,
+    /// Samples of a step.
+    pub batch: usize,
+    /// What is made small. Other losses than cross-entropy ask for 1 at the class of a sample and 0 elsewhere.
+    pub loss: Loss,
+    /// How fast.
+    pub descent: Descent,
+}
+
+impl Described {
+    /// A network to be trained as the demo is: by cross-entropy, in batches of 8.
+    #[must_use]
+    pub fn new(
+        path: impl Into<PathBuf>,
+        network: Network,
+        dtype: DType,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            path: path.into(),
+            network,
+            dtype,
+            settings,
+            batch: BATCH,
+            loss: Loss::CrossEntropy,
+            descent: Descent::default(),
+        }
+    }
+
+    /// Compiles it, and sees whether it fits the samples.
+    ///
+    /// # Errors
+    /// [`Error::Compile`], those of [`DataSet::check`], [`Error::Unfit`] for a network that takes or gives more than samples
+    /// have.
+    pub fn prepare(self, set: &DataSet) -> Result<Prepared<'_>> {
+        let options = Options {
+            samples: self.batch,
+            train: true,
+            loss: self.loss,
+            accumulate: false,
+            momentum: self.descent.has_momentum(),
+            seed: self.settings.seed,
+        };
+        let only_run = Options {
+            samples: 1,
+            train: false,
+            momentum: false,
+            ..options
+        };
+        let refused = compile_refused(&self.path);
+        let flash = self.network.compile(self.dtype, &only_run);
+        let flash_bytes = flash.map_err(&refused)?.len();
+        let mut description = Description::new(self.network.clone(), self.dtype, options);
+        description.input_exponents = set.train.exponents();
+        let image = Aligned::new(&description.compile(None).map_err(refused)?);
+        let prepared = Prepared {
+            described: self,
+            description,
+            image,
+            flash_bytes,
+            set,
+        };
+        prepared.check()?;
+        Ok(prepared)
+    }
+}
+
+/// A network that fits its samples.
+#[derive(Debug)]
+pub struct Prepared<'s> {
+    described: Described,
+    description: Description,
+    image: Aligned,
+    flash_bytes: usize,
+    set: &'s DataSet,
+}
+
+/// What a described network has come to.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// Accuracy, loss, fingerprint.
+    pub outcome: Outcome,
+    /// The image of what it has learned, which can be run and trained further, with its description.
+    pub image: Vec<u8>,
+}
+
+impl Prepared<'_> {
+    /// Calls `then` with a session that has learned nothing.
+    fn with_learner<R>(&self, then: impl FnOnce(Learning<'_>) -> Result<R>) -> Result<R> {
+        let path = &self.described.path;
+        let image = self.image.image(path)?;
+        let mut arena = vec![0; image.arena_bytes()];
+        let bytes = [arena.len(), self.flash_bytes];
+        let runner = Runner::new(&image, &mut arena, path)?;
+        let program = || Error::Unfit {
+            path: path.clone(),
+            reason: ModelFault::Program(Role::Train),
+        };
+        // Behind those of the network, training has what is asked, and the loss.
+        let asked = image.input(Role::Train, 1).ok_or_else(program)?;
+        let loss = image.output(Role::Train, 1).ok_or_else(program)?;
+        then(Learning {
+            described: &self.described,
+            runner,
+            asked,
+            loss,
+            bytes,
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        self.with_learner(|learning| {
+            learning.runner.check_numbers()?;
+            if self.described.loss == Loss::CrossEntropy && learning.asked.len != 1 {
+                return Err(Error::Unfit {
+                    path: self.described.path.clone(),
+                    reason: ModelFault::Rows {
+                        rows: learning.asked.len,
+                    },
+                });
+            }
+            let Port { len, .. } = learning.runner.input;
+            self.set.check(len, learning.classes(), learning.batch())
+        })
+    }
+
+    /// All epochs; `on_samples` is told of each batch.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`]; [`Error::Session`] for what the session refuses.
+    pub fn train(&self, on_samples: &(dyn Fn(u64) + Sync)) -> Result<Trained> {
+        let Described {
+            settings, descent, ..
+        } = self.described;
+        let course = Course {
+            set: self.set,
+            exponents: &self.description.input_exponents,
+            settings,
+            sgd: &|epoch| descent.at(epoch, settings.epochs),
+            on_samples,
+        };
+        self.with_learner(|mut learning| {
+            let outcome = course.run(&mut learning)?;
+            let image = self.description.compile(Some(&learning.runner.session));
+            let image = image.map_err(compile_refused(&self.described.path))?;
+            Ok(Trained { outcome, image })
+        })
+    }
+}
+
+/// A session that learns.
+struct Learning<'a> {
+    described: &'a Described,
+    runner: Runner<'a>,
+    asked: Port,
+    loss: Port,
+    bytes: [usize; 2],
+}
+
+impl Learning<'_> {
+    /// Tells the session what the samples of a batch are.
+    fn ask(&mut self, labels: &[u16]) -> Result<()> {
+        let refused = refused(&self.described.path);
+        let session = &mut self.runner.session;
+        if self.described.loss == Loss::CrossEntropy {
+            let asked = session.input_mut::<u16>(Role::Train, 1).map_err(refused)?;
+            asked
+                .iter_mut()
+                .zip(labels)
+                .for_each(|(to, &label)| *to = label);
+            return Ok(());
+        }
+        by_dtype!(self.asked.dtype, T => {
+            let asked = session.input_mut::<T>(Role::Train, 1).map_err(refused)?;
+            let one = T::from_f64((-f64::from(T::PIXEL_EXPONENT)).exp2()); // or the nearest fraction
+            for (asked, &label) in asked.chunks_exact_mut(self.asked.len.max(1)).zip(labels) {
+                asked.fill(T::ZERO);
+                if let Some(asked) = asked.get_mut(usize::from(label)) {
+                    *asked = one;
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// The loss of the last step, summed over its samples.
+    fn loss(&self) -> Result<f64> {
+        let refused = refused(&self.described.path);
+        let loss = by_dtype!(self.loss.dtype, T => {
+            let loss = self.runner.session.output::<T>(1).map_err(refused)?;
+            loss.data.first().map_or(0.0, |loss| loss.to_f64())
+        });
+        // Integers have 16 binary places.
+        Ok(if self.loss.dtype.is_integer() {
+            loss / 65_536.0
+        } else {
+            loss
+        })
+    }
+}
+
+impl Learner for Learning<'_> {
+    fn dtype(&self) -> DType {
+        self.described.dtype
+    }
+
+    fn batch(&self) -> usize {
+        self.described.batch
+    }
+
+    fn classes(&self) -> usize {
+        self.runner.output.len
+    }
+
+    fn bytes(&self) -> [usize; 2] {
+        self.bytes
+    }
+
+    fn epoch(
+        &mut self,
+        samples: &Scaled<'_>,
+        order: &mut [u16],
+        epoch: u32,
+        sgd: &Sgd,
+        on_step: &mut dyn FnMut(),
+    ) -> Result<f64> {
+        let found = order.len();
+        let seed = self.runner.session.seed();
+        shuffle(seed, epoch, order).map_err(|_| Error::TooMany {
+            found,
+            most: 1 << 16,
+        })?;
+        let mut loss = 0.0;
+        for batch in order.chunks_exact(self.described.batch.max(1)) {
+            let numbers = batch.iter().map(|&number| number.into());
+            let labels = self.runner.load(Role::Train, samples, numbers)?;
+            self.ask(&labels)?;
+            let step = self.runner.session.train_step(&Serial, labels.len(), sgd);
+            step.map_err(refused(&self.described.path))?;
+            loss += self.loss()?;
+            on_step();
+        }
+        Ok(loss)
+    }
+
+    fn evaluate(&mut self, samples: &Scaled<'_>) -> Result<Evaluation> {
+        self.runner.evaluate(std::slice::from_ref(samples))
+    }
+
+    fn fingerprint(&self) -> Result<Fingerprint> {
+        let fingerprint = self.runner.session.fingerprint();
+        fingerprint.map_err(refused(&self.described.path))
+    }
+}
