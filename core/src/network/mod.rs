@@ -54,9 +54,9 @@ pub use layers::{
     GroupedSoftmax, Gru, GumbelSoftmax, KMeans, Layer, LayerNorm, LearnedMixture, Lstm,
     MaskedSoftmax, MaxPool, Metric, MixedConv, MixedDense, Mixture, MixtureSoftmax, Negate, Pad,
     Padding, Pairs, Parallel, Part, Permute, Positions, Range, ReduceMax, ReduceMean, ReduceMin,
-    ReduceSum, Reshape, Residual, ResizeBilinear, ResizeNearest, RmsNorm, Rnn, Rotary, Scaling,
-    Sequential, Sight, Slice, Softmax, Sparsemax, Square, Steps, Stream, Tied, TopK, TopKSoftmax,
-    TreeSoftmax, Type, Weights,
+    ReduceSum, Reshape, Residual, ResizeBilinear, ResizeNearest, RmsNorm, Rnn, Rotary, Scale,
+    Scaling, Sequential, Sight, Slice, Softmax, Sparsemax, Square, Steps, Stream, Tied, TopK,
+    TopKSoftmax, TreeSoftmax, Type, Weights,
 };
 
 #[cfg(feature = "json")]

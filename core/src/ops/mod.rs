@@ -35,6 +35,7 @@ pub mod reduce;
 pub mod resize;
 pub mod restate;
 pub mod sample;
+pub mod scale;
 pub mod sgd;
 pub mod softmax;
 pub mod stream;
@@ -188,6 +189,7 @@ kinds! {
     Sgd = 37, "sgd";
     Convert = 38, "convert";
     Restate = 39, "restate";
+    Scale = 40, "scale";
     Negate = 64, "negate";
     Abs = 65, "abs";
     AbsBackward = 66, "abs_backward";
@@ -321,6 +323,7 @@ macro_rules! all {
             loss::regression_of::<$t>(),
             loss::binary_cross_entropy_of::<$t>(),
             sgd::run::<$t>(),
+            scale::run::<$t>(),
             unary::run_negate::<$t>(),
             unary::run_abs::<$t>(),
             unary::train_abs::<$t>(),

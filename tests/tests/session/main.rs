@@ -19,6 +19,7 @@ mod learning;
 mod passes;
 mod plans;
 mod refusals;
+mod scale;
 mod states;
 mod steps;
 mod twins;

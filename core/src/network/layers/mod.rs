@@ -50,7 +50,7 @@ pub use softmax::{
 };
 pub use stream::Stream;
 pub use tied::Tied;
-pub use unary::{Abs, Negate, Square};
+pub use unary::{Abs, Negate, Scale, Square};
 pub use window::{Extents, Padding};
 
 use super::builder::Builder;
@@ -323,7 +323,7 @@ layers! {
     KMeans
     MixedDense MixedConv
     Flatten Reshape
-    Negate Abs Square
+    Negate Abs Square Scale
     Dropout
     ResizeNearest ResizeBilinear
     ReduceSum ReduceMean ReduceMax ReduceMin ArgMax ArgMin
