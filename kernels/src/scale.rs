@@ -12,10 +12,11 @@ use crate::requantize::Store;
 /// Whether a pass may change the exponent states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// States adapt to what is seen.
-    Train,
+    // First: to compare with nothing is the shortest code, and most comparisons are with this one.
     /// States stay as they are: samples do not influence each other.
     Infer,
+    /// States adapt to what is seen.
+    Train,
     /// As inference, but states adapt to what is seen: for a network that has changed its type.
     Calibrate,
 }
