@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::report::Report;
 use crate::training::{Descent, Described, check};
+use selvedge_core::network::Budget;
 use std::path::{Path, PathBuf};
 
 /// Train a network on a data set: a described one, or a small convolutional one that is built in.
@@ -67,6 +68,9 @@ pub(super) struct Train {
         requires = "config"
     )]
     delta: f32,
+    /// Bytes that training may take: activations are computed again where it would need more.
+    #[arg(long, value_name = "BYTES", requires = "config")]
+    ram: Option<usize>,
     /// Write curves and tables to this HTML file.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -112,6 +116,7 @@ impl Train {
             batch,
             descent: descent.ok_or_else(|| Error::Usage(message.to_owned()))?,
             loss: self.loss.with(self.delta),
+            budget: self.ram.map_or(Budget::NONE, Budget::bytes),
             ..Described::new(config, read(config)?, dtype, self.options.settings())
         })
     }

@@ -9,7 +9,7 @@ use crate::files::Aligned;
 use crate::runner::{Runner, refused};
 use selvedge_core::fingerprint::Fingerprint;
 use selvedge_core::image::{Port, Role};
-use selvedge_core::network::{Description, Loss, Network, Options};
+use selvedge_core::network::{Budget, Description, Loss, Network, Options};
 use selvedge_core::{DType, Element, Serial, Sgd};
 use selvedge_digits::BATCH;
 use selvedge_kernels::rng::shuffle;
@@ -46,6 +46,8 @@ pub struct Described {
     pub loss: Loss,
     /// How fast.
     pub descent: Descent,
+    /// What a session may take: activations are computed again where it would need more.
+    pub budget: Budget,
 }
 
 impl Described {
@@ -65,6 +67,7 @@ impl Described {
             batch: BATCH,
             loss: Loss::CrossEntropy,
             descent: Descent::default(),
+            budget: Budget::NONE,
         }
     }
 
@@ -81,11 +84,14 @@ impl Described {
             accumulate: false,
             momentum: self.descent.has_momentum(),
             seed: self.settings.seed,
+            budget: self.budget,
+            ..Options::default()
         };
         let only_run = Options {
             samples: 1,
             train: false,
             momentum: false,
+            budget: Budget::NONE,
             ..options
         };
         let refused = compile_refused(&self.path);

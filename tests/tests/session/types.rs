@@ -140,7 +140,9 @@ fn nested() -> Network {
                 .activation(Activation::Relu),
         );
     let mut around = Residual::default();
-    around.layers = vec![Layer::new("inner", inner).dtype(DType::I16)];
+    around
+        .layers
+        .push(Layer::new("inner", inner).dtype(DType::I16));
     Network::new([8, 8, 1])
         .layer("both", both)
         .layer("around", around)
