@@ -55,6 +55,8 @@ extern crate alloc;
 mod pages {
     #[doc = include_str!("../../docs/engine.md")]
     mod engine {}
+    #[doc = include_str!("../../docs/grid.md")]
+    mod grid {}
 }
 
 #[cfg(feature = "alloc")]

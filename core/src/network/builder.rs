@@ -1,6 +1,6 @@
 //! What layers are built with: graph, path, number, element type, and checks with their messages.
 
-use super::layers::{Build, Layer, Type};
+use super::layers::{Build, Layer, Type, custom};
 use super::{LayerSummary, Options};
 use crate::graph::{Error, Graph, Value, ValueId, shown};
 use crate::ops::{activation, convert};
@@ -97,7 +97,7 @@ impl<'g> Builder<'g> {
         let (is_last, trains, is_frozen) = (self.is_last, self.trains, self.is_frozen);
         for (i, layer) in layers.iter().enumerate() {
             if layer.disabled {
-                self.numbers += layer.layer.numbers();
+                self.pass_over(layer, x)?;
                 continue;
             }
             self.is_last = is_last && layers.iter().skip(i + 1).all(|layer| layer.disabled);
@@ -131,16 +131,40 @@ impl<'g> Builder<'g> {
         self.has_tokens && self.graph.inputs.contains(&self.graph.root(x))
     }
 
+    /// Takes the numbers of a layer that is left out. Those of layers that a program defines are as many as they take when
+    /// they are built, aside.
+    fn pass_over(&mut self, layer: &Layer, x: ValueId) -> Result<(), Error> {
+        if custom::find(core::slice::from_ref(layer)).is_none() {
+            self.numbers += layer.layer.numbers();
+            return Ok(());
+        }
+        let mut graph = self.graph.clone();
+        let mut aside = Builder {
+            path: self.path.clone(),
+            numbers: self.numbers,
+            parameters: self.parameters.clone(),
+            has_tokens: self.has_tokens,
+            lengths: self.lengths,
+            ..Builder::new(&mut graph, self.options, self.dtype)
+        };
+        aside.inside(|to| to.named(&layer.name, |to| to.layer(layer, x)))?;
+        self.numbers = aside.numbers;
+        Ok(())
+    }
+
     /// One layer, whose parameters are those of another if it shares them.
     fn layer(&mut self, layer: &Layer, x: ValueId) -> Result<ValueId, Error> {
         let [first, node] = [self.graph.parameters.len(), self.graph.nodes.len()];
+        let mut shared_around = None;
         if let Some(path) = &layer.shares {
-            let Some(parameters) = self.parameters.get(path) else {
-                let expected = "`shares` with the path of a layer before it";
+            let Some(parameters) = self.parameters_of(path) else {
+                let expected = "`shares` with the path of a layer before it that has parameters";
                 return Err(self.attribute_error(expected, path));
             };
-            self.graph.shared = parameters.iter().copied().collect();
+            let shared = parameters.iter().copied().collect();
+            shared_around = Some(core::mem::replace(&mut self.graph.shared, shared));
         }
+        let offered = self.graph.shared.clone();
         if self.is_tokens(x) && !layer.layer.takes_tokens() {
             return Err(self.attribute_error("an embedding between tokens and this layer", "none"));
         }
@@ -157,8 +181,9 @@ impl<'g> Builder<'g> {
         if self.depth == 0 && !is_row {
             self.graph.end_layer(y);
         }
-        if let Some(path) = &layer.shares
-            && !core::mem::take(&mut self.graph.shared).is_empty()
+        let taken = offered.len().saturating_sub(self.graph.shared.len());
+        if let (Some(path), Some(shared)) = (&layer.shares, shared_around)
+            && !core::mem::replace(&mut self.graph.shared, shared).is_empty()
         {
             let expected = alloc::format!("parameters of the extents that `{path}` has");
             return Err(self.attribute_error(expected, "others"));
@@ -171,9 +196,21 @@ impl<'g> Builder<'g> {
         if !layer.layer.is_container() {
             self.summarise(layer, [x, y], (&own, first), node);
         }
-        self.parameters.insert(self.path(), own);
+        let parameters = offered.into_iter().take(taken).chain(own).collect();
+        self.parameters.insert(self.path(), parameters);
         self.dtype = around;
         Ok(y)
+    }
+
+    /// The parameters of the layer that the one being built calls `path`: of its neighbours first, then of those around them.
+    fn parameters_of(&self, path: &str) -> Option<&Vec<ValueId>> {
+        let around = (0..self.path.len()).rev();
+        let mut paths = around.map(|n| {
+            let names = self.path.iter().take(n).map(|name| &**name);
+            names.chain([path]).collect::<Vec<_>>().join(".")
+        });
+        let parameters = paths.find_map(|path| self.parameters.get(&path));
+        parameters.filter(|parameters| !parameters.is_empty())
     }
 
     /// Notes what `layer` costs, from `x` to `y`: its `own` parameters, which with other states are those of the graph from

@@ -1,6 +1,6 @@
 //! What an image says about where it comes from.
 
-use super::{Error, Network, Options};
+use super::{Error, Network, Options, grid};
 use crate::session::Session;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -56,6 +56,7 @@ impl Description {
             expected: "an element type".into(),
             found: self.dtype.clone(),
         })?;
+        self.network.check_described()?;
         let mut graph = self.network.graph(dtype, &self.options)?;
         if let Some(session) = session {
             graph.continue_from(session)?;
@@ -70,19 +71,23 @@ impl Description {
         DType::from_name(&self.dtype)
     }
 
-    /// The description that this text is.
+    /// The description that this text is, or a grid of cells, as [`Network::from_json`] reads it: with its type, its
+    /// samples and its seed.
     ///
     /// # Errors
     /// Those of `serde_json`.
     pub fn from_json(text: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(text)
+        let grid = core::str::from_utf8(text).ok().and_then(grid::read);
+        grid.unwrap_or_else(|| serde_json::from_slice(text))
     }
 
     /// The description as text, on one line.
     ///
     /// # Errors
-    /// None that occur with networks.
+    /// For a [`Custom`](super::Custom) layer, with its path.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        let checked = self.network.check_described();
+        checked.map_err(serde::ser::Error::custom)?;
         serde_json::to_string(self)
     }
 }

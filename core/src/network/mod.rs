@@ -39,24 +39,28 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 
+mod blocks;
 pub(crate) mod builder;
 #[cfg(feature = "json")]
 mod description;
+#[cfg(feature = "json")]
+mod grid;
 mod layers;
 mod summary;
 
 pub use crate::graph::{Budget, Error};
+pub use blocks::{Experts, Inception, ResNext, Siamese};
 pub use layers::{
     Abs, Activate, Activation, AdaptiveAveragePool, AdaptiveMaxPool, AdaptiveSoftmax, ArgMax,
-    ArgMin, Attention, AveragePool, Balance, BatchNorm, Beyond, Branch, Combine, Conv,
-    ConvTranspose, Coordinates, CrossAttention, DeformableAttention, Dense, Depthwise, Dropout,
-    Embedding, Entmax, Extents, Flatten, Gather, Gives, GlobalAveragePool, GlobalMaxPool,
+    ArgMin, Attention, AveragePool, Balance, BatchNorm, Beyond, Branch, Combine, Compose, Conv,
+    ConvTranspose, Coordinates, CrossAttention, Custom, DeformableAttention, Dense, Depthwise,
+    Dropout, Embedding, Entmax, Extents, Flatten, Gather, Gives, GlobalAveragePool, GlobalMaxPool,
     GroupedSoftmax, Gru, GumbelSoftmax, KMeans, Layer, LayerNorm, LearnedMixture, Lstm,
     MaskedSoftmax, MaxPool, Metric, MixedConv, MixedDense, Mixture, MixtureSoftmax, Negate, Pad,
     Padding, Pairs, Parallel, Part, Permute, Positions, Range, ReduceMax, ReduceMean, ReduceMin,
     ReduceSum, Reshape, Residual, ResizeBilinear, ResizeNearest, RmsNorm, Rnn, Rotary, Scale,
-    Scaling, Sequential, Sight, Slice, Softmax, Sparsemax, Square, Steps, Stream, Tied, TopK,
-    TopKSoftmax, TreeSoftmax, Type, Weights,
+    Scaling, Scope, Sequential, Sight, Slice, Softmax, Sparsemax, Square, Steps, Stitch, Stream,
+    Tied, TopK, TopKSoftmax, TreeSoftmax, Type, Weights,
 };
 
 #[cfg(feature = "json")]
@@ -412,16 +416,30 @@ impl Network {
     /// over it. [`Description::compile`] makes one that goes on from a session.
     ///
     /// # Errors
-    /// As [`Network::graph`].
+    /// As [`Network::graph`]; [`Error::Attribute`] for a [`Custom`] layer.
     #[cfg(feature = "json")]
     pub fn compile_described(&self, dtype: DType, options: &Options) -> Result<Vec<u8>, Error> {
         Description::new(self.clone(), dtype, *options).compile(None)
     }
 
-    /// The network that this text describes.
+    /// Refuses a layer that JSON has no form for.
+    #[cfg(feature = "json")]
+    fn check_described(&self) -> Result<(), Error> {
+        match layers::custom::find(&self.layers) {
+            None => Ok(()),
+            Some((path, name)) => Err(Error::Attribute {
+                path,
+                expected: "a layer that JSON has, as no layer of a program's own is".into(),
+                found: alloc::format!("`{name}`"),
+            }),
+        }
+    }
+
+    /// The network that this text describes: an input and layers, or a grid of cells, with `grid_rows`, `grid_cols` and
+    /// `layers_per_cell`, of which `docs/grid.md` says what is read.
     ///
     /// # Errors
-    /// Those of `serde_json`, with line and column: unknown layers and attributes are refused.
+    /// Those of `serde_json`, with line and column, or of a grid with the path: unknown layers and attributes are refused.
     ///
     /// # Example
     /// ```
@@ -441,15 +459,19 @@ impl Network {
     /// ```
     #[cfg(feature = "json")]
     pub fn from_json(text: &str) -> Result<Self, serde_json::Error> {
-        serde_json::from_str(text)
+        match grid::read(text) {
+            Some(description) => Ok(description?.network),
+            None => serde_json::from_str(text),
+        }
     }
 
     /// The description as text.
     ///
     /// # Errors
-    /// None that occur with networks.
+    /// For a [`Custom`] layer, with its path.
     #[cfg(feature = "json")]
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        self.check_described().map_err(serde::ser::Error::custom)?;
         serde_json::to_string_pretty(self)
     }
 }

@@ -10,7 +10,7 @@ use selvedge_core::session::Session;
 use selvedge_core::{Element, Rate, Serial, Sgd};
 use selvedge_kernels::DType;
 
-const OPTIONS: Options = Options {
+pub(super) const OPTIONS: Options = Options {
     samples: 3,
     train: true,
     loss: Loss::Squared,
@@ -48,7 +48,7 @@ fn parameter(session: &Session<'_>, index: usize) -> Vec<f64> {
 }
 
 /// Each parameter's gradient as a step says it, beside central differences of the loss.
-fn gradients_are_differences(image: &Image<'_>) {
+pub(super) fn gradients_are_differences(image: &Image<'_>) {
     let mut arena = vec![0; image.arena_bytes()];
     let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
     let all: Vec<_> = (0..session.parameters())

@@ -13,7 +13,10 @@ use selvedge_kernels::optim::Decay;
 use selvedge_kernels::rng::shuffle;
 use selvedge_kernels::{bf16, f16};
 
+mod blocks;
 mod budgets;
+mod custom;
+mod grid;
 mod layers;
 mod learning;
 mod passes;

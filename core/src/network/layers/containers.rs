@@ -158,6 +158,26 @@ pub(super) fn numbers(layers: &[Layer]) -> u32 {
     layers.iter().map(|layer| layer.layer.numbers()).sum()
 }
 
+/// The layers of a layer, each row of them with the name that their paths have in front.
+pub(super) fn rows(layer: &Type) -> Vec<(Option<&str>, &[Layer])> {
+    fn named(branch: &Branch) -> (Option<&str>, &[Layer]) {
+        (Some(&branch.name), &branch.layers)
+    }
+    match layer {
+        Type::Sequential(layer) => [(None, &*layer.layers)].into(),
+        Type::Residual(layer) => [(None, &*layer.layers), (None, &*layer.shortcut)].into(),
+        Type::Parallel(layer) => layer.branches.iter().map(named).collect(),
+        Type::Mixture(layer) => {
+            let gate = (Some("gate"), &*layer.gate);
+            let experts = layer.branches.iter().map(named);
+            core::iter::once(gate).chain(experts).collect()
+        }
+        Type::Stream(layer) => [(None, &*layer.layers)].into(),
+        Type::Tied(layer) => [(None, &*layer.layers)].into(),
+        _ => Vec::new(),
+    }
+}
+
 impl Build for Sequential {
     fn inside(&mut self) -> Vec<Inside<'_>> {
         [Inside::of(&mut self.layers)].into()
@@ -241,7 +261,7 @@ impl Build for Parallel {
 }
 
 /// Brings the outputs of branches together.
-fn combine(
+pub(super) fn combine(
     to: &mut Builder<'_>,
     combine: &Combine,
     outputs: &[ValueId],

@@ -5,6 +5,7 @@ mod attention;
 mod cluster;
 mod containers;
 mod conv;
+pub(super) mod custom;
 mod deformable;
 mod dense;
 mod dropout;
@@ -19,6 +20,7 @@ mod reduce;
 mod resize;
 mod shape;
 mod softmax;
+mod stitch;
 mod stream;
 mod tied;
 mod unary;
@@ -29,6 +31,7 @@ pub use attention::{Attention, CrossAttention, Pairs, Rotary, Scaling, Sight};
 pub use cluster::{Gives, KMeans, Metric};
 pub use containers::{Branch, Combine, Parallel, Residual, Sequential};
 pub use conv::{Conv, ConvTranspose, Depthwise, MixedConv};
+pub use custom::{Compose, Custom, Scope};
 pub use deformable::DeformableAttention;
 pub use dense::Dense;
 pub use dropout::Dropout;
@@ -48,6 +51,7 @@ pub use softmax::{
     AdaptiveSoftmax, Entmax, GroupedSoftmax, GumbelSoftmax, LearnedMixture, MaskedSoftmax,
     MixtureSoftmax, Softmax, Sparsemax, TopKSoftmax, TreeSoftmax,
 };
+pub use stitch::Stitch;
 pub use stream::Stream;
 pub use tied::Tied;
 pub use unary::{Abs, Negate, Scale, Square};
@@ -81,7 +85,8 @@ pub struct Layer {
         serde(default, skip_serializing_if = "Option::is_none", with = "dtype_name")
     )]
     pub dtype: Option<DType>,
-    /// The path of a layer before it whose parameters it has, too: `left.hidden`. Their gradients are added.
+    /// The path of a layer before it whose parameters it has, too: `left.hidden`, of its neighbours or of the layers around
+    /// it. Their gradients are added.
     #[cfg_attr(
         feature = "json",
         serde(default, skip_serializing_if = "Option::is_none")
@@ -249,14 +254,14 @@ fn snake_case(name: &str) -> String {
 }
 
 macro_rules! layers {
-    ($($name:ident)*) => {
+    ($($(#[$attribute:meta])* $name:ident)*) => {
         /// What a layer is.
         #[derive(Clone, Debug, PartialEq)]
         #[cfg_attr(feature = "json", derive(Serialize, Deserialize))]
         #[cfg_attr(feature = "json", serde(tag = "type", rename_all = "snake_case"))]
         #[non_exhaustive]
         pub enum Type {
-            $(#[doc = concat!("See [`", stringify!($name), "`].")] $name($name),)*
+            $(#[doc = concat!("See [`", stringify!($name), "`].")] $(#[$attribute])* $name($name),)*
         }
 
         $(impl From<$name> for Type {
@@ -266,18 +271,29 @@ macro_rules! layers {
         })*
 
         impl Type {
-            /// Its name in JSON.
+            /// Its name in JSON, or that of a layer which a program defines.
             #[must_use]
             pub fn name(&self) -> String {
+                if let Self::Custom(layer) = self {
+                    return layer.name().into();
+                }
                 match self {
                     $(Self::$name(_) => snake_case(stringify!($name)),)*
                 }
             }
 
-            /// Whether it is made of layers.
+            /// Whether it is made of layers, and has no parameters beside theirs.
             #[must_use]
             pub const fn is_container(&self) -> bool {
-                matches!(self, Self::Sequential(_) | Self::Residual(_) | Self::Parallel(_))
+                matches!(
+                    self,
+                    Self::Sequential(_)
+                        | Self::Residual(_)
+                        | Self::Parallel(_)
+                        | Self::Mixture(_)
+                        | Self::Stream(_)
+                        | Self::Custom(_)
+                )
             }
         }
 
@@ -311,7 +327,7 @@ macro_rules! layers {
 
 layers! {
     Sequential Residual Parallel
-    Dense Conv Depthwise ConvTranspose
+    Dense Stitch Conv Depthwise ConvTranspose
     MaxPool AveragePool GlobalMaxPool GlobalAveragePool AdaptiveMaxPool AdaptiveAveragePool
     LayerNorm RmsNorm BatchNorm
     Activate
@@ -330,4 +346,6 @@ layers! {
     Permute Pad Slice Part Gather TopK
     Softmax GroupedSoftmax MaskedSoftmax GumbelSoftmax Entmax Sparsemax
     TreeSoftmax AdaptiveSoftmax MixtureSoftmax LearnedMixture TopKSoftmax
+    #[cfg_attr(feature = "json", serde(skip))]
+    Custom
 }
