@@ -78,9 +78,9 @@ impl Described {
             samples: self.batch,
             train: true,
             loss: self.loss,
-            accumulate: false,
             momentum: self.descent.has_momentum(),
             seed: self.settings.seed,
+            ..Options::default()
         };
         let only_run = Options {
             samples: 1,
