@@ -1,5 +1,5 @@
 //! What the tests across crates share: golden files, an interpreter over the kernels' public API,
-//! activations by definition, executors, reproducible noise, and the tolerances with their reasons.
+//! activations by definition, executors, images that do harm, reproducible noise, and the tolerances with their reasons.
 
 // Test code: a broken assumption should end the test at once, with its place.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -7,6 +7,7 @@
 pub mod compare;
 pub mod curve;
 pub mod golden;
+pub mod hostile;
 pub mod interpreter;
 pub mod layers;
 pub mod noise;

@@ -172,8 +172,9 @@ fn summary(rows: &[Row], deny_skips: bool) -> Result<()> {
 fn host_steps() -> Vec<Step> {
     let mut steps = vec![
         Step::cargo("format", &["fmt", "--all", "--check"]),
-        Step::new("format of firmware and wasm", &[], || {
-            for manifest in ["firmware-examples/Cargo.toml", "tests/wasm/Cargo.toml"] {
+        Step::new("format of firmware, wasm and fuzz", &[], || {
+            for manifest in ["firmware-examples", "fuzz", "tests/wasm"] {
+                let manifest = &format!("{manifest}/Cargo.toml");
                 check(&mut command(
                     "cargo",
                     &["fmt", "--all", "--check", "--manifest-path", manifest],
@@ -202,6 +203,19 @@ fn host_steps() -> Vec<Step> {
                 "--workspace", // the features of the step before: what it has built serves again
                 "--test",
                 "digits",
+                "--",
+                "--ignored",
+                "--nocapture",
+            ],
+        ),
+        Step::cargo(
+            "hostile bytes",
+            &[
+                "test",
+                "--quiet",
+                "--workspace",
+                "--test",
+                "hostile",
                 "--",
                 "--ignored",
                 "--nocapture",

@@ -116,6 +116,8 @@ pub enum StateError {
     Checksum,
     /// It is that of another image.
     Image,
+    /// It has an exponent that no tensor has.
+    Exponent,
     /// No slot of the storage has a state that is whole.
     Empty,
     /// The storage has no room for a state of this image.
@@ -139,6 +141,7 @@ impl fmt::Display for StateError {
             Self::Length { expected, got } => write!(f, "expected {expected} bytes, found {got}"),
             Self::Checksum => f.write_str("its bytes are damaged"),
             Self::Image => f.write_str("it belongs to another image"),
+            Self::Exponent => f.write_str("it has an exponent beyond 16 bits"),
             Self::Empty => f.write_str("no slot has one that is whole"),
             Self::Room { expected, got } => {
                 write!(f, "a slot needs {expected} bytes, it has {got}")

@@ -93,6 +93,14 @@ impl Session<'_> {
         if CHECKSUM.checksum(from.get(CHECKED..).unwrap_or_default()) != header.checksum {
             return Err(StateError::Checksum);
         }
+        let exponents = from.get(size_of::<Header>()..).unwrap_or_default();
+        let exponents = exponents.chunks_exact(size_of::<i32>()).take(self.stay());
+        if !exponents
+            .flat_map(bytemuck::try_pod_read_unaligned)
+            .all(is_exponent)
+        {
+            return Err(StateError::Exponent);
+        }
         Ok(header)
     }
 
@@ -146,6 +154,16 @@ impl Session<'_> {
         header
     }
 
+    /// Whether the exponents of what stays are some.
+    pub(super) fn has_exponents(&self) -> bool {
+        let exponents = self.memory.exponents.get(..self.stay());
+        exponents
+            .unwrap_or_default()
+            .iter()
+            .copied()
+            .all(is_exponent)
+    }
+
     /// How many values stay from run to run: they come first.
     fn stay(&self) -> usize {
         let values = self
@@ -184,6 +202,11 @@ impl Session<'_> {
             data.ok_or(Error::Malformed)?,
         ])
     }
+}
+
+/// Those of tensors have 16 bits.
+fn is_exponent(exponent: i32) -> bool {
+    i16::try_from(exponent).is_ok()
 }
 
 impl Header {

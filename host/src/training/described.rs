@@ -81,7 +81,6 @@ impl Described {
             samples: self.batch,
             train: true,
             loss: self.loss,
-            accumulate: false,
             momentum: self.descent.has_momentum(),
             seed: self.settings.seed,
             budget: self.budget,

@@ -1,7 +1,6 @@
 //! Layers that no network of the zoo has, in each of their variants: the same bytes as their typed twins; and what their
 //! descriptions refuse.
 
-use super::refusals::{attempt, mend, sections};
 use super::zoo::check;
 use super::{TRAINED, with_image};
 use proptest::prelude::*;
@@ -23,6 +22,7 @@ use selvedge_core::ops;
 use selvedge_core::session::Session;
 use selvedge_core::tensor::{D1, D2, D3};
 use selvedge_kernels::DType;
+use selvedge_tests::hostile::{image as attempt, mend, sections};
 
 /// Tests a typed network of this module against its description.
 macro_rules! twins {

@@ -11,24 +11,7 @@ use selvedge_core::network::{
 use selvedge_core::ops::{self, Kind};
 use selvedge_core::session::{Error, Session};
 use selvedge_kernels::DType;
-
-/// Parses bytes at an address that an image may have, and runs what is one.
-pub(super) fn attempt(bytes: &[u8]) -> Result<(), String> {
-    let mut room = vec![0; bytes.len() + 16];
-    let skipped = room.as_ptr().align_offset(16);
-    let place = &mut room[skipped..skipped + bytes.len()];
-    place.copy_from_slice(bytes);
-    let image = Image::parse(place).map_err(|error| error.to_string())?;
-    if image.arena_bytes() > 1 << 24 {
-        return Err("too large for this test".to_owned());
-    }
-    let mut arena = vec![0; image.arena_bytes()];
-    let mut session =
-        Session::new(&image, &mut arena, ops::ALL).map_err(|error| error.to_string())?;
-    session.run(&Serial, 1).map_err(|error| error.to_string())?;
-    let sgd = selvedge_digits::rate_at(0, 1);
-    (session.train_step(&Serial, 1, &sgd)).map_err(|error| error.to_string())
-}
+use selvedge_tests::hostile::{image as attempt, mend, sections};
 
 #[test]
 fn a_truncated_image_is_refused_at_every_length() {
@@ -37,21 +20,6 @@ fn a_truncated_image_is_refused_at_every_length() {
     for len in 0..bytes.len() {
         assert!(attempt(&bytes[..len]).is_err(), "{len} bytes were taken");
     }
-}
-
-/// Where the image's sections lie.
-pub(super) fn sections(bytes: &[u8]) -> Vec<std::ops::Range<usize>> {
-    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-    let count = usize::from(bytes[10]);
-    (0..count)
-        .map(|section| {
-            let (offset, len) = (
-                word(HEADER + 16 * section + 4),
-                word(HEADER + 16 * section + 8),
-            );
-            offset..offset + len
-        })
-        .collect()
 }
 
 /// Bytes of the header.
@@ -504,21 +472,3 @@ const HOSTILE: [&str; 8] = [
     include_str!("zoo/speller.json"),
     include_str!("zoo/clusters.json"),
 ];
-
-/// Makes the checksums of all sections right, as far as they lie in the image, and that of the header.
-pub(super) fn mend(bytes: &mut [u8]) {
-    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-    let count = usize::from(u16::from_le_bytes([bytes[10], bytes[11]]));
-    for entry in (0..count).map(|section| HEADER + 16 * section) {
-        let Some(record) = bytes.get(entry..entry + 16) else {
-            return;
-        };
-        let word = |at: usize| u32::from_le_bytes(record[at..at + 4].try_into().unwrap()) as usize;
-        if let Some(body) = bytes.get(word(4)..word(4).saturating_add(word(8))) {
-            let checksum = crc.checksum(body);
-            bytes[entry + 12..entry + 16].copy_from_slice(&checksum.to_le_bytes());
-        }
-    }
-    let checksum = crc.checksum(&bytes[8..HEADER + 16 * count]);
-    bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
-}

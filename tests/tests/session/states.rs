@@ -8,6 +8,7 @@ use selvedge_core::session::{Error, Session, Slot, StateError, Storage};
 use selvedge_core::train::Samples;
 use selvedge_core::{Element, Serial, Sgd};
 use selvedge_digits::{BATCH, EPOCHS, rate_at, train};
+use selvedge_tests::hostile::mend_state;
 
 const SEPARABLE: &str = include_str!("zoo/separable.json");
 
@@ -127,6 +128,12 @@ fn what_is_no_state_of_this_image_changes_nothing() {
                 "byte {at}"
             );
         }
+        // An exponent that no tensor has, in bytes whose checksum is right.
+        let mut hostile = kept.clone();
+        hostile[32..36].copy_from_slice(&40_000i32.to_le_bytes());
+        mend_state(&mut hostile);
+        let refused = Error::State(StateError::Exponent);
+        assert_eq!(session.restore(&hostile), Err(refused));
         let longer = [&kept[..], &[0]].concat();
         assert!(session.restore(&longer).is_err());
         let (expected, got) = (kept.len(), kept.len() - 1);
