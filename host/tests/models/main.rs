@@ -9,7 +9,6 @@ mod training;
 
 use binary::done;
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 
 /// The demo's network.
