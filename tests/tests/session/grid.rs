@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use selvedge_core::DType;
 use selvedge_core::image::Role;
 use selvedge_core::network::{
-    Activation, Description, Layer, Loss, Network, Options, Tokens, Type,
+    Activation, Budget, Description, Layer, Loss, Network, Options, Tokens, Type,
 };
 use selvedge_core::session::Session;
 use selvedge_core::{Element, Rate, Serial, Sgd, ops};
@@ -37,6 +37,9 @@ const TRAINED: Options = Options {
     accumulate: false,
     momentum: false,
     seed: 3,
+    step: false,
+    exact: false,
+    budget: Budget::NONE,
 };
 
 /// A file's layers, and the same in our form: an input and layers.

@@ -3,7 +3,7 @@
 use super::{CNN, MLP, compile, with_image};
 use proptest::prelude::*;
 use selvedge_core::Serial;
-use selvedge_core::image::{Error as ImageError, Image, Role};
+use selvedge_core::image::{Error as ImageError, Role};
 use selvedge_core::network::{
     Activate, Activation, Conv, Dense, Error as NetworkError, Flatten, Loss, MaxPool, Network,
     Options, Padding, Tokens, Type,
