@@ -128,7 +128,12 @@ pub(crate) fn objdump() -> Option<PathBuf> {
 pub(crate) fn no_panic() -> Result<()> {
     for name in ["mps2-an385", "mps2-an386"] {
         let board = named(name)?;
-        for program in ["no-panic", "no-panic-zoo", "no-panic-floats", "session"] {
+        for program in [
+            "no-panic",
+            "no-panic-zoo",
+            "no-panic-floats",
+            "no-panic-session",
+        ] {
             let found = panics(&board.build(program, "")?)?;
             if !found.is_empty() {
                 return Err(format!("{name}: {program} links {}", found.join(", ")));
