@@ -14,7 +14,7 @@ use selvedge_kernels::requantize::Store;
 use selvedge_kernels::resize::{self, Coordinates};
 use selvedge_kernels::rng::{Words, stream};
 use selvedge_kernels::sample::{self, Outside, Positions};
-use selvedge_kernels::{Element, reduce, select};
+use selvedge_kernels::{Element, convert::convert, reduce, select};
 use std::hint::black_box;
 
 /// As activations are stored.
@@ -53,6 +53,22 @@ fn operand<'a, T>(values: &'a [T], shape: &[usize]) -> Operand<'a, T> {
 }
 
 const N: usize = 4 * 16 * 16 * 16;
+
+/// To bytes, to 16 bits, to `f32`: a forward pass and its error.
+fn conversions<T: Element>(c: &mut Criterion) {
+    fn to<T: Element, U: Element>(c: &mut Criterion) {
+        let x = noise::<T>(N, 9);
+        let (mut out, name) = (vec![U::ZERO; N], U::DTYPE);
+        for (pass, store) in [("", FORWARD), (" backward", backward())] {
+            measure::<T>(c, &format!("convert to {name}{pass}"), N, || {
+                convert(&Serial, &x, -4, store, black_box(&mut out)).unwrap();
+            });
+        }
+    }
+    to::<T, i8>(c);
+    to::<T, i16>(c);
+    to::<T, f32>(c);
+}
 
 fn arithmetic<T: Element>(c: &mut Criterion) {
     let (a, row, dy) = (noise::<T>(N, 1), noise::<T>(16, 2), noise::<T>(N, 3));
@@ -334,6 +350,7 @@ fn all(c: &mut Criterion) {
             reductions::<$t>(c);
             moving::<$t>(c);
             images::<$t>(c);
+            conversions::<$t>(c);
         )*};
     }
     for_all_types!(run);

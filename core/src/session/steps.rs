@@ -38,7 +38,7 @@ impl Session<'_> {
     ///     session.step(&Serial)?;
     ///     if t >= 1 {
     ///         // Of the input one tick ago.
-    ///         session.input_mut::<u16>(Role::Train, 1)?[0] = u16::from((t - 1) * 16 > 50);
+    ///         session.input_mut::<u16>(Role::Train, 1)?[0] = u16::from((t - 1) * 7 > 20);
     ///         session.step_backward(&Serial, &sgd)?;
     ///     }
     /// }
