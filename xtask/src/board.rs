@@ -2,9 +2,12 @@
 
 use crate::Result;
 use crate::run::{check, command, output, root};
+use crate::setup::TARGETS;
 use defmt_decoder::{DecodeError, Table};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// An emulated machine with the target and features that its firmware is built for.
 pub(crate) struct Board {
@@ -120,12 +123,7 @@ impl Board {
     /// Builds the program `bin` and returns the image. `extra` are features beside the board's.
     pub(crate) fn build(&self, bin: &str, extra: &str) -> Result<PathBuf> {
         let features = format!("{} {extra}", self.features);
-        // Features change the image, not its name: a folder for each set.
-        let mut folder = format!("target/firmware/{}", self.name);
-        if !extra.is_empty() {
-            folder = format!("{folder}-{extra}");
-        }
-        let folder = root().join(folder);
+        let folder = root().join("target/firmware").join(self.target);
         let mut cargo = command(
             "cargo",
             &[
@@ -148,8 +146,26 @@ impl Board {
         cargo
             .current_dir(root().join("firmware-examples"))
             .env("CARGO_TARGET_DIR", &folder);
+        // Features change the image, not its name: a copy for each board and each set of them, before another build.
+        let images = folder
+            .join("images")
+            .join(format!("{} {extra}", self.name).trim());
+        let image = images.join(bin);
+        let failed = |error: std::io::Error| format!("{}: {error}", image.display());
+        let _building = self.lock();
         check(&mut cargo)?;
-        Ok(folder.join(self.target).join("release").join(bin))
+        fs::create_dir_all(&images).map_err(failed)?;
+        let built = folder.join(self.target).join("release").join(bin);
+        fs::copy(built, &image).map_err(failed)?;
+        Ok(image)
+    }
+
+    /// Held from a build to its copy: of each target, one at a time.
+    fn lock(&self) -> MutexGuard<'static, ()> {
+        static LOCKS: [Mutex<()>; TARGETS.len()] = [const { Mutex::new(()) }; TARGETS.len()];
+        let i = TARGETS.iter().position(|&target| target == self.target);
+        let lock = &LOCKS[i.unwrap_or_default()];
+        lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn qemu(&self, image: &Path) -> Command {
@@ -168,7 +184,7 @@ impl Board {
 
     /// Runs an image that logs through defmt and returns its messages, one a line.
     pub(crate) fn emulate_defmt(&self, image: &Path) -> Result<String> {
-        let elf = std::fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
+        let elf = fs::read(image).map_err(|error| format!("{}: {error}", image.display()))?;
         let table = Table::parse(&elf)
             .map_err(|error| error.to_string())?
             .ok_or("the image logs nothing through defmt")?;

@@ -94,10 +94,11 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
         let count = report.number(key)?;
         Ok(format!("{:.1} %", 100.0 * count as f64 / samples as f64))
     };
+    let host = host::fingerprints()?;
     let expected = if board.is_large {
-        host::cnn()?
+        host.cnn()?
     } else {
-        host::mlp()?
+        host.mlp()?
     };
     let data_set = image.data_set_bytes();
     if data_set == 0 {
@@ -132,30 +133,31 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
     }
     let share = report.number("correct_after")? as f64 / samples as f64;
     board.budget.check(flash, ram, share)?;
-    session(board, &expected, report.number("step_instructions")?)?;
+    session(board, expected, report.number("step_instructions")?)?;
     if !board.is_large {
         return Ok(());
     }
-    let report = Report::parse(&board.emulate(&board.build("fingerprints", "")?)?);
-    for (name, expected) in host::one_epoch()? {
-        let fingerprint = report.text(&format!("fingerprint_{name}"))?;
-        if fingerprint != expected {
-            return Err(format!(
-                "{name}: fingerprint {fingerprint}, the host's is {expected}"
-            ));
-        }
-    }
+    equal(
+        &board.emulate(&board.build("fingerprints", "")?)?,
+        host.one_epoch(),
+    )?;
     println!("{:<11} i8, u8, i16, u16 after one epoch = host", "");
-    let report = Report::parse(&board.emulate(&board.build("zoo", "")?)?);
-    for (name, expected) in host::zoo()? {
-        let fingerprint = report.text(&name)?;
+    equal(&board.emulate(&board.build("zoo", "")?)?, host.zoo())?;
+    println!("{:<11} a network of each kind, in two types, = host", "");
+    Ok(())
+}
+
+/// Holds what a board printed against the host's fingerprints.
+fn equal<'a>(printed: &str, host: impl Iterator<Item = (&'a str, &'a str)>) -> Result<()> {
+    let report = Report::parse(printed);
+    for (name, expected) in host {
+        let fingerprint = report.text(name)?;
         if fingerprint != expected {
             return Err(format!(
                 "{name}: fingerprint {fingerprint}, the host's is {expected}"
             ));
         }
     }
-    println!("{:<11} a network of each kind, in two types, = host", "");
     Ok(())
 }
 
@@ -195,7 +197,7 @@ fn session(board: &Board, expected: &str, typed: u64) -> Result<()> {
 pub(crate) fn run_defmt() -> Result<()> {
     let board = named("mps2-an386")?;
     let report = Report::parse(&board.emulate_defmt(&board.build("train-digits", "defmt")?)?);
-    let (fingerprint, expected) = (report.text("fingerprint")?, host::cnn()?);
+    let (fingerprint, expected) = (report.text("fingerprint")?, host::fingerprints()?.cnn()?);
     if fingerprint != expected {
         return Err(format!(
             "fingerprint {fingerprint}, the host's is {expected}"

@@ -28,12 +28,10 @@ pub(crate) fn test() -> Result<()> {
     let mut node = command("node", &["tests/wasm/run.mjs"]);
     let printed = output(node.arg(module))?;
     // Typed, and as a session of an image.
-    let cnn = host::cnn()?;
+    let host = host::fingerprints()?;
+    let cnn = host.cnn()?;
     let mut expected = format!("whole_i8 {cnn}\nsession_i8 {cnn}\n");
-    for (name, fingerprint) in host::one_epoch()? {
-        expected += &format!("one_epoch_{name} {fingerprint}\n");
-    }
-    for (name, fingerprint) in host::zoo()? {
+    for (name, fingerprint) in host.one_epoch().chain(host.zoo()) {
         expected += &format!("{name} {fingerprint}\n");
     }
     if sorted(&printed) == sorted(&expected) {

@@ -19,7 +19,7 @@ macro_rules! fingerprint {
             fail("a training step was refused");
         }
         report::hex(
-            concat!("fingerprint_", stringify!($t)),
+            concat!("one_epoch_", stringify!($t)),
             &trained.fingerprint().0,
         );
     }};
