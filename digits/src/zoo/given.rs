@@ -3,7 +3,7 @@
 use crate::{Digits, SIDE};
 use selvedge_core::Element;
 use selvedge_core::train::Samples;
-use selvedge_kernels::Blank;
+use selvedge_kernels::{Blank, bf16, f16};
 
 /// Labels of a sample, at most: those of a sequence of rows.
 pub(super) const LABELS: usize = SIDE;
@@ -44,4 +44,4 @@ macro_rules! given_tokens {
 }
 
 // With tokens of 8 bits under elements of the same type, they could not be told from pixels.
-given_tokens! { i8 u16 f32 }
+given_tokens! { i8 i16 u16 i32 u32 i64 u64 f16 bf16 f32 f64 }

@@ -2,7 +2,7 @@
 //! what is carried from run to run, and of padded samples.
 
 use super::with_image;
-use super::zoo::{bits, check};
+use super::zoo::{bits, check, in_all_types};
 use selvedge_core::image::Role;
 use selvedge_core::net;
 use selvedge_core::net::Network as Typed;
@@ -64,20 +64,16 @@ pub(super) const RECURRENT: &str = r#"{
 
 #[test]
 fn recurrent() {
-    check::<Recurrent<i8, Plain>>("recurrent", RECURRENT);
-    check::<Recurrent<u16, Plain>>("recurrent", RECURRENT);
-    check::<Recurrent<f32, Plain>>("recurrent", RECURRENT);
+    in_all_types!("recurrent", RECURRENT, Recurrent);
 }
 
-/// Checks a network in three types.
+/// Checks a network in all types.
 macro_rules! twins {
-    ($($(#[$doc:meta])* $name:ident: $typed:ident, $json:expr;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident: $typed:ident $($tokens:ident)?, $json:expr;)*) => {$(
         $(#[$doc])*
         #[test]
         fn $name() {
-            check::<$typed<i8, Plain>>(stringify!($name), $json);
-            check::<$typed<u16, Plain>>(stringify!($name), $json);
-            check::<$typed<f32, Plain>>(stringify!($name), $json);
+            in_all_types!(stringify!($name), $json, $typed $(, $tokens)?);
         }
     )*};
 }
@@ -264,7 +260,7 @@ twins! {
             {"name": "head", "type": "dense", "outputs": 10}
         ]
     }"#;
-    tokens: Tokens, r#"{
+    tokens: Tokens tokens, r#"{
         "input": [8], "tokens": "u8",
         "layers": [
             {"name": "tokens", "type": "embedding", "vocabulary": 10, "size": 12},

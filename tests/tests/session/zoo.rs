@@ -98,7 +98,35 @@ pub(super) fn bits<T: Element>(elements: &[T]) -> Vec<u8> {
     all
 }
 
+/// The same bytes as the typed network `N`, also where gradients are stored, and applied by an operator of their own, and where
+/// activations are computed again.
 pub(super) fn check<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(name: &str, json: &str) {
+    check_options::<N>(name, json, |network, plain| {
+        let accumulate = Options {
+            accumulate: true,
+            ..plain
+        };
+        let budget = Options {
+            budget: smallest(network, N::Elem::DTYPE, plain),
+            ..plain
+        };
+        vec![plain, accumulate, budget]
+    });
+}
+
+/// The same bytes as the typed network `N`.
+pub(super) fn check_plain<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(
+    name: &str,
+    json: &str,
+) {
+    check_options::<N>(name, json, |_, plain| vec![plain]);
+}
+
+fn check_options<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(
+    name: &str,
+    json: &str,
+    options: impl Fn(&Network, Options) -> Vec<Options>,
+) {
     let network = Network::from_json(json).unwrap_or_else(|error| panic!("{name}: {error}"));
     let text = network.to_json().unwrap();
     assert_eq!(Network::from_json(&text).unwrap(), network, "{name}: JSON");
@@ -115,19 +143,7 @@ pub(super) fn check<N: Typed<In: Given<<N as Typed>::Elem> + Element>>(name: &st
         seed: SEED,
         ..Options::default()
     };
-    // Gradients that are stored, and applied by an operator of their own, give the same bytes; so do activations that are
-    // computed again.
-    for options in [
-        plain,
-        Options {
-            accumulate: true,
-            ..plain
-        },
-        Options {
-            budget: smallest(&network, dtype, plain),
-            ..plain
-        },
-    ] {
+    for options in options(&network, plain) {
         let bytes = network.compile(dtype, &options);
         let bytes = bytes.unwrap_or_else(|error| panic!("{name}: {error}"));
         let found = with_image(&bytes, |image| {
@@ -152,14 +168,35 @@ pub(super) fn smallest(network: &Network, dtype: DType, options: Options) -> Bud
     }
 }
 
+/// Checks the network `$typed` in all types; one of 8-bit tokens in all but `u8`, where they could not be told from pixels.
+macro_rules! in_all_types {
+    ($name:expr, $json:expr, $($typed:ident)::+) => {
+        in_all_types!($name, $json, $($typed)::+, tokens);
+        $crate::zoo::check_plain::<$($typed)::+<u8, Plain>>($name, $json);
+    };
+    ($name:expr, $json:expr, $($typed:ident)::+, tokens) => {
+        use $crate::zoo::{check, check_plain};
+        check::<$($typed)::+<i8, Plain>>($name, $json);
+        check::<$($typed)::+<u16, Plain>>($name, $json);
+        check::<$($typed)::+<f32, Plain>>($name, $json);
+        check_plain::<$($typed)::+<i16, Plain>>($name, $json);
+        check_plain::<$($typed)::+<i32, Plain>>($name, $json);
+        check_plain::<$($typed)::+<u32, Plain>>($name, $json);
+        check_plain::<$($typed)::+<i64, Plain>>($name, $json);
+        check_plain::<$($typed)::+<u64, Plain>>($name, $json);
+        check_plain::<$($typed)::+<selvedge_kernels::f16, Plain>>($name, $json);
+        check_plain::<$($typed)::+<selvedge_kernels::bf16, Plain>>($name, $json);
+        check_plain::<$($typed)::+<f64, Plain>>($name, $json);
+    };
+}
+pub(super) use in_all_types;
+
 macro_rules! twins {
-    ($($name:ident: $typed:ident;)*) => {$(
+    ($($name:ident: $typed:ident $($tokens:ident)?;)*) => {$(
         #[test]
         fn $name() {
             let json = include_str!(concat!("zoo/", stringify!($name), ".json"));
-            check::<zoo::$typed<i8, Plain>>(stringify!($name), json);
-            check::<zoo::$typed<u16, Plain>>(stringify!($name), json);
-            check::<zoo::$typed<f32, Plain>>(stringify!($name), json);
+            in_all_types!(stringify!($name), json, zoo::$typed $(, $tokens)?);
         }
     )*};
 }
@@ -172,9 +209,9 @@ twins! {
     mobile: Mobile;
     hourglass: Hourglass;
     signal: Signal;
-    decoder: Decoder;
+    decoder: Decoder tokens;
     rows: Rows;
-    speller: Speller;
+    speller: Speller tokens;
     clusters: Clusters;
     volume: Volume;
     moves: Moves;
