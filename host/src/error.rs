@@ -323,11 +323,13 @@ pub enum ModelFault {
         /// Inputs.
         found: usize,
     },
-    /// Its output has several rows.
-    #[error("its output has {rows} rows; samples have one label")]
-    Rows {
-        /// Rows of an output.
-        rows: usize,
+    /// An output has several rows, or as many features as there are classes in none of the data.
+    #[error("an output is asked for {got} numbers of each sample, where a label makes {expected}")]
+    Asked {
+        /// What a label makes.
+        expected: usize,
+        /// What is asked for.
+        got: usize,
     },
     /// Pieces of an input have exponents of their own.
     #[error(

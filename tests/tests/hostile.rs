@@ -21,8 +21,7 @@ const ZOO: [&str; 17] = zoo!(
     "audio" "clusters" "decoder" "experts" "hourglass" "lenet" "mobile" "moves" "parts" "perceptron" "residual" "rows"
     "separable" "shares" "signal" "speller" "volume"
 );
-/// Not those of 32 and 64 bits: elements beyond their magnitude bits overflow where a build checks that.
-const DTYPES: [DType; 4] = [DType::I8, DType::U16, DType::Bf16, DType::F32];
+const DTYPES: [DType; 5] = [DType::I8, DType::U16, DType::I32, DType::Bf16, DType::F32];
 
 /// The type of a network that has layers of one type only.
 fn of(json: &str) -> Option<DType> {

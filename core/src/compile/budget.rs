@@ -94,7 +94,7 @@ impl Graph {
 
     /// Bytes of the arena of a session.
     fn arena_bytes(&self, samples: usize) -> Result<usize, Error> {
-        let storage = self.storage()?;
+        let storage = self.storage(false)?;
         let (mut transient, mut values, mut operators) = (0, 0, 0);
         for role in self.roles() {
             let schedule = self.schedule(role, samples, &storage)?;
@@ -190,14 +190,7 @@ impl Graph {
 
     /// Whether a run with the same inputs gives the same, and changes nothing that stays.
     fn may_repeat(&self, node: &Node) -> bool {
-        let stays = |id: &ValueId| {
-            let value = self.value(*id);
-            let is_parameter = self
-                .parameter_of(*id)
-                .is_some_and(|parameter| parameter.kind == 0);
-            value.is_some_and(|value| value.place == Place::Persistent) && !is_parameter
-        };
-        node.operator.repeats() && node.states <= 1 && !node.inputs.iter().flatten().any(stays)
+        node.operator.repeats() && node.states <= 1 && !self.carries(node)
     }
 
     /// Inserts the operator at `at` a second time, before its results are first needed to go back, which take those of the

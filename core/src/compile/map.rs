@@ -74,7 +74,7 @@ impl Graph {
     /// ```
     pub fn memory_map(&self, role: Role, samples: usize) -> Result<MemoryMap, Error> {
         let graph = self.lowered()?;
-        let storage = graph.storage()?;
+        let storage = graph.storage(false)?;
         let schedule = graph.schedule(role, samples, &storage)?;
         let path = |number: &u32| self.paths.get(number).cloned().unwrap_or_default();
         let steps = schedule.operators.iter().map(|(node, _)| Step {

@@ -4,11 +4,11 @@ mod budget;
 mod map;
 mod plan;
 
-use crate::graph::{Error, Graph, Node, ValueId};
+use crate::graph::{self, Error, Graph, Node, ValueId};
 use crate::image::Role;
 use crate::image::format::{
-    ALIGN, CHECKED, CHECKSUM, Entry, Header, MAGIC, NONE, Parameter, Place, ProgramHeader, Section,
-    VERSION, Value,
+    self, ALIGN, CHECKED, CHECKSUM, Entry, Header, MAGIC, NONE, Outside, Parameter, Place,
+    ProgramHeader, Section, Storing, VERSION, Value,
 };
 use crate::ops::Kind;
 use alloc::vec;
@@ -63,11 +63,29 @@ impl Graph {
         samples: usize,
         description: Vec<u8>,
     ) -> Result<Vec<u8>, Error> {
-        self.lowered()?.write(samples, description)
+        self.lowered()?.write(samples, description, None)
     }
 
-    fn write(&self, samples: usize, description: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let storage = self.storage()?;
+    /// The graph as an image without the parameters of its layers, and these beside it.
+    ///
+    /// # Errors
+    /// As [`Graph::compile`].
+    pub fn compile_outside(&self, samples: usize) -> Result<(Vec<u8>, Vec<Vec<u8>>), Error> {
+        let mut outside = Vec::new();
+        let image = self
+            .lowered()?
+            .write(samples, Vec::new(), Some(&mut outside))?;
+        Ok((image, outside))
+    }
+
+    /// The bytes of an image; `outside` takes the parameters of layers, if there is one.
+    fn write(
+        &self,
+        samples: usize,
+        description: Vec<u8>,
+        outside: Option<&mut Vec<Vec<u8>>>,
+    ) -> Result<Vec<u8>, Error> {
+        let storage = self.storage(outside.is_some())?;
         let mut parameters = Vec::new();
         for (parameter, &stored) in self.parameters.iter().zip(&storage.stored) {
             let number = |id: Option<ValueId>| {
@@ -76,13 +94,15 @@ impl Graph {
                     .and_then(|place| u16::try_from(place).ok())
                     .unwrap_or(NONE)
             };
-            parameters.extend_from_slice(bytes_of(&Parameter {
+            let record = Parameter {
                 value: number(Some(parameter.value)),
                 residual: number(parameter.residual),
                 velocity: number(parameter.velocity),
                 kind: parameter.kind,
-                stored: word(stored)?,
-            }));
+                stored: 0,
+            };
+            let record = record.stored(stored).ok_or(Error::Size)?;
+            parameters.extend_from_slice(bytes_of(&record));
         }
         let mut sections = vec![
             (Section::PARAMETERS, parameters),
@@ -103,6 +123,17 @@ impl Graph {
         if !self.step.is_empty() {
             let step = self.program(Role::Step, samples, &storage)?;
             sections.push((Section::STEP, step));
+        }
+        if let Some(outside) = outside {
+            let mut slices = Vec::new();
+            for slice in &storage.outside {
+                slices.extend_from_slice(bytes_of(&Outside {
+                    len: word(slice.len())?,
+                    checksum: CHECKSUM.checksum(slice),
+                }));
+            }
+            sections.push((Section::OUTSIDE, slices));
+            outside.extend(storage.outside.iter().cloned());
         }
         if !description.is_empty() {
             sections.push((Section::DESCRIPTION, description));
@@ -130,7 +161,7 @@ impl Graph {
             magic: MAGIC,
             checksum: 0,
             version: VERSION,
-            sections: entries.len() as u16, // at most eight
+            sections: entries.len() as u16, // at most nine
             len: word(table + bodies.len())?,
             persistent: word(storage.bytes)?,
             states: word(self.states)?,
@@ -144,32 +175,53 @@ impl Graph {
         Ok([bytes_of(&header), cast_slice(&entries), &*bodies].concat())
     }
 
-    /// Where parameters lie: those that are trained in the arena, the others in the weights of the image.
-    fn storage(&self) -> Result<Storage, Error> {
+    /// Where parameters lie: those that are trained in the arena, the others in the weights of the image, or `outside`.
+    fn storage(&self, outside: bool) -> Result<Storage, Error> {
         let mut storage = Storage {
             weights: Vec::new(),
+            is_outside: outside,
+            outside: Vec::new(),
             stored: Vec::new(),
             numbers: Vec::new(),
             offsets: vec![0; self.values.len()],
             bytes: 0,
         };
         for parameter in &self.parameters {
-            let weights = &mut storage.weights;
-            weights.resize(aligned(weights.len()), 0);
-            storage.stored.push(weights.len());
             let place = |offsets: &mut Vec<usize>, id: ValueId, at: usize| {
                 if let Some(offset) = offsets.get_mut(id.0) {
                     *offset = at;
                 }
             };
-            if self.place(parameter.value) == Place::Constant {
+            let is_constant = self.place(parameter.value) == Place::Constant;
+            let mut stored = &*parameter.stored;
+            if is_constant {
+                let elements = stored.get(..self.bytes(parameter.value, 1));
+                stored = elements.ok_or(Error::Size)?; // no masters
+            }
+            let storing = if outside && parameter.kind == format::Parameter::TRAINED {
+                storage.outside.push(stored.to_vec());
+                Storing::Outside(storage.outside.len() - 1)
+            } else {
+                let weights = &mut storage.weights;
+                weights.resize(aligned(weights.len()), 0);
+                let at = weights.len();
+                let (first, rest) = stored.split_at_checked(ALIGN).unwrap_or_default();
+                let repeats = rest.chunks(ALIGN).all(|of| first.starts_with(of));
+                if is_constant || rest.is_empty() || !repeats {
+                    weights.extend_from_slice(stored);
+                    Storing::Plain(at)
+                } else {
+                    weights.extend_from_slice(first);
+                    Storing::Repeated(at)
+                }
+            };
+            storage.stored.push(storing);
+            if is_constant {
                 storage.numbers.push(parameter.value);
-                place(&mut storage.offsets, parameter.value, weights.len());
-                let elements = parameter.stored.get(..self.bytes(parameter.value, 1));
-                weights.extend_from_slice(elements.ok_or(Error::Size)?); // no masters
+                let (Storing::Plain(at) | Storing::Repeated(at) | Storing::Outside(at)) = storing;
+                place(&mut storage.offsets, parameter.value, at);
                 continue;
             }
-            weights.extend_from_slice(&parameter.stored);
             let companions = [parameter.residual, parameter.velocity];
             for id in [Some(parameter.value)]
                 .into_iter()
@@ -299,10 +351,19 @@ impl Graph {
             let (Some(value), Some(&offset)) = (value, offset) else {
                 return Err(Error::Size);
             };
+            let is_outside = |parameter: &graph::Parameter| {
+                parameter.value == id && parameter.kind == format::Parameter::TRAINED
+            };
+            let place = match value.place {
+                Place::Constant if storage.is_outside && self.parameters.iter().any(is_outside) => {
+                    Place::Outside
+                }
+                place => place,
+            };
             values.extend_from_slice(bytes_of(&Value {
                 offset: word(offset)?,
                 len: word(value.len())?,
-                kind: Value::kind(value.dtype, value.place, value.varies),
+                kind: Value::kind(value.dtype, place, value.varies),
                 exponent: value.exponent,
             }));
         }
@@ -378,8 +439,11 @@ struct Schedule<'g> {
 struct Storage {
     /// The section of weights.
     weights: Vec<u8>,
-    /// Where each parameter begins there.
-    stored: Vec<usize>,
+    /// Whether the parameters of layers are slices of the caller, and these.
+    is_outside: bool,
+    outside: Vec<Vec<u8>>,
+    /// How each parameter is stored.
+    stored: Vec<Storing>,
     /// Parameters and what is kept beside them, in the order of their numbers.
     numbers: Vec<ValueId>,
     /// Of each value: in the arena, or in the weights.

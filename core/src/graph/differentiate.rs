@@ -81,11 +81,11 @@ impl Walk<'_> {
 }
 
 impl Graph {
-    /// Appends what trains the network, from the gradient `error` of `output` back.
+    /// Appends what trains the network, from outputs with the gradients of their losses back.
     ///
     /// # Errors
     /// [`Error::Gradient`] for an operator that has none.
-    pub(crate) fn differentiate(&mut self, output: ValueId, error: ValueId) -> Result<(), Error> {
+    pub(crate) fn differentiate(&mut self, outputs: &[(ValueId, ValueId)]) -> Result<(), Error> {
         let nodes: Vec<Node> = self.nodes.get(..self.forward).unwrap_or_default().to_vec();
         let mut readers = vec![0; self.values.len()];
         for input in nodes.iter().flat_map(|node| node.inputs.iter().flatten()) {
@@ -99,7 +99,9 @@ impl Graph {
             pending: Vec::new(),
             graph: self,
         };
-        walk.add_error(output, error);
+        for &(output, error) in outputs {
+            walk.add_error(output, error);
+        }
         for node in nodes.iter().rev() {
             let of = |y: &ValueId| walk.errors.get(y.0).is_some_and(|of| !of.is_empty());
             let reached = node.outputs.iter().flatten().any(of);

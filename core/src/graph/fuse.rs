@@ -1,4 +1,4 @@
-//! Passes over a graph that is only run, in floats: normalisation by running statistics folds into the weights before it, and
+//! The graph as it is compiled: without dead code, and, where it is only run, with passes over floats: normalisation by running statistics folds into the weights before it, and
 //! ReLU into the operator before it. Integers keep their bytes: nothing is fused that rounds on its own.
 
 use super::{Error, Graph, Node, Parameter, Value, ValueId};
@@ -16,34 +16,49 @@ const RELU: u32 = 1;
 impl Graph {
     /// The graph as it is compiled.
     pub(crate) fn lowered(&self) -> Result<Cow<'_, Self>, Error> {
-        let is_run = self.nodes.len() == self.forward && self.step.is_empty();
+        let mut graph = Cow::Borrowed(self);
+        if !self.step.is_empty() {
+            return Ok(graph); // what is dead in one program may be none in the other
+        }
+        let dead = self.dead();
+        if !dead.is_empty() {
+            graph.to_mut().leave_out(&dead);
+        }
+        let is_run = graph.nodes.len() == graph.forward;
         let kinds = [Kind::BatchNorm, Kind::Activate];
         let may_fuse = |node: &Node| kinds.contains(&node.kind) && !node.dtypes[0].is_integer();
-        if !is_run || !self.nodes.iter().any(may_fuse) {
-            return Ok(Cow::Borrowed(self));
+        if is_run && graph.nodes.iter().any(may_fuse) {
+            graph.to_mut().fuse()?;
         }
-        let mut graph = self.clone();
+        // A training keeps what it was told to keep.
+        if is_run && let Cow::Owned(graph) = &mut graph {
+            let nodes = &graph.nodes;
+            graph.parameters.retain(|parameter| {
+                let mut read = nodes.iter().flat_map(|node| &node.inputs).flatten();
+                read.any(|&id| id == parameter.value)
+            });
+        }
+        Ok(graph)
+    }
+
+    /// Folds and absorbs what may be, of a graph that is only run.
+    fn fuse(&mut self) -> Result<(), Error> {
         let mut at = 0;
-        while let Some(node) = graph.nodes.get(at) {
-            let fuses = match (node.kind, graph.before(node)) {
-                (Kind::BatchNorm, Some(before)) if !graph.exact => graph.fold(before, at)?,
-                (Kind::Activate, Some(before)) => graph.absorb(before, at),
+        while let Some(node) = self.nodes.get(at) {
+            let fuses = match (node.kind, self.before(node)) {
+                (Kind::BatchNorm, Some(before)) if !self.exact => self.fold(before, at)?,
+                (Kind::Activate, Some(before)) => self.absorb(before, at),
                 _ => false,
             };
             if fuses {
-                graph.nodes.remove(at);
+                self.nodes.remove(at);
             } else {
                 at += 1;
             }
         }
-        graph.forward = graph.nodes.len();
-        graph.backward = graph.forward;
-        let nodes = &graph.nodes;
-        graph.parameters.retain(|parameter| {
-            let mut read = nodes.iter().flat_map(|node| &node.inputs).flatten();
-            read.any(|&id| id == parameter.value)
-        });
-        Ok(Cow::Owned(graph))
+        self.forward = self.nodes.len();
+        self.backward = self.forward;
+        Ok(())
     }
 
     /// The dense layer or convolution of floats whose output `node` takes, if that has no activation and no other reader.

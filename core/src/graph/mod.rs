@@ -4,6 +4,7 @@
 //! operators like all others, so that planner, image and session know nothing of training.
 
 mod continued;
+mod dead;
 mod differentiate;
 mod error;
 mod fuse;
@@ -260,28 +261,27 @@ impl Graph {
 
     /// A value that an operator computes for all samples together.
     pub(crate) fn computed_once(&mut self, dtype: DType, shape: Vec<usize>) -> ValueId {
+        self.room(dtype, shape, false)
+    }
+
+    /// A value that an operator computes for each sample or for all together.
+    pub(crate) fn room(&mut self, dtype: DType, shape: Vec<usize>, varies: bool) -> ValueId {
         self.push(Value {
-            varies: false,
+            varies,
             ..Value::computed(dtype, shape)
         })
     }
 
     /// Bytes that an operator gives a meaning to, for each sample or for all together.
     pub(crate) fn raw(&mut self, shape: Vec<usize>, varies: bool) -> ValueId {
-        self.push(Value {
-            varies,
-            ..Value::computed(DType::U8, shape)
-        })
+        self.room(DType::U8, shape, varies)
     }
 
     /// A value of the type and extents of another.
     pub(crate) fn alike(&mut self, id: ValueId) -> ValueId {
         let (dtype, shape) = (self.dtype_of(id), self.shape_of(id));
-        if self.value(id).is_some_and(|value| value.varies) {
-            self.computed(dtype, shape)
-        } else {
-            self.computed_once(dtype, shape)
-        }
+        let varies = self.value(id).is_some_and(|value| value.varies);
+        self.room(dtype, shape, varies)
     }
 
     /// The same memory in another shape, or as what an operator makes of it in place.

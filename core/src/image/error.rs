@@ -29,6 +29,20 @@ pub enum Error {
         /// The section, or 0 for the header and the table of sections.
         section: u32,
     },
+    /// A slice of weights that the caller has is missing, is one too many, or has another size.
+    Weights {
+        /// Which of them.
+        index: usize,
+        /// Bytes that it must have; 0 for one too many.
+        expected: usize,
+        /// Bytes that it has; 0 for one that is missing.
+        got: usize,
+    },
+    /// The bytes of a slice of weights are not those that the image was compiled with.
+    Damaged {
+        /// Which of them.
+        index: usize,
+    },
 }
 
 impl fmt::Display for Error {
@@ -49,6 +63,18 @@ impl fmt::Display for Error {
                 )
             }
             Self::Checksum { section } => write!(f, "section {section} of the image is damaged"),
+            Self::Weights {
+                index,
+                expected,
+                got,
+            } => write!(
+                f,
+                "slice {index} of the weights: expected {expected} bytes, found {got}"
+            ),
+            Self::Damaged { index } => write!(
+                f,
+                "slice {index} of the weights is not the one that the image was compiled with"
+            ),
         }
     }
 }

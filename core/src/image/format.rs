@@ -57,6 +57,7 @@ impl Section {
     pub(crate) const DESCRIPTION: u32 = 6;
     pub(crate) const STATES: u32 = 7;
     pub(crate) const STEP: u32 = 8;
+    pub(crate) const OUTSIDE: u32 = 9;
 
     pub(crate) const fn name(kind: u32) -> &'static str {
         match kind {
@@ -68,6 +69,7 @@ impl Section {
             Self::DESCRIPTION => "description",
             Self::STATES => "states",
             Self::STEP => "step",
+            Self::OUTSIDE => "outside",
             _ => "unknown",
         }
     }
@@ -108,6 +110,8 @@ pub(crate) enum Place {
     Persistent,
     /// In the image.
     Constant,
+    /// In a slice of its own that the caller has; its offset is the number of the slice.
+    Outside,
 }
 
 impl Value {
@@ -128,6 +132,7 @@ impl Value {
             0 => Some(Place::Transient),
             1 => Some(Place::Persistent),
             2 => Some(Place::Constant),
+            3 => Some(Place::Outside),
             _ => None,
         }
     }
@@ -153,10 +158,19 @@ pub(crate) struct Parameter {
     pub(crate) residual: u16,
     /// What momentum keeps, or [`NONE`]; zeros at first.
     pub(crate) velocity: u16,
-    /// [`Parameter::TRAINED`], [`Parameter::STATE`] or [`Parameter::CARRIED`].
+    /// [`Parameter::TRAINED`], [`Parameter::STATE`] or [`Parameter::CARRIED`], and bits that say how it is stored.
     pub(crate) kind: u16,
     /// Where the weights of the image have the first elements; the low bytes follow them.
     pub(crate) stored: u32,
+}
+
+/// Weights that the caller has, in a slice of their own.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Outside {
+    /// Bytes of the slice.
+    pub(crate) len: u32,
+    pub(crate) checksum: u32,
 }
 
 impl Parameter {
@@ -167,6 +181,56 @@ impl Parameter {
     pub(crate) const STATE: u16 = 1;
     /// What a run leaves to the next one of the same sequence.
     pub(crate) const CARRIED: u16 = 2;
+    /// The weights have its first [`ALIGN`] bytes, which all others repeat.
+    const REPEATED: u16 = 1 << 8;
+    /// The elements and the low bytes are a slice that the caller has; `stored` is its number.
+    const OUTSIDE: u16 = 1 << 9;
+
+    /// What it is.
+    pub(crate) const fn what(&self) -> u16 {
+        self.kind & 0xFF
+    }
+
+    /// How it is stored.
+    pub(crate) const fn storing(&self) -> Storing {
+        let at = self.stored as usize;
+        if self.kind & Self::OUTSIDE != 0 {
+            Storing::Outside(at)
+        } else if self.kind & Self::REPEATED != 0 {
+            Storing::Repeated(at)
+        } else {
+            Storing::Plain(at)
+        }
+    }
+
+    /// The same, stored so.
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn stored(self, storing: Storing) -> Option<Self> {
+        let (at, bits) = match storing {
+            Storing::Plain(at) => (at, 0),
+            Storing::Repeated(at) => (at, Self::REPEATED),
+            Storing::Outside(at) => (at, Self::OUTSIDE),
+        };
+        if at > u32::MAX as usize {
+            return None;
+        }
+        Some(Self {
+            kind: self.kind | bits,
+            stored: at as u32,
+            ..self
+        })
+    }
+}
+
+/// How what stays from run to run is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Storing {
+    /// Its bytes are in the weights from here on.
+    Plain(usize),
+    /// The weights have [`ALIGN`] bytes, and all of it repeats them.
+    Repeated(usize),
+    /// Its bytes are the slice of this number.
+    Outside(usize),
 }
 
 /// What a program begins with; behind it lie the numbers of its inputs and outputs, its values and its code.

@@ -10,7 +10,7 @@ pub(crate) mod format;
 pub use error::Error;
 
 use crate::ops::Kind;
-use format::{Header, Parameter, ProgramHeader, Record, Section, Value};
+use format::{CHECKSUM, Header, Outside, Parameter, ProgramHeader, Record, Section, Value};
 use selvedge_kernels::DType;
 
 /// A compiled network: operators, programs and weights.
@@ -28,6 +28,8 @@ pub struct Image<'a> {
     pub(crate) weights: &'a [u8],
     /// Exponent states, four bytes each; none of a network that has not run.
     pub(crate) states: &'a [u8],
+    /// Of slices that the caller has.
+    outside: &'a [Outside],
     programs: [Option<Program<'a>>; Role::ALL.len()],
 }
 
@@ -105,6 +107,7 @@ impl<'a> Image<'a> {
             parameters: &[],
             weights: &[],
             states: &[],
+            outside: &[],
             programs: [None; Role::ALL.len()],
         };
         for entry in table {
@@ -113,6 +116,7 @@ impl<'a> Image<'a> {
                 Section::PARAMETERS => image.parameters = entry.records(body)?,
                 Section::WEIGHTS => image.weights = body,
                 Section::STATES => image.states = body,
+                Section::OUTSIDE => image.outside = entry.records(body)?,
                 Section::INFER => image.programs[0] = Some(Program::read(entry, body)?),
                 Section::TRAIN => image.programs[1] = Some(Program::read(entry, body)?),
                 Section::UPDATE => image.programs[2] = Some(Program::read(entry, body)?),
@@ -197,6 +201,56 @@ impl<'a> Image<'a> {
     pub fn output(&self, role: Role, index: usize) -> Option<Port> {
         let program = self.program(role)?;
         program.port(*program.outputs.get(index)?)
+    }
+
+    /// The bytes of each slice of weights that the caller must give, in order, in the layout of
+    /// [`Network::compile_outside`](crate::network::Network::compile_outside); none of an image that has all of them.
+    pub fn outside(&self) -> impl ExactSizeIterator<Item = usize> + use<'a> {
+        self.outside.iter().map(|slice| slice.len as usize)
+    }
+
+    /// Checks that these are the weights that the image was compiled with: their number, sizes and checksums. It reads all of
+    /// them, which a [session](crate::session::Session::with_weights) does not do.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for a slice that is missing or of another size, [`Error::Damaged`] for one whose bytes have changed.
+    pub fn check_weights(&self, weights: &[&[u8]]) -> Result<(), Error> {
+        self.check_sizes(weights)?;
+        for (index, (slice, expected)) in weights.iter().zip(self.outside).enumerate() {
+            if CHECKSUM.checksum(slice) != expected.checksum {
+                return Err(Error::Damaged { index });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses another number of slices than the image was compiled with, and other sizes.
+    pub(crate) fn check_sizes(&self, weights: &[&[u8]]) -> Result<(), Error> {
+        for index in 0..weights.len().max(self.outside.len()) {
+            let expected = self.outside.get(index).map(|slice| slice.len as usize);
+            let got = weights.get(index).map(|slice| slice.len());
+            if expected != got {
+                return Err(Error::Weights {
+                    index,
+                    expected: expected.unwrap_or(0),
+                    got: got.unwrap_or(0),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// How many inputs the program for `role` has.
+    #[must_use]
+    pub fn inputs(&self, role: Role) -> usize {
+        self.program(role).map_or(0, |program| program.inputs.len())
+    }
+
+    /// How many outputs it has: so many of the one that runs the network stand before the losses of the one that trains it.
+    #[must_use]
+    pub fn outputs(&self, role: Role) -> usize {
+        let program = self.program(role);
+        program.map_or(0, |program| program.outputs.len())
     }
 
     /// The operators of the program for `role`, in order; none for one that this build does not know.

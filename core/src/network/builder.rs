@@ -1,7 +1,7 @@
 //! What layers are built with: graph, path, number, element type, and checks with their messages.
 
 use super::layers::{Build, Layer, Type, custom};
-use super::{LayerSummary, Options};
+use super::{LayerSummary, Loss, Options};
 use crate::graph::{Error, Graph, Value, ValueId, shown};
 use crate::ops::{activation, convert};
 use alloc::collections::BTreeMap;
@@ -67,6 +67,22 @@ pub(crate) struct Builder<'g> {
     is_frozen: bool,
     /// What the layers cost that have been built.
     pub(super) summaries: Vec<LayerSummary>,
+    /// Outputs beside the last one.
+    pub(super) heads: Vec<Output>,
+}
+
+/// An output of the network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    pub(super) value: ValueId,
+    /// Type of its last layer.
+    pub(super) dtype: DType,
+    /// What training makes small of it, if anything.
+    pub(super) loss: Option<Loss>,
+    /// The power of two that the loss counts.
+    pub(super) weight: i32,
+    /// Addresses the random words of the loss; 0 for the network's last.
+    pub(super) number: u32,
 }
 
 impl<'g> Builder<'g> {
@@ -87,6 +103,7 @@ impl<'g> Builder<'g> {
             trains: options.train,
             is_frozen: false,
             summaries: Vec::new(),
+            heads: Vec::new(),
         }
     }
 
@@ -111,6 +128,27 @@ impl<'g> Builder<'g> {
             x
         } else {
             self.converted(x, self.dtype)
+        })
+    }
+
+    /// Layers whose output is one of the network: in the type that outputs of the last layer's have, which comes with it.
+    pub(super) fn output(
+        &mut self,
+        layers: &[Layer],
+        x: ValueId,
+    ) -> Result<(ValueId, DType), Error> {
+        let is_last = core::mem::replace(&mut self.is_last, true);
+        let last = core::mem::replace(&mut self.last, self.dtype);
+        let y = self.sequence(layers, x)?;
+        let dtype = core::mem::replace(&mut self.last, last);
+        self.is_last = is_last;
+        self.named("output", |to| {
+            let head = head(dtype);
+            let y = to.converted(y, head);
+            match to.graph.dtype_of(y) {
+                found if found == head => Ok((y, dtype)),
+                found => Err(to.attribute_error("a layer that takes tokens", found)),
+            }
         })
     }
 
@@ -404,6 +442,33 @@ impl<'g> Builder<'g> {
             }
         }
         Ok(())
+    }
+
+    /// Sequences of a run.
+    pub(super) const fn sequences(&self) -> usize {
+        if self.options.sequence {
+            1
+        } else {
+            self.options.samples
+        }
+    }
+
+    /// Refuses a layer that has `what` in a network whose samples are the positions of one sequence.
+    pub(super) fn check_samples(&self, what: &str) -> Result<(), Error> {
+        if self.options.sequence {
+            let expected =
+                "a layer that takes the samples of a run as the positions of one sequence";
+            return Err(self.attribute_error(expected, what));
+        }
+        Ok(())
+    }
+
+    /// Refuses samples of several positions where all of them are the positions of one sequence.
+    pub(super) fn check_one(&self, shape: &[usize]) -> Result<(), Error> {
+        match shape {
+            [1, _] => Ok(()),
+            _ => Err(self.shape_error("`[1, F]`: the samples of a run are the positions", shape)),
+        }
     }
 
     /// Refuses an input that has no tokens.

@@ -55,7 +55,7 @@ pub use layers::{
     ArgMin, Attention, AveragePool, Balance, BatchNorm, Beyond, Branch, Combine, Compose, Conv,
     ConvTranspose, Coordinates, CrossAttention, Custom, DeformableAttention, Dense, Depthwise,
     Dropout, Embedding, Entmax, Extents, Flatten, Gather, Gives, GlobalAveragePool, GlobalMaxPool,
-    GroupedSoftmax, Gru, GumbelSoftmax, KMeans, Layer, LayerNorm, LearnedMixture, Lstm,
+    GroupedSoftmax, Gru, GumbelSoftmax, Head, KMeans, Layer, LayerNorm, LearnedMixture, Lstm,
     MaskedSoftmax, MaxPool, Metric, MixedConv, MixedDense, Mixture, MixtureSoftmax, Negate, Pad,
     Padding, Pairs, Parallel, Part, Permute, Positions, Range, ReduceMax, ReduceMean, ReduceMin,
     ReduceSum, Reshape, Residual, ResizeBilinear, ResizeNearest, RmsNorm, Rnn, Rotary, Scale,
@@ -67,12 +67,12 @@ pub use layers::{
 pub use description::Description;
 pub use summary::LayerSummary;
 
-use crate::graph::{Graph, ValueId};
-use crate::ops::loss;
+use crate::graph::Graph;
+use crate::ops::{loss, scale};
 use crate::session::Session;
 use alloc::string::String;
 use alloc::vec::Vec;
-use builder::Builder;
+use builder::{Builder, Output};
 use selvedge_kernels::DType;
 use selvedge_kernels::loss::Delta;
 
@@ -159,7 +159,7 @@ pub struct Options {
     /// Whether the image has a program that trains. Without, parameters are read where they lie in the image and cost no
     /// RAM.
     pub train: bool,
-    /// What training makes small.
+    /// What training makes small of the last output; a [`Head`] has a loss of its own.
     pub loss: Loss,
     /// Whether gradients are added over several runs before they update parameters, which the session is told to do.
     /// Costs the RAM of all gradients.
@@ -171,9 +171,19 @@ pub struct Options {
     /// Integers never change.
     #[cfg_attr(feature = "json", serde(default))]
     pub exact: bool,
+    /// Whether a network that is only run is without the outputs of its [heads](Head), and without what nothing else needs:
+    /// a deployment of a network that they have helped to train.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub headless: bool,
     /// Whether the image has a program that advances each layer by a tick: [`Session::step`].
     #[cfg_attr(feature = "json", serde(default))]
     pub step: bool,
+    /// Whether the samples of a run are the positions of one sequence, of which a run may take any number up to `samples`:
+    /// with a cache, a prompt is a run and each token behind it another. Samples are `[1, F]`, or one token; attention and
+    /// recurrent layers go over the samples, all others take each by itself as always. The bytes are those of the same
+    /// network of one sample of so many positions.
+    #[cfg_attr(feature = "json", serde(default))]
+    pub sequence: bool,
     /// Seed of the initialisation.
     pub seed: u32,
     /// What the arena of a session may take.
@@ -192,6 +202,8 @@ impl Default for Options {
             momentum: false,
             step: false,
             exact: false,
+            sequence: false,
+            headless: false,
             seed: 1,
             budget: Budget::NONE,
         }
@@ -201,10 +213,21 @@ impl Default for Options {
 /// The forward pass of a network.
 struct Forward {
     graph: Graph,
-    output: ValueId,
-    /// Type of the last layer.
-    dtype: DType,
+    /// The last layer's, then those of heads.
+    outputs: Vec<Output>,
     summaries: Vec<LayerSummary>,
+}
+
+/// Refuses a loss that no kernel takes.
+fn check_loss(loss: Loss, path: &str) -> Result<(), Error> {
+    if let Loss::Huber(delta) = loss {
+        let refuse = |source| Error::Kernel {
+            path: path.into(),
+            source,
+        };
+        Delta::new(delta).map_err(refuse)?;
+    }
+    Ok(())
 }
 
 impl Network {
@@ -293,15 +316,25 @@ impl Network {
     /// [`Error`], with the path of the layer.
     pub fn graph(&self, dtype: DType, options: &Options) -> Result<Graph, Error> {
         let Forward {
-            mut graph,
-            output: y,
-            dtype,
-            ..
+            mut graph, outputs, ..
         } = self.forward(dtype, options)?;
         if options.train {
-            let [dy, loss] = loss::describe::append(&mut graph, dtype, y, options.loss);
-            graph.differentiate(y, dy)?;
-            graph.output(loss);
+            let mut errors = Vec::new();
+            let mut losses = Vec::new();
+            for output in outputs {
+                let Some(loss) = output.loss else {
+                    continue;
+                };
+                let at = (output.dtype, output.number);
+                let [error, loss] = loss::describe::append(&mut graph, output.value, at, loss);
+                let error = scale::describe::append(&mut graph, error, output.weight);
+                errors.push((output.value, error));
+                losses.push(loss);
+            }
+            graph.differentiate(&errors)?;
+            for loss in losses {
+                graph.output(loss);
+            }
         }
         graph.fit(options.samples, options.budget)?;
         Ok(graph)
@@ -335,13 +368,14 @@ impl Network {
                 found: "0".into(),
             });
         }
-        if let Loss::Huber(delta) = options.loss {
-            let refuse = |source| Error::Kernel {
-                path: "loss".into(),
-                source,
-            };
-            Delta::new(delta).map_err(refuse)?;
+        if options.sequence && options.step {
+            return Err(Error::Attribute {
+                path: "sequence".into(),
+                expected: "no program of ticks, each of which is a run of samples".into(),
+                found: "one".into(),
+            });
         }
+        check_loss(options.loss, "loss")?;
         let mut graph = Graph {
             seed: options.seed,
             has_momentum: options.train && options.momentum,
@@ -357,27 +391,31 @@ impl Network {
         let mut builder = Builder::new(&mut graph, options, dtype);
         builder.has_tokens = self.tokens.is_some();
         builder.named("input", |to| to.check_value(&self.input))?;
-        let y = builder.sequence(&self.layers, x)?;
-        let dtype = builder.last;
-        let y = builder.named("output", |to| {
-            let head = builder::head(dtype);
-            let y = to.converted(y, head);
-            match to.graph.dtype_of(y) {
-                dtype if dtype == head => Ok(y),
-                found => Err(to.attribute_error("a layer that takes tokens", found)),
-            }
-        })?;
+        let (value, dtype) = builder.output(&self.layers, x)?;
+        let mut outputs = builder.heads;
+        let last = Output {
+            value,
+            dtype,
+            loss: Some(options.loss),
+            weight: 0,
+            number: 0,
+        };
+        if options.headless && !options.train {
+            outputs.clear();
+        }
+        outputs.insert(0, last);
         let summaries = builder.summaries;
         graph.forward = graph.nodes.len();
         graph.backward = graph.forward;
-        graph.output(y);
+        for output in &outputs {
+            graph.output(output.value);
+        }
         if options.step {
             graph.add_step(options.samples)?;
         }
         Ok(Forward {
             graph,
-            output: y,
-            dtype,
+            outputs,
             summaries,
         })
     }
@@ -388,6 +426,43 @@ impl Network {
     /// As [`Network::graph`].
     pub fn compile(&self, dtype: DType, options: &Options) -> Result<Vec<u8>, Error> {
         self.graph(dtype, options)?.compile(options.samples)
+    }
+
+    /// The network as an image without the parameters of its layers, and these beside it, for a session that is
+    /// [given](Session::with_weights) them: weights in a file that is mapped, or that several images share. They come in the
+    /// order of [`Session::parameter`]: each the elements of a tensor, little-endian, and where it is trained the low bytes of
+    /// its masters behind them.
+    ///
+    /// # Errors
+    /// As [`Network::graph`].
+    ///
+    /// # Example
+    /// ```
+    /// use selvedge_core::image::{Error, Image};
+    /// use selvedge_core::network::{Dense, Network, Options};
+    /// use selvedge_core::{DType, ops, session::Session};
+    /// let network = Network::new([12]).layer("head", Dense::new(4));
+    /// let (bytes, weights) = network.compile_outside(DType::I8, &Options::default())?;
+    /// #[repr(C, align(16))]
+    /// struct Aligned([u8; 1024]);
+    /// let mut file = Aligned([0; 1024]);
+    /// file.0[..bytes.len()].copy_from_slice(&bytes);
+    /// let image = Image::parse(&file.0)?;
+    /// let slices: Vec<&[u8]> = weights.iter().map(|slice| &**slice).collect();
+    /// assert_eq!(image.check_weights(&slices), Ok(()));
+    /// let mut arena = vec![0; image.arena_bytes()];
+    /// let session = Session::with_weights(&image, &mut arena, ops::ALL, &slices)?;
+    /// assert_eq!(session.parameter::<i8>(0)?.data.len(), 12 * 4);
+    /// let missing = Error::Weights { index: 1, expected: 4 * 2, got: 0 };
+    /// assert_eq!(image.check_weights(&slices[..1]), Err(missing));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    pub fn compile_outside(
+        &self,
+        dtype: DType,
+        options: &Options,
+    ) -> Result<(Vec<u8>, Vec<Vec<u8>>), Error> {
+        self.graph(dtype, options)?.compile_outside(options.samples)
     }
 
     /// The network as an image that goes on from what `session` has learned, which is one of this network: for more samples,

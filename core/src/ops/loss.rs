@@ -21,12 +21,21 @@ pub const fn cross_entropy_of<T: Element>() -> &'static [Kernel] {
     }
 }
 
+/// The words that round the gradient: those of the loss, or, where there are several, of the layer that asks for it.
+fn words(call: &Call<'_, '_>) -> Words {
+    let stream = match call.number() {
+        0 => stream::LOSS,
+        number => stream::error(number),
+    };
+    Words::new(call.seed, stream, call.step)
+}
+
 /// Attributes: classes. Values: logits, labels, the gradient, the loss.
 fn classes<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
     let classes = call.attributes().size()?;
     let exponent = call.exponent(0);
     let mut scale: T::Scale = call.scale(0);
-    let words = Words::new(call.seed, stream::LOSS, call.step);
+    let words = words(call);
     let [logits, labels, dy, sum] = call.views([0, 1, 2, 3])?;
     let (logits, labels, dy) = (read::<T::Head>(logits)?, read(labels)?, write(dy)?);
     let mut loss = <T as loss::Kernels>::LossSum::default();
@@ -106,7 +115,7 @@ fn towards<T: Element>(
 ) -> Result<()> {
     let [of_outputs, target_exponent] = [0, 1].map(|slot| call.exponent(slot));
     let mut scale: T::Scale = call.scale(0);
-    let words = Words::new(call.seed, stream::LOSS, call.step);
+    let words = words(call);
     let [outputs, target, dy, sum] = call.views([0, 1, 2, 3])?;
     let samples = Samples {
         outputs: read(outputs)?,
@@ -146,8 +155,14 @@ pub(crate) mod describe {
     #[derive(Debug)]
     struct Of;
 
-    /// The gradient of the outputs, and the loss: the sum over all samples. What is asked is one input more.
-    pub(crate) fn append(graph: &mut Graph, dtype: DType, y: ValueId, loss: Loss) -> [ValueId; 2] {
+    /// The gradient of the output `y` of a layer of type `dtype`, and the loss: the sum over all samples. What is asked is one
+    /// input more. `number` is 0 for the network's last output.
+    pub(crate) fn append(
+        graph: &mut Graph,
+        y: ValueId,
+        (dtype, number): (DType, u32),
+        loss: Loss,
+    ) -> [ValueId; 2] {
         let shape = graph.shape_of(y);
         let (&last, leading) = shape.split_last().unwrap_or((&1, &[]));
         let features: usize = shape.iter().product();
@@ -172,7 +187,7 @@ pub(crate) mod describe {
         };
         let dy = graph.computed(dtype, shape);
         let loss = graph.computed_once(sum, vec![1]);
-        let node = Node::new(&Of, kind, dtype, 0)
+        let node = Node::new(&Of, kind, dtype, number)
             .inputs([Some(y), Some(asked)])
             .outputs([Some(dy), Some(loss)])
             .attributes(attributes)

@@ -175,7 +175,8 @@ where
     }
 }
 
-/// Attributes: cell, steps, inputs, units, whether all steps are given, whether the last element comes first.
+/// Attributes: cell, steps, or 0 where the samples of a run are the steps of one sequence; inputs, units, whether all steps
+/// are given, whether the last element comes first.
 fn shape(batch: usize, attributes: &mut Attributes<'_>) -> Result<Shape> {
     let cell = match attributes.word()? {
         0 => Cell::Rnn,
@@ -184,6 +185,10 @@ fn shape(batch: usize, attributes: &mut Attributes<'_>) -> Result<Shape> {
         _ => return Err(Fault::Malformed),
     };
     let [steps, inputs, units] = attributes.sizes()?;
+    let (batch, steps) = match steps {
+        0 => (1, batch),
+        _ => (batch, steps),
+    };
     Ok(Shape {
         cell,
         batch,
@@ -347,16 +352,15 @@ pub(crate) mod describe {
         pub(crate) carried: Option<[Option<ValueId>; 2]>,
     }
 
-    /// A recurrent layer of elements `T`.
+    /// A recurrent layer of elements `T`. `steps` of 0: the samples of a run are those of one sequence.
     pub(crate) fn append<T: Element>(
         graph: &mut Graph,
         inputs: Inputs,
         shape: Shape,
         number: u32,
     ) -> ValueId {
-        let Shape {
-            cell, steps, units, ..
-        } = shape;
+        let Shape { cell, units, .. } = shape;
+        let (steps, varies) = (shape.steps.max(1), shape.steps > 0);
         let (code, inner) = match cell {
             Cell::Rnn => (0, None),
             Cell::Lstm => (1, Some(size_of::<T::Inner>())),
@@ -368,7 +372,7 @@ pub(crate) mod describe {
         };
         let attributes = vec![
             code,
-            steps as u32,
+            shape.steps as u32,
             shape.inputs as u32,
             units as u32,
             all,
@@ -378,11 +382,11 @@ pub(crate) mod describe {
         let before = graph.computed(T::DTYPE, vec![steps, units]);
         let row = size_of::<T::Inner>();
         let kept = graph.raw(vec![steps, cell.kept(), units, row], true);
-        let sums = graph.raw(vec![2, cell.gates(), units, size_of::<T::Acc>()], true);
-        let mut scratch = vec![sums];
+        let sums = vec![2, cell.gates(), units, size_of::<T::Acc>()];
+        let mut scratch = vec![graph.raw(sums, varies)];
         if inputs.carried.is_none() {
-            scratch.push(graph.computed(T::DTYPE, vec![units]));
-            scratch.extend(inner.map(|bytes| graph.raw(vec![units, bytes], true)));
+            scratch.push(graph.room(T::DTYPE, vec![units], varies));
+            scratch.extend(inner.map(|bytes| graph.raw(vec![units, bytes], varies)));
         }
         let Inputs { x, weights, .. } = inputs;
         let node = Node::new(&Recurrent, Kind::Recurrent, T::DTYPE, number)
@@ -420,11 +424,10 @@ pub(crate) mod describe {
                     _ => 3,
                 };
                 let dtype = node.dtypes[0];
-                let extents = vec![steps as usize, gates, units as usize];
-                let room = walk.graph.shape_of(sums);
+                let extents = vec![steps.max(1) as usize, gates, units as usize];
                 let mut scratch = vec![
                     walk.graph.computed(dtype, extents.clone()),
-                    walk.graph.raw(room, true),
+                    walk.graph.alike(sums),
                 ];
                 scratch.extend(b2.map(|_| walk.graph.computed(dtype, extents)));
                 let step = Node::new(self, Kind::RecurrentStep, dtype, node.number)

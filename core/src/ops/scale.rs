@@ -41,8 +41,10 @@ fn scale<T: Element>(call: &mut Call<'_, '_>) -> Result<()> {
 
 #[cfg(feature = "alloc")]
 pub(crate) mod describe {
+    use crate::graph::{Graph, ValueId};
     use crate::ops::Kind;
-    use crate::ops::function::Function;
+    use crate::ops::function::{Function, Given};
+    use alloc::vec;
 
     pub(crate) static SCALE: Function = Function {
         forward: Kind::Scale,
@@ -50,4 +52,17 @@ pub(crate) mod describe {
         asks_input: false,
         states: [0, 0],
     };
+
+    /// `x · 2^power`; `x` itself where that is nothing.
+    pub(crate) fn append(graph: &mut Graph, x: ValueId, power: i32) -> ValueId {
+        if power == 0 {
+            return x;
+        }
+        let given = Given {
+            attributes: vec![power as u32],
+            ..Given::default()
+        };
+        let shape = graph.shape_of(x);
+        SCALE.append(graph, 0, x, shape, given)
+    }
 }

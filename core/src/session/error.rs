@@ -1,6 +1,6 @@
 //! Why a session refused.
 
-use crate::image::Role;
+use crate::image::{self, Role};
 use crate::ops::Kind;
 use core::fmt;
 use selvedge_kernels::{self as kernels, DType};
@@ -61,6 +61,23 @@ pub enum Error {
         /// Elements that were given.
         got: usize,
     },
+    /// An input or a parameter has an element beyond `±(2^M - 1)`, of which sums overflow: M is 24 for integers of 32 bits, 53
+    /// for those of 64.
+    Magnitude {
+        /// Which input, or which parameter.
+        index: usize,
+        /// The type of its elements.
+        dtype: DType,
+    },
+    /// The weights of an image that has them outside are others than it was compiled with.
+    Weights(image::Error),
+    /// A slice of weights begins where no elements of its type can be read.
+    Alignment {
+        /// Which slice.
+        index: usize,
+        /// What its address must be divisible by.
+        bytes: usize,
+    },
     /// A parameter that was compiled to be frozen lies in the image, where nothing is written.
     Frozen {
         /// Which parameter.
@@ -118,6 +135,8 @@ pub enum StateError {
     Image,
     /// It has an exponent that no tensor has.
     Exponent,
+    /// It has a parameter beyond the magnitude of its type: [`Error::Magnitude`].
+    Magnitude,
     /// No slot of the storage has a state that is whole.
     Empty,
     /// The storage has no room for a state of this image.
@@ -142,6 +161,7 @@ impl fmt::Display for StateError {
             Self::Checksum => f.write_str("its bytes are damaged"),
             Self::Image => f.write_str("it belongs to another image"),
             Self::Exponent => f.write_str("it has an exponent beyond 16 bits"),
+            Self::Magnitude => f.write_str("it has a parameter beyond the magnitude of its type"),
             Self::Empty => f.write_str("no slot has one that is whole"),
             Self::Room { expected, got } => {
                 write!(f, "a slot needs {expected} bytes, it has {got}")
@@ -189,6 +209,16 @@ impl fmt::Display for Error {
             Self::Length { expected, got } => {
                 write!(f, "expected {expected} elements, found {got}")
             }
+            Self::Magnitude { index, dtype } => write!(
+                f,
+                "input or parameter {index}: an element of {dtype} is beyond its magnitude, {} bits",
+                if dtype.bytes() > 4 { 53 } else { 24 }
+            ),
+            Self::Weights(error) => error.fmt(f),
+            Self::Alignment { index, bytes } => write!(
+                f,
+                "slice {index} of the weights must begin at an address that is divisible by {bytes}"
+            ),
             Self::Frozen { index } => write!(f, "parameter {index} lies in the image"),
             Self::State(error) => write!(f, "state: {error}"),
             Self::Momentum => f.write_str("the image keeps no velocities for momentum"),
@@ -212,6 +242,7 @@ impl core::error::Error for Error {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Kernel { source, .. } => Some(source),
+            Self::Weights(error) => Some(error),
             _ => None,
         }
     }

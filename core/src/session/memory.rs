@@ -1,7 +1,7 @@
 //! The arena of a session, cut into what it holds.
 
 use crate::image::Image;
-use crate::image::format::{ALIGN, Place, Value};
+use crate::image::format::{ALIGN, Place, Storing, Value};
 use bytemuck::{Pod, Zeroable};
 use core::ops::Range;
 use selvedge_kernels::scale::{Scale, State};
@@ -51,6 +51,8 @@ pub(crate) struct Memory<'m> {
     pub(crate) persistent: usize,
     /// Of the image.
     pub(crate) weights: &'m [u8],
+    /// Of the caller.
+    pub(crate) outside: &'m [&'m [u8]],
 }
 
 /// The bytes of a value during a call.
@@ -63,8 +65,12 @@ pub(crate) enum Bytes<'a> {
 }
 
 impl<'m> Memory<'m> {
-    /// Cuts up an arena for `image`; `None` if it is too small.
-    pub(crate) fn cut(arena: &'m mut [u8], image: &Image<'m>) -> Option<Self> {
+    /// Cuts up an arena for `image`, some of whose weights are `outside`; `None` if it is too small.
+    pub(crate) fn cut(
+        arena: &'m mut [u8],
+        image: &Image<'m>,
+        outside: &'m [&'m [u8]],
+    ) -> Option<Self> {
         let persistent = image.header.persistent as usize;
         let arena = aligned(arena)?;
         let (exponents, arena) = words(arena, image.values())?;
@@ -83,6 +89,7 @@ impl<'m> Memory<'m> {
             data,
             persistent,
             weights: image.weights,
+            outside,
         })
     }
 
@@ -99,13 +106,14 @@ impl<'m> Memory<'m> {
         }
     }
 
-    /// Where `value` lies: in the data of the arena, or in the weights of the image.
+    /// Where `value` lies: in the data of the arena, in the weights of the image, or in the slice of the caller whose number
+    /// the range begins with.
     pub(crate) fn range(&self, value: Value, batch: usize) -> Option<(Place, Range<usize>)> {
         let (place, dtype) = (value.place()?, value.dtype()?);
         let len = value.elements(batch)?.checked_mul(dtype.bytes())?;
         let from = match place {
             Place::Transient => self.persistent.checked_add(value.offset as usize)?,
-            Place::Persistent | Place::Constant => value.offset as usize,
+            Place::Persistent | Place::Constant | Place::Outside => value.offset as usize,
         };
         Some((place, from..from.checked_add(len)?))
     }
@@ -115,17 +123,17 @@ impl<'m> Memory<'m> {
         &mut self,
         values: [(Place, Range<usize>); N],
     ) -> Option<[Bytes<'_>; N]> {
-        let weights = self.weights;
+        let (weights, outside) = (self.weights, self.outside);
         let ranges = values.each_ref().map(|(place, range)| match place {
-            Place::Constant => 0..0,
+            Place::Constant | Place::Outside => 0..0,
             Place::Transient | Place::Persistent => range.clone(),
         });
         let slices = self.data.get_disjoint_mut(ranges).ok()?;
         let mut is_there = true;
         let mut values = values.into_iter();
         let views = slices.map(|slice| match values.next() {
-            Some((Place::Constant, range)) => {
-                let bytes = weights.get(range);
+            Some((place @ (Place::Constant | Place::Outside), range)) => {
+                let bytes = constant(weights, outside, place, range);
                 is_there &= bytes.is_some();
                 Bytes::Constant(bytes.unwrap_or_default())
             }
@@ -142,10 +150,10 @@ impl<'m> Memory<'m> {
         to: (Place, Range<usize>),
     ) -> Option<([&[u8]; N], &mut [u8])> {
         let (place, to) = to;
-        if place == Place::Constant {
+        if matches!(place, Place::Constant | Place::Outside) {
             return None;
         }
-        let weights = self.weights;
+        let (weights, outside) = (self.weights, self.outside);
         let (before, rest) = self.data.split_at_mut_checked(to.start)?;
         let (own, after) = rest.split_at_mut_checked(to.end.checked_sub(to.start)?)?;
         let (before, after) = (&*before, &*after);
@@ -153,7 +161,7 @@ impl<'m> Memory<'m> {
         let views = values.map(|(place, range)| {
             let bytes = match place {
                 _ if range.is_empty() => Some(&[][..]),
-                Place::Constant => weights.get(range),
+                Place::Constant | Place::Outside => constant(weights, outside, place, range),
                 _ if range.end <= to.start => before.get(range),
                 _ => {
                     let from = range.start.checked_sub(to.end);
@@ -168,15 +176,55 @@ impl<'m> Memory<'m> {
         is_there.then_some((views, own))
     }
 
-    /// Copies bytes of the weights to the persistent part of the arena; false if either is too short.
-    pub(crate) fn load(&mut self, from: Range<usize>, to: Range<usize>) -> bool {
-        match (self.weights.get(from), self.data.get_mut(to)) {
-            (Some(from), Some(to)) if from.len() == to.len() => {
+    /// A value that is only read.
+    pub(crate) fn constant(&self, place: Place, range: Range<usize>) -> Option<&'m [u8]> {
+        constant(self.weights, self.outside, place, range)
+    }
+
+    /// Copies what begins at byte `from` of how a parameter is `stored` to the persistent part of the arena; false if either
+    /// is too short.
+    pub(crate) fn load(&mut self, stored: Storing, from: usize, to: Range<usize>) -> bool {
+        let all = match stored {
+            Storing::Plain(at) | Storing::Repeated(at) => self.weights.get(at..),
+            Storing::Outside(number) => self.outside.get(number).copied(),
+        };
+        let (Some(all), Some(to)) = (all, self.data.get_mut(to)) else {
+            return false;
+        };
+        if matches!(stored, Storing::Repeated(_)) {
+            let Some(pattern) = all.first_chunk::<ALIGN>() else {
+                return false;
+            };
+            let pattern = pattern.iter().cycle().skip(from % ALIGN);
+            to.iter_mut()
+                .zip(pattern)
+                .for_each(|(to, &from)| *to = from);
+            return true;
+        }
+        let until = from.saturating_add(to.len());
+        match all.get(from..until) {
+            Some(from) => {
                 to.iter_mut().zip(from).for_each(|(to, &from)| *to = from);
                 true
             }
-            _ => false,
+            None => false,
         }
+    }
+}
+
+/// A value in the weights of the image, or in the slice of the caller whose number the range begins with.
+fn constant<'m>(
+    weights: &'m [u8],
+    outside: &[&'m [u8]],
+    place: Place,
+    range: Range<usize>,
+) -> Option<&'m [u8]> {
+    match place {
+        Place::Outside => {
+            let len = range.end.checked_sub(range.start)?;
+            outside.get(range.start)?.get(..len)
+        }
+        _ => weights.get(range),
     }
 }
 

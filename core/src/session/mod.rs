@@ -1,6 +1,7 @@
 //! Sessions: an image that runs, and learns, in an arena given by its caller.
 
 mod error;
+mod magnitude;
 pub(crate) mod memory;
 mod state;
 mod steps;
@@ -10,18 +11,17 @@ pub use error::{Error, StateError};
 pub use storage::{Slot, Storage};
 
 use crate::fingerprint::{Fingerprint, Hash};
-use crate::image::format::{NONE, Parameter, Place, Record, Value};
+use crate::image::format::{NONE, Parameter, Place, Record, Storing, Value};
 use crate::image::{Image, Program, Role};
 use crate::ops::{self, Call, Fault, Registry};
 use crate::train::arg_max;
 use bytemuck::Pod;
+use magnitude::is_within;
 use memory::Memory;
-#[cfg(feature = "alloc")]
-use selvedge_kernels::DType;
-use selvedge_kernels::Element;
 use selvedge_kernels::exec::Executor;
 use selvedge_kernels::optim::Sgd;
 use selvedge_kernels::scale::Mode;
+use selvedge_kernels::{DType, Element};
 
 /// The result of a session's methods.
 pub type Result<T> = core::result::Result<T, Error>;
@@ -70,6 +70,22 @@ impl<'a> Session<'a> {
     /// [`Error::Arena`] if it has fewer bytes than [`Image::arena_bytes`], [`Error::Operator`] for one that `registry`
     /// lacks, [`Error::Malformed`] for an image that contradicts itself.
     pub fn new(image: &Image<'a>, arena: &'a mut [u8], registry: Registry<'a>) -> Result<Self> {
+        Self::with_weights(image, arena, registry, &[])
+    }
+
+    /// The same of an image whose weights are outside of it: slices that the caller has, as of a mapped file. Those of
+    /// frozen layers, and of an image that is only run, are read where they lie; what is trained is copied to the arena.
+    ///
+    /// # Errors
+    /// As [`Session::new`]; [`Error::Weights`] for slices that are missing or of other sizes, [`Error::Alignment`] for one
+    /// that no elements can be read from. Their contents are not looked at: [`Image::check_weights`] does that.
+    pub fn with_weights(
+        image: &Image<'a>,
+        arena: &'a mut [u8],
+        registry: Registry<'a>,
+        weights: &'a [&'a [u8]],
+    ) -> Result<Self> {
+        image.check_sizes(weights).map_err(Error::Weights)?;
         let too_small = Error::Arena {
             expected: image.arena_bytes(),
             got: arena.len(),
@@ -77,7 +93,7 @@ impl<'a> Session<'a> {
         if arena.len() < image.arena_bytes() {
             return Err(too_small);
         }
-        let memory = Memory::cut(arena, image).ok_or(too_small)?;
+        let memory = Memory::cut(arena, image, weights).ok_or(too_small)?;
         let mut session = Self {
             image: *image,
             registry,
@@ -150,7 +166,27 @@ impl<'a> Session<'a> {
         for (to, value) in self.memory.exponents.iter_mut().zip(program.values) {
             *to = value.exponent.into();
         }
-        Ok(())
+        match self.is_within() {
+            true => Ok(()),
+            false => Err(Error::Malformed),
+        }
+    }
+
+    /// Whether the parameters are within the magnitudes of their types.
+    fn is_within(&self) -> bool {
+        self.all_within(|value| self.slice(value, 1).ok())
+    }
+
+    /// Whether they would be with these bytes.
+    fn all_within<'b>(&self, bytes: impl Fn(Value) -> Option<&'b [u8]>) -> bool {
+        let Ok(program) = self.first_program() else {
+            return false;
+        };
+        self.of_parameters().all(|parameter| {
+            let value = program.values.get(usize::from(parameter.value)).copied();
+            let of = value.and_then(|value| value.dtype().zip(bytes(value)));
+            of.is_some_and(|(dtype, bytes)| is_within(dtype, bytes))
+        })
     }
 
     /// Forgets what layers carry from run to run, as recurrent layers, caches of attention and streams do where they are told
@@ -167,14 +203,23 @@ impl<'a> Session<'a> {
     /// Copies what is of these kinds from the image.
     fn load_all(&mut self, program: Program<'a>, is_asked: impl Fn(u16) -> bool) -> Result<()> {
         for parameter in self.image.parameters {
-            if !is_asked(parameter.kind) {
+            if !is_asked(parameter.what()) {
                 continue;
             }
             let value = program.values.get(usize::from(parameter.value));
-            if value.and_then(|value| value.place()) == Some(Place::Constant) {
+            let stored = parameter.storing();
+            if let (Storing::Outside(index), Some(value)) = (stored, value) {
+                let bytes = value.dtype().map_or(1, DType::bytes);
+                let slice = self.memory.outside.get(index).ok_or(Error::Malformed)?;
+                if slice.as_ptr().align_offset(bytes) != 0 {
+                    return Err(Error::Alignment { index, bytes });
+                }
+            }
+            let place = value.and_then(|value| value.place());
+            if matches!(place, Some(Place::Constant | Place::Outside)) {
                 continue; // it is read where it lies
             }
-            let mut from = parameter.stored as usize;
+            let mut from = 0;
             for id in [parameter.value, parameter.residual] {
                 if id == NONE {
                     continue;
@@ -183,11 +228,11 @@ impl<'a> Session<'a> {
                 let (_, range) = value
                     .and_then(|value| self.memory.range(value, 1))
                     .ok_or(Error::Malformed)?;
-                let to = from.checked_add(range.len()).ok_or(Error::Malformed)?;
-                if !self.memory.load(from..to, range) {
+                let len = range.len();
+                if !self.memory.load(stored, from, range) {
                     return Err(Error::Malformed);
                 }
-                from = to;
+                from += len; // both are in memory
             }
         }
         Ok(())
@@ -217,7 +262,7 @@ impl<'a> Session<'a> {
             .image
             .parameters
             .iter()
-            .filter(|parameter| parameter.kind == Parameter::TRAINED)
+            .filter(|parameter| parameter.what() == Parameter::TRAINED)
         {
             let id = usize::from(parameter.value);
             let value = (program.values.get(id).copied()).ok_or(Error::Malformed)?;
@@ -272,18 +317,18 @@ impl<'a> Session<'a> {
 
     fn slice<T: Pod>(&self, value: Value, samples: usize) -> Result<&[T]> {
         let (place, range) = self.memory.range(value, samples).ok_or(Error::Malformed)?;
-        let from: &[u8] = match place {
-            Place::Constant => self.memory.weights,
-            Place::Transient | Place::Persistent => self.memory.data,
+        let bytes = match place {
+            Place::Constant | Place::Outside => self.memory.constant(place, range),
+            Place::Transient | Place::Persistent => self.memory.data.get(range),
         };
-        let bytes = from.get(range).ok_or(Error::Malformed)?;
+        let bytes = bytes.ok_or(Error::Malformed)?;
         bytemuck::try_cast_slice(bytes).map_err(|_| Error::Malformed)
     }
 
     /// Runs the network on the first `samples` samples of its inputs; nothing is learned.
     ///
     /// # Errors
-    /// [`Error::Program`], [`Error::Batch`], [`Error::Kernel`] with what an operator refused.
+    /// [`Error::Program`], [`Error::Batch`], [`Error::Magnitude`], [`Error::Kernel`] with what an operator refused.
     pub fn run(&mut self, exec: &dyn Executor, samples: usize) -> Result<()> {
         self.execute(Role::Infer, exec, samples, Mode::Infer, &Sgd::STILL)
     }
@@ -327,7 +372,7 @@ impl<'a> Session<'a> {
     /// One training step on the first `samples` samples of the inputs. The mean over the batch belongs to `sgd`'s rate.
     ///
     /// # Errors
-    /// [`Error::Program`], [`Error::Batch`], [`Error::Momentum`]: nothing has changed then. [`Error::Kernel`] with what an
+    /// [`Error::Program`], [`Error::Batch`], [`Error::Magnitude`], [`Error::Momentum`]: nothing has changed then. [`Error::Kernel`] with what an
     /// operator refused, as a label beyond the classes: exponent states may have adapted to the batch then, no parameter has
     /// changed.
     pub fn train_step(&mut self, exec: &dyn Executor, samples: usize, sgd: &Sgd) -> Result<()> {
@@ -417,7 +462,9 @@ impl<'a> Session<'a> {
 
     fn of_parameters(&self) -> impl Iterator<Item = &'a Parameter> + use<'a> {
         let parameters = self.image.parameters;
-        parameters.iter().filter(|parameter| parameter.kind == 0)
+        parameters
+            .iter()
+            .filter(|parameter| parameter.what() == Parameter::TRAINED)
     }
 
     /// Parameter `index`, in the order of the description's layers: its elements, and the exponent that integers share.
@@ -438,7 +485,7 @@ impl<'a> Session<'a> {
     /// velocities, are zero then.
     ///
     /// # Errors
-    /// As [`Session::parameter`]; [`Error::Length`] for another number of elements; [`Error::Frozen`] for one that lies in
+    /// As [`Session::parameter`]; [`Error::Magnitude`]; [`Error::Length`] for another number of elements; [`Error::Frozen`] for one that lies in
     /// the image. Nothing has changed then.
     pub fn set_parameter<T: Element>(
         &mut self,
@@ -450,6 +497,10 @@ impl<'a> Session<'a> {
         check_dtype::<T>(value)?;
         if value.place() != Some(Place::Persistent) {
             return Err(Error::Frozen { index });
+        }
+        if !is_within(T::DTYPE, bytemuck::cast_slice(elements)) {
+            let dtype = T::DTYPE;
+            return Err(Error::Magnitude { index, dtype });
         }
         let expected = value.len as usize;
         if elements.len() != expected {
@@ -484,7 +535,7 @@ impl<'a> Session<'a> {
             let exponent = self.memory.exponents.get(usize::from(parameter.value));
             let dtype = value(parameter.value).and_then(Value::dtype);
             Ok(Stored {
-                kind: parameter.kind,
+                kind: parameter.what(),
                 dtype: dtype.ok_or(Error::Malformed)?,
                 elements: bytes(parameter.value)?,
                 low: bytes(parameter.residual)?,
@@ -555,6 +606,17 @@ impl<'a> Session<'a> {
                 capacity,
                 got: samples,
             });
+        }
+        for (index, &input) in program.inputs.iter().enumerate() {
+            let value = program.values.get(input as usize).copied();
+            let value = value.ok_or(Error::Malformed)?;
+            // What has no fractions are tokens, classes and lengths.
+            if value.exponent != 0
+                && let Some(dtype) = value.dtype()
+                && !is_within(dtype, self.slice(value, samples)?)
+            {
+                return Err(Error::Magnitude { index, dtype });
+            }
         }
         self.ran = None;
         for &input in program.inputs {

@@ -206,7 +206,7 @@ impl Session<'_> {
     ///
     /// # Errors
     /// [`StateError::Empty`] if there is none, or what [`Session::restore`] says: nothing has changed then.
-    /// [`StateError::Storage`] if the storage failed, [`StateError::Exponent`]: the session is as new then, or as it was.
+    /// [`StateError::Storage`] if the storage failed, [`StateError::Exponent`], [`StateError::Magnitude`]: the session is as new then, or as it was.
     pub fn load_from<S: Storage>(&mut self, storage: &mut S) -> Result<(), Error> {
         let found = newest(storage).map_err(|_| StateError::Storage)?;
         let (slot, _) = found.ok_or(StateError::Empty)?;
@@ -231,6 +231,10 @@ impl Session<'_> {
         if !self.has_exponents() {
             self.reset()?;
             return Err(StateError::Exponent.into());
+        }
+        if !self.is_within() {
+            self.reset()?;
+            return Err(StateError::Magnitude.into());
         }
         Ok(())
     }

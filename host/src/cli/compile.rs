@@ -38,6 +38,12 @@ pub(super) struct Compile {
     /// With a program that advances each layer by a tick: for streams.
     #[arg(long)]
     step: bool,
+    /// The samples of a run are the positions of one sequence, up to `--samples`: prompts and single tokens.
+    #[arg(long, conflicts_with = "step")]
+    sequence: bool,
+    /// Without the outputs of heads, and what only they need: for deployment.
+    #[arg(long, conflicts_with = "train")]
+    headless: bool,
     /// Seed of weights and rounding.
     #[arg(long, default_value_t = selvedge_digits::SEED)]
     seed: u32,
@@ -79,6 +85,8 @@ impl Compile {
             momentum: self.momentum,
             step: self.step,
             exact: self.exact,
+            sequence: self.sequence,
+            headless: self.headless,
             seed: self.seed,
             budget: self
                 .ram

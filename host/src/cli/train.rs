@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
   selvedge train --data digits --dtype i16
   selvedge train --data idx:mnist --epochs 3 --report mnist.html
   selvedge train --config net.json --data digits --dtype i8 --out model.svi
+  selvedge train --config net.json --data digits --dtype i8 --out device.svi --only-run
   selvedge train --config net.json --data csv:iris.csv:label=species --epochs 100 --rate 0.5
   selvedge train --config net.json --data npy:x.npy:y.npy --dtype f32 --batch 32 --momentum 0.9 --json
 
@@ -46,6 +47,9 @@ pub(super) struct Train {
     /// Write the trained network to this image.
     #[arg(long, value_name = "FILE", requires = "config")]
     out: Option<PathBuf>,
+    /// The image only runs, a sample at a time: as small as it gets, without heads and what training needs.
+    #[arg(long, requires = "out")]
+    only_run: bool,
     /// Samples of a step.
     #[arg(long, value_name = "N", default_value_t = selvedge_digits::BATCH as u16, requires = "config",
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -117,6 +121,7 @@ impl Train {
             descent: descent.ok_or_else(|| Error::Usage(message.to_owned()))?,
             loss: self.loss.with(self.delta),
             budget: self.ram.map_or(Budget::NONE, Budget::bytes),
+            only_runs: self.only_run,
             ..Described::new(config, read(config)?, dtype, self.options.settings())
         })
     }

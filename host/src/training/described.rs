@@ -48,6 +48,8 @@ pub struct Described {
     pub descent: Descent,
     /// What a session may take: activations are computed again where it would need more.
     pub budget: Budget,
+    /// Whether the image of what it has learned only runs: a program for a sample at a time, without masters and heads.
+    pub only_runs: bool,
 }
 
 impl Described {
@@ -68,6 +70,7 @@ impl Described {
             loss: Loss::CrossEntropy,
             descent: Descent::default(),
             budget: Budget::NONE,
+            only_runs: false,
         }
     }
 
@@ -90,6 +93,7 @@ impl Described {
             samples: 1,
             train: false,
             momentum: false,
+            headless: true,
             budget: Budget::NONE,
             ..options
         };
@@ -99,7 +103,12 @@ impl Described {
         let mut description = Description::new(self.network.clone(), self.dtype, options);
         description.input_exponents = set.train.exponents();
         let image = Aligned::new(&description.compile(None).map_err(refused)?);
+        let mut deployed = description.clone();
+        if self.only_runs {
+            deployed.options = only_run;
+        }
         let prepared = Prepared {
+            deployed,
             described: self,
             description,
             image,
@@ -116,6 +125,8 @@ impl Described {
 pub struct Prepared<'s> {
     described: Described,
     description: Description,
+    /// That of what it has learned.
+    deployed: Description,
     image: Aligned,
     flash_bytes: usize,
     set: &'s DataSet,
@@ -126,7 +137,8 @@ pub struct Prepared<'s> {
 pub struct Trained {
     /// Accuracy, loss, fingerprint.
     pub outcome: Outcome,
-    /// The image of what it has learned, which can be run and trained further, with its description.
+    /// The image of what it has learned, with its description: it can be run, and trained further unless it
+    /// [only runs](Described::only_runs).
     pub image: Vec<u8>,
 }
 
@@ -142,14 +154,17 @@ impl Prepared<'_> {
             path: path.clone(),
             reason: ModelFault::Program(Role::Train),
         };
-        // Behind those of the network, training has what is asked, and the loss.
-        let asked = image.input(Role::Train, 1).ok_or_else(program)?;
-        let loss = image.output(Role::Train, 1).ok_or_else(program)?;
+        // Behind those of the network, training has what is asked, and the losses, of heads as well.
+        let asked = 1..image.inputs(Role::Train);
+        let asked = asked.filter_map(|at| image.input(Role::Train, at));
+        let asked: Vec<Port> = asked.collect();
+        let at = image.outputs(Role::Infer);
+        let loss = image.output(Role::Train, at).ok_or_else(program)?;
         then(Learning {
             described: &self.described,
             runner,
             asked,
-            loss,
+            loss: (at, loss),
             bytes,
         })
     }
@@ -157,13 +172,18 @@ impl Prepared<'_> {
     fn check(&self) -> Result<()> {
         self.with_learner(|learning| {
             learning.runner.check_numbers()?;
-            if self.described.loss == Loss::CrossEntropy && learning.asked.len != 1 {
-                return Err(Error::Unfit {
-                    path: self.described.path.clone(),
-                    reason: ModelFault::Rows {
-                        rows: learning.asked.len,
-                    },
-                });
+            let classes = learning.classes();
+            for &asked in &learning.asked {
+                let expected = if is_class(asked) { 1 } else { classes };
+                if asked.len != expected {
+                    return Err(Error::Unfit {
+                        path: self.described.path.clone(),
+                        reason: ModelFault::Asked {
+                            expected,
+                            got: asked.len,
+                        },
+                    });
+                }
             }
             let Port { len, .. } = learning.runner.input;
             self.set.check(len, learning.classes(), learning.batch())
@@ -187,57 +207,65 @@ impl Prepared<'_> {
         };
         self.with_learner(|mut learning| {
             let outcome = course.run(&mut learning)?;
-            let image = self.description.compile(Some(&learning.runner.session));
+            let image = self.deployed.compile(Some(&learning.runner.session));
             let image = image.map_err(compile_refused(&self.described.path))?;
             Ok(Trained { outcome, image })
         })
     }
 }
 
+/// Whether what is asked is a class of each row, and no fraction.
+fn is_class(asked: Port) -> bool {
+    asked.dtype == DType::U16 && asked.exponent == 0
+}
+
 /// A session that learns.
 struct Learning<'a> {
     described: &'a Described,
     runner: Runner<'a>,
-    asked: Port,
-    loss: Port,
+    /// Of the last output, and of each head with a loss: the same classes.
+    asked: Vec<Port>,
+    /// Where it is among the outputs, and what.
+    loss: (usize, Port),
     bytes: [usize; 2],
 }
 
 impl Learning<'_> {
     /// Tells the session what the samples of a batch are.
     fn ask(&mut self, labels: &[u16]) -> Result<()> {
-        let refused = refused(&self.described.path);
+        let refused = &refused(&self.described.path);
         let session = &mut self.runner.session;
-        if self.described.loss == Loss::CrossEntropy {
-            let asked = session.input_mut::<u16>(Role::Train, 1).map_err(refused)?;
-            asked
-                .iter_mut()
-                .zip(labels)
-                .for_each(|(to, &label)| *to = label);
-            return Ok(());
-        }
-        by_dtype!(self.asked.dtype, T => {
-            let asked = session.input_mut::<T>(Role::Train, 1).map_err(refused)?;
-            let one = T::from_f64((-f64::from(T::PIXEL_EXPONENT)).exp2()); // or the nearest fraction
-            for (asked, &label) in asked.chunks_exact_mut(self.asked.len.max(1)).zip(labels) {
-                asked.fill(T::ZERO);
-                if let Some(asked) = asked.get_mut(usize::from(label)) {
-                    *asked = one;
-                }
+        for (input, &port) in (1..).zip(&self.asked) {
+            if is_class(port) {
+                let asked = session.input_mut::<u16>(Role::Train, input);
+                let asked = asked.map_err(refused)?.iter_mut();
+                asked.zip(labels).for_each(|(to, &label)| *to = label);
+                continue;
             }
-        });
+            by_dtype!(port.dtype, T => {
+                let asked = session.input_mut::<T>(Role::Train, input).map_err(refused)?;
+                let one = T::from_f64((-f64::from(T::PIXEL_EXPONENT)).exp2()); // or the nearest fraction
+                for (asked, &label) in asked.chunks_exact_mut(port.len.max(1)).zip(labels) {
+                    asked.fill(T::ZERO);
+                    if let Some(asked) = asked.get_mut(usize::from(label)) {
+                        *asked = one;
+                    }
+                }
+            });
+        }
         Ok(())
     }
 
     /// The loss of the last step, summed over its samples.
     fn loss(&self) -> Result<f64> {
         let refused = refused(&self.described.path);
-        let loss = by_dtype!(self.loss.dtype, T => {
-            let loss = self.runner.session.output::<T>(1).map_err(refused)?;
+        let (at, port) = self.loss;
+        let loss = by_dtype!(port.dtype, T => {
+            let loss = self.runner.session.output::<T>(at).map_err(refused)?;
             loss.data.first().map_or(0.0, |loss| loss.to_f64())
         });
         // Integers have 16 binary places.
-        Ok(if self.loss.dtype.is_integer() {
+        Ok(if port.dtype.is_integer() {
             loss / 65_536.0
         } else {
             loss

@@ -102,7 +102,7 @@ fn what_does_not_fit_is_refused_before_the_first_epoch() {
             "rows.json",
             "csv:flowers.csv:label=kind",
             &[],
-            &["rows.json", "2 rows"],
+            &["rows.json", "2 numbers"],
         ),
         (
             "nowhere.json",

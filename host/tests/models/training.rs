@@ -1,6 +1,6 @@
 //! Described networks that are trained, and measured.
 
-use super::binary::done;
+use super::binary::{done, refused};
 use super::{CNN, FLOWERS, flowers, json, npy, table};
 use std::fs;
 
@@ -213,4 +213,58 @@ fn tables_and_arrays_are_the_same_samples() {
             "{dtype}: {expected}"
         ); // equal logits
     }
+}
+
+/// An auxiliary classifier helps to train, and is gone from what is deployed.
+#[test]
+fn heads_train_and_are_left_out_of_what_only_runs() {
+    const NET: &str = r#"{
+        "input": [8, 8, 1],
+        "layers": [
+            {"name": "flat", "type": "flatten"},
+            {"name": "trunk", "type": "dense", "outputs": 24, "activation": "relu"},
+            {"name": "aux", "type": "head", "loss": "cross_entropy", "weight": -1,
+             "layers": [{"name": "digit", "type": "dense", "outputs": 10}]},
+            {"name": "deep", "type": "dense", "outputs": 24, "activation": "relu"},
+            {"name": "head", "type": "dense", "outputs": 10}
+        ]
+    }"#;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("net.json"), NET).unwrap();
+    let args = [
+        "train", "--config", "net.json", "--data", "digits", "--epochs", "4", "--dtype", "i8",
+        "--out",
+    ];
+    let whole = json(folder, &[&args[..], &["whole.svi"]].concat());
+    let runs = json(folder, &[&args[..], &["runs.svi", "--only-run"]].concat());
+    assert_eq!(whole["fingerprint"], runs["fingerprint"]);
+    let accuracy = whole["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.85, "{accuracy}");
+    let sizes = ["whole.svi", "runs.svi"].map(|name| {
+        let measured = json(folder, &["eval", name, "--data", "digits"]);
+        assert_eq!(measured["accuracy"], whole["accuracy"], "{name}");
+        fs::metadata(folder.join(name)).unwrap().len()
+    });
+    let inspected = ["whole.svi", "runs.svi"].map(|name| {
+        json(folder, &["inspect", name])["parameters"]
+            .as_u64()
+            .unwrap()
+    });
+    assert_eq!(inspected[0] - inspected[1], 24 * 10 + 10);
+    assert!(2 * sizes[1] < sizes[0], "{sizes:?}");
+
+    // A head whose output is no class of the data is refused before anything is trained.
+    let odd = NET.replace(
+        r#""cross_entropy", "weight": -1,"#,
+        r#""squared", "weight": -1,"#,
+    );
+    let odd = odd.replace(
+        r#""digit", "type": "dense", "outputs": 10"#,
+        r#""digit", "type": "dense", "outputs": 7"#,
+    );
+    fs::write(folder.join("net.json"), odd).unwrap();
+    let args = [&args[..], &["odd.svi"]].concat();
+    refused(folder, &args, 1, &["net.json", "7 numbers", "10"]);
+    assert!(!folder.join("odd.svi").exists());
 }

@@ -5,6 +5,7 @@ use super::learning::{OPTIONS, gradients_are_differences};
 use super::{TRAINED, with_image};
 use selvedge_core::DType;
 use selvedge_core::graph::ValueId;
+use selvedge_core::image::Role;
 use selvedge_core::network::{
     Activation, Combine, Compose, Conv, Custom, Dense, Description, Error, Flatten,
     GlobalAveragePool, Layer, MaxPool, Network, Options, Padding, Scope, Sequential, Softmax,
@@ -354,4 +355,39 @@ fn what_it_does_wrong_is_told_with_its_path() {
         error.starts_with("own: ") && error.contains("of another"),
         "{error}"
     );
+}
+
+/// A layer that computes more than it gives.
+#[derive(Clone, Debug, PartialEq)]
+struct Wasteful;
+
+impl Compose for Wasteful {
+    fn name(&self) -> &str {
+        "wasteful"
+    }
+
+    fn build(&self, to: &mut Scope<'_, '_>, x: ValueId) -> Result<ValueId, Error> {
+        let unused = to.layer("unused", Dense::new(9), x)?;
+        to.multiply(unused, unused)?;
+        to.layer("used", Dense::new(3), x)
+    }
+}
+
+#[test]
+fn what_nothing_reads_is_not_computed() {
+    let network = Network::new([4])
+        .layer("wasteful", Custom::new(Wasteful))
+        .layer("head", Dense::new(2));
+    for train in [false, true] {
+        let options = Options { train, ..TRAINED };
+        let bytes = network.compile(DType::I8, &options).unwrap();
+        with_image(&bytes, |image| {
+            let kinds = image.kinds(Role::Infer).collect::<Vec<_>>();
+            assert_eq!(kinds.len(), 2, "{kinds:?}");
+            let mut arena = vec![0; image.arena_bytes()];
+            let session = Session::new(image, &mut arena, ops::ALL).unwrap();
+            // A training keeps the parameters that it was told to keep.
+            assert_eq!(session.parameters(), if train { 6 } else { 4 });
+        });
+    }
 }

@@ -39,6 +39,8 @@ const TRAINED: Options = Options {
     seed: 3,
     step: false,
     exact: false,
+    headless: false,
+    sequence: false,
     budget: Budget::NONE,
 };
 

@@ -18,6 +18,8 @@ pub(super) const OPTIONS: Options = Options {
     momentum: false,
     step: false,
     exact: false,
+    headless: false,
+    sequence: false,
     seed: 5,
     budget: Budget::NONE,
 };

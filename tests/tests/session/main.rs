@@ -17,12 +17,15 @@ mod blocks;
 mod budgets;
 mod custom;
 mod grid;
+mod heads;
 mod layers;
 mod learning;
+mod outside;
 mod passes;
 mod plans;
 mod refusals;
 mod scale;
+mod sequence;
 mod states;
 mod steps;
 mod twins;
@@ -41,6 +44,8 @@ const TRAINED: Options = Options {
     momentum: false,
     step: false,
     exact: false,
+    headless: false,
+    sequence: false,
     seed: SEED,
     budget: Budget::NONE,
 };

@@ -273,6 +273,12 @@ impl Build for Attention {
                 (true, window)
             }
         };
+        let positions = if to.options.sequence {
+            to.check_one(&shape)?;
+            to.options.samples
+        } else {
+            positions
+        };
         let capacity = match self.cache {
             None => 0,
             Some(capacity) => {
@@ -298,10 +304,14 @@ impl Build for Attention {
                 causal,
                 window,
                 capacity,
+                is_one: to.options.sequence,
             },
             rotary: self.rotary,
             padded: self.padded,
         };
+        if self.padded {
+            to.check_samples("samples of padded positions")?;
+        }
         heads.check(to, &[positions, positions])?;
         let x = view::describe::fork(to.graph, x, number);
         heads.build(to, [x; 2], number)
@@ -319,6 +329,7 @@ impl Build for CrossAttention {
         let &[positions, features] = &*shape else {
             return Err(to.shape_error("[N, F]", &shape));
         };
+        to.check_samples("cross-attention, whose queries and memory are in a sample")?;
         if positions < 2 {
             return Err(to.shape_error("positions of queries and of a memory", &shape));
         }
@@ -331,6 +342,7 @@ impl Build for CrossAttention {
                 causal: false,
                 window: 0,
                 capacity: 0,
+                is_one: false,
             },
             rotary: None,
             padded: self.padded,
@@ -380,14 +392,17 @@ impl Heads {
         [x, memory]: [ValueId; 2],
         number: u32,
     ) -> Result<ValueId, Error> {
-        let [queries, keys] = [x, memory].map(|x| to.shape_of(x).first().copied().unwrap_or(1));
+        let bound = to.options.sequence.then_some(to.options.samples);
+        let [queries, keys] = [x, memory]
+            .map(|x| bound.or_else(|| to.shape_of(x).first().copied()))
+            .map(|positions| positions.unwrap_or(1));
         let features = to.shape_of(x).last().copied().unwrap_or(1);
         let own = ([to.dtype; 2], Gain::LeCun);
         let [wide, narrow] = [self.heads, self.kv_heads].map(|heads| heads * self.size);
         let mut q = to.named("query", |to| project(to, x, wide, own, 0))?;
         let mut k = to.named("key", |to| project(to, memory, narrow, own, 0))?;
         let v = to.named("value", |to| project(to, memory, narrow, own, 0))?;
-        let samples = to.options.samples;
+        let samples = to.sequences();
         let dtype = to.dtype;
         let capacity = self.seen.capacity;
         let cache = (capacity > 0).then(|| {
@@ -417,7 +432,7 @@ impl Heads {
             };
             let of = |steps, heads| rope::Shape {
                 batch: samples,
-                steps,
+                steps: if bound.is_some() { 0 } else { steps },
                 heads,
                 size: self.size,
             };

@@ -1,6 +1,6 @@
 //! Layers of layers.
 
-use super::{Build, Inside, Layer, Type};
+use super::{Build, Inside, Layer, Rows, Type, rows_of};
 use crate::graph::{Error, ValueId, shown};
 use crate::network::builder::{Builder, by_dtype};
 use crate::ops::{average, binary, concat, sample, sum, view};
@@ -158,27 +158,11 @@ pub(super) fn numbers(layers: &[Layer]) -> u32 {
     layers.iter().map(|layer| layer.layer.numbers()).sum()
 }
 
-/// The layers of a layer, each row of them with the name that their paths have in front.
-pub(super) fn rows(layer: &Type) -> Vec<(Option<&str>, &[Layer])> {
-    fn named(branch: &Branch) -> (Option<&str>, &[Layer]) {
-        (Some(&branch.name), &branch.layers)
-    }
-    match layer {
-        Type::Sequential(layer) => [(None, &*layer.layers)].into(),
-        Type::Residual(layer) => [(None, &*layer.layers), (None, &*layer.shortcut)].into(),
-        Type::Parallel(layer) => layer.branches.iter().map(named).collect(),
-        Type::Mixture(layer) => {
-            let gate = (Some("gate"), &*layer.gate);
-            let experts = layer.branches.iter().map(named);
-            core::iter::once(gate).chain(experts).collect()
-        }
-        Type::Stream(layer) => [(None, &*layer.layers)].into(),
-        Type::Tied(layer) => [(None, &*layer.layers)].into(),
-        _ => Vec::new(),
-    }
-}
-
 impl Build for Sequential {
+    fn rows(&self) -> Vec<Rows<'_>> {
+        [(None, &*self.layers)].into()
+    }
+
     fn inside(&mut self) -> Vec<Inside<'_>> {
         [Inside::of(&mut self.layers)].into()
     }
@@ -197,6 +181,10 @@ impl Build for Sequential {
 }
 
 impl Build for Residual {
+    fn rows(&self) -> Vec<Rows<'_>> {
+        [(None, &*self.layers), (None, &*self.shortcut)].into()
+    }
+
     fn inside(&mut self) -> Vec<Inside<'_>> {
         [&mut self.layers, &mut self.shortcut]
             .map(|layers| Inside::of(layers))
@@ -228,6 +216,10 @@ impl Build for Residual {
 }
 
 impl Build for Parallel {
+    fn rows(&self) -> Vec<Rows<'_>> {
+        rows_of(&self.branches)
+    }
+
     fn inside(&mut self) -> Vec<Inside<'_>> {
         Inside::branches(&mut self.branches)
     }

@@ -1,6 +1,6 @@
 //! Layers that a program defines, of operators that there are.
 
-use super::containers::{combine, rows};
+use super::containers::combine;
 use super::{Build, Combine, Layer, Type};
 use crate::graph::{Error, ValueId};
 use crate::network::builder::Builder;
@@ -120,7 +120,7 @@ pub(in crate::network) fn find(layers: &[Layer]) -> Option<(String, &str)> {
         if let Type::Custom(custom) = &layer.layer {
             return Some((layer.name.clone(), custom.name()));
         }
-        rows(&layer.layer).into_iter().find_map(|(branch, layers)| {
+        layer.layer.rows().into_iter().find_map(|(branch, layers)| {
             let (path, name) = find(layers)?;
             let names = [Some(&*layer.name), branch, Some(&*path)];
             Some((

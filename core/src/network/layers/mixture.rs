@@ -1,7 +1,7 @@
 //! Mixtures of experts.
 
 use super::containers::numbers;
-use super::{Branch, Build, Inside, Layer, Type};
+use super::{Branch, Build, Inside, Layer, Rows, Type, rows_of};
 use crate::graph::{Error, ValueId, shown};
 use crate::network::builder::{Builder, by_dtype};
 use crate::ops::{mixture, view};
@@ -52,6 +52,12 @@ impl Mixture {
 }
 
 impl Build for Mixture {
+    fn rows(&self) -> Vec<Rows<'_>> {
+        let mut rows = rows_of(&self.branches);
+        rows.insert(0, (Some("gate"), &self.gate));
+        rows
+    }
+
     fn inside(&mut self) -> Vec<Inside<'_>> {
         let mut parts = Inside::branches(&mut self.branches);
         parts.push(Inside {

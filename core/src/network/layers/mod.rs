@@ -10,6 +10,7 @@ mod deformable;
 mod dense;
 mod dropout;
 mod embedding;
+mod head;
 mod layout;
 mod mixed;
 mod mixture;
@@ -36,6 +37,7 @@ pub use deformable::DeformableAttention;
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use embedding::{Embedding, Positions};
+pub use head::Head;
 pub use layout::{Beyond, Gather, Pad, Part, Permute, Range, Slice, TopK};
 pub use mixed::{MixedDense, Weights};
 pub use mixture::{Balance, Mixture};
@@ -191,6 +193,11 @@ pub(crate) trait Build {
     }
 
     /// The layers in it, and what paths have before their names; nothing of a layer that is none of layers.
+    fn rows(&self) -> Vec<Rows<'_>> {
+        Vec::new()
+    }
+
+    /// The same, to be changed.
     fn inside(&mut self) -> Vec<Inside<'_>> {
         Vec::new()
     }
@@ -198,6 +205,9 @@ pub(crate) trait Build {
     /// Appends its operators to `x`, and returns its output.
     fn build(&self, to: &mut Builder<'_>, x: ValueId) -> Result<ValueId, Error>;
 }
+
+/// Layers in a layer, behind the name between theirs and its own, where there is one.
+pub(crate) type Rows<'l> = (Option<&'l str>, &'l [Layer]);
 
 /// Layers in a layer, and the name between theirs and its own, where there is one.
 pub(crate) struct Inside<'l> {
@@ -219,6 +229,13 @@ impl<'l> Inside<'l> {
         };
         branches.iter_mut().map(of).collect()
     }
+}
+
+/// Those of branches, to be looked at.
+pub(crate) fn rows_of(branches: &[Branch]) -> Vec<Rows<'_>> {
+    let names = branches.iter().map(|branch| Some(&*branch.name));
+    let rows = branches.iter().map(|branch| &*branch.layers);
+    names.zip(rows).collect()
 }
 
 /// The layer at `path` among `layers`.
@@ -292,6 +309,7 @@ macro_rules! layers {
                         | Self::Parallel(_)
                         | Self::Mixture(_)
                         | Self::Stream(_)
+                        | Self::Head(_)
                         | Self::Custom(_)
                 )
             }
@@ -307,6 +325,12 @@ macro_rules! layers {
             fn takes_tokens(&self) -> bool {
                 match self {
                     $(Self::$name(layer) => layer.takes_tokens(),)*
+                }
+            }
+
+            fn rows(&self) -> Vec<Rows<'_>> {
+                match self {
+                    $(Self::$name(layer) => layer.rows(),)*
                 }
             }
 
@@ -326,7 +350,7 @@ macro_rules! layers {
 }
 
 layers! {
-    Sequential Residual Parallel
+    Sequential Residual Parallel Head
     Dense Stitch Conv Depthwise ConvTranspose
     MaxPool AveragePool GlobalMaxPool GlobalAveragePool AdaptiveMaxPool AdaptiveAveragePool
     LayerNorm RmsNorm BatchNorm

@@ -127,10 +127,17 @@ impl Recurrent {
             Steps::Last => Output::Last,
             Steps::All => Output::All,
         };
+        if to.options.sequence {
+            to.check_one(&shape)?;
+            if self.steps != Steps::All {
+                let expected = "all steps, where the samples of a run are the steps";
+                return Err(to.attribute_error(expected, "the last step alone"));
+            }
+        }
         let shape = Shape {
             cell: self.cell,
-            batch: to.options.samples,
-            steps,
+            batch: to.sequences(),
+            steps: if to.options.sequence { 0 } else { steps },
             inputs,
             units: self.units,
             output,

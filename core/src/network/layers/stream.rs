@@ -1,7 +1,7 @@
 //! Layers over a stream.
 
 use super::containers::numbers;
-use super::{Build, Inside, Layer, Type};
+use super::{Build, Inside, Layer, Rows, Type};
 use crate::graph::{Error, ValueId};
 use crate::network::builder::{Builder, by_dtype};
 use crate::ops::stream;
@@ -44,6 +44,10 @@ impl Stream {
 }
 
 impl Build for Stream {
+    fn rows(&self) -> Vec<Rows<'_>> {
+        [(None, &*self.layers)].into()
+    }
+
     fn inside(&mut self) -> Vec<Inside<'_>> {
         [Inside::of(&mut self.layers)].into()
     }
@@ -58,6 +62,7 @@ impl Build for Stream {
         let &[rows, features] = &*shape else {
             return Err(to.shape_error("[L, F]", &shape));
         };
+        to.check_samples("a stream, whose rows are in a sample")?;
         to.check_range("rows of context", self.context, 1 << 24)?;
         to.check_value(&[self.context + rows, features])?;
         if to.graph.dtype_of(x) != to.dtype {

@@ -1,7 +1,7 @@
 //! A network whose output layer has the table of its embedding for weights.
 
 use super::containers::numbers;
-use super::{Build, Inside, Layer, Type};
+use super::{Build, Inside, Layer, Rows, Type};
 use crate::graph::{Error, ValueId};
 use crate::network::builder::{Builder, by_dtype};
 use crate::ops::{learned, tied};
@@ -49,6 +49,10 @@ impl Tied {
 }
 
 impl Build for Tied {
+    fn rows(&self) -> Vec<Rows<'_>> {
+        [(None, &*self.layers)].into()
+    }
+
     fn inside(&mut self) -> Vec<Inside<'_>> {
         [Inside::of(&mut self.layers)].into()
     }

@@ -52,13 +52,13 @@ impl Told {
 }
 
 /// Attributes: queries, keys, heads, heads of keys and values, size of a head, whether positions see none behind their own,
-/// how many they see or 0 for all, capacity.
+/// how many they see or 0 for all, capacity, whether the samples of a run are the positions of one sequence.
 fn told(batch: usize, attributes: &mut Attributes<'_>) -> Result<Told> {
     let [queries, keys, heads, kv_heads, size] = attributes.sizes()?;
     if kv_heads == 0 {
         return Err(Fault::Malformed);
     }
-    Ok(Told {
+    let mut told = Told {
         shape: Shape {
             batch,
             queries,
@@ -70,7 +70,12 @@ fn told(batch: usize, attributes: &mut Attributes<'_>) -> Result<Told> {
         causal: attributes.word()? != 0,
         window: Some(attributes.size()?).filter(|&window| window > 0),
         capacity: attributes.size()?,
-    })
+    };
+    if attributes.word()? != 0 {
+        let shape = &mut told.shape;
+        (shape.batch, shape.queries, shape.keys) = (1, batch, batch);
+    }
+    Ok(told)
 }
 
 /// Values: queries, keys, values; where they are kept from run to run, keys and values, and beside them three words: how
@@ -266,6 +271,8 @@ pub(crate) mod describe {
         /// 0 for all.
         pub(crate) window: usize,
         pub(crate) capacity: usize,
+        /// Whether the samples of a run are the positions of one sequence.
+        pub(crate) is_one: bool,
     }
 
     /// Words of the positions: those that are kept, the next one, the first one.
@@ -317,8 +324,10 @@ pub(crate) mod describe {
             sight.causal.into(),
             sight.window as u32,
             sight.capacity as u32,
+            sight.is_one.into(),
         ]);
-        let y = graph.computed(T::DTYPE, vec![shape.queries, shape.heads * shape.size]);
+        let rows = if sight.is_one { 1 } else { shape.queries };
+        let y = graph.computed(T::DTYPE, vec![rows, shape.heads * shape.size]);
         let cache = cache.map_or([None; 3], |cache| cache.map(Some));
         let node = Node::new(&Attention, Kind::Attention, T::DTYPE, number)
             .inputs(inputs.map(Some))
@@ -339,7 +348,8 @@ pub(crate) mod describe {
 
         fn differentiate(&'static self, walk: &mut Walk<'_>, node: &Node) -> Result<(), Error> {
             if let (&[q, k, v, ..], &[Some(y)]) = (&*node.inputs, &*node.outputs)
-                && let &[queries, keys, heads, kv_heads, size, _, _, capacity] = &*node.attributes
+                && let &[queries, keys, heads, kv_heads, size, _, _, capacity, is_one] =
+                    &*node.attributes
                 && let Some(dy) = walk.error(y, node.number)
             {
                 let dtype = node.dtypes[0];
@@ -362,8 +372,9 @@ pub(crate) mod describe {
                     .to_vec();
                 if capacity > 0 {
                     let all = vec![shape.keys, shape.kv_heads, shape.size];
-                    scratch.push(walk.graph.computed(dtype, all.clone()));
-                    scratch.push(walk.graph.computed(dtype, all));
+                    let varies = is_one == 0;
+                    scratch.push(walk.graph.room(dtype, all.clone(), varies));
+                    scratch.push(walk.graph.room(dtype, all, varies));
                 }
                 let back = Node::new(self, Kind::AttentionBackward, dtype, node.number)
                     .inputs(node.inputs.iter().copied())

@@ -15,9 +15,14 @@ pub(crate) const QUERIES: u32 = 4;
 /// The same of keys.
 pub(crate) const KEYS: u32 = 5;
 
-/// Attributes: steps, heads, size of a head, whether neighbours are a pair.
+/// Attributes: steps, or 0 where the samples of a run are the steps of one sequence; heads, size of a head, whether
+/// neighbours are a pair.
 fn shape(batch: usize, attributes: &mut Attributes<'_>) -> Result<(Shape, Pairs)> {
     let [steps, heads, size] = attributes.sizes()?;
+    let (batch, steps) = match steps {
+        0 => (1, batch),
+        _ => (batch, steps),
+    };
     let shape = Shape {
         batch,
         steps,
@@ -98,7 +103,7 @@ pub(crate) mod describe {
         pub(crate) pairs: Pairs,
     }
 
-    /// `x` turned; its error is part `part` of those that the layer `number` passes down.
+    /// `x` turned, each sample or all of them as one (steps are 0 then); its error is part `part` of those that the layer `number` passes down.
     pub(crate) fn append(
         graph: &mut Graph,
         x: ValueId,
