@@ -113,22 +113,29 @@ impl<'c> Call<'c, '_> {
 
     /// The values in these slots at once; an empty one where there is none.
     pub(crate) fn views<const N: usize>(&mut self, slots: [usize; N]) -> Result<[Bytes<'_>; N]> {
-        let mut is_there = true;
-        let ranges = slots.map(|slot| {
-            self.range(slot).unwrap_or_else(|_| {
-                is_there = false;
-                (Place::Transient, 0..0)
-            })
-        });
-        let frozen = slots.map(|slot| self.id(slot).is_some_and(|id| self.memory.is_frozen(id)));
-        let views = self.memory.views(ranges).filter(|_| is_there);
+        // Loops, and no `map`: this is most of what an operator costs beside its kernel.
+        let mut places = [const { (Place::Transient, 0..0) }; N];
+        let (mut frozen, mut bit) = (0u32, 1);
+        for (&slot, place) in slots.iter().zip(&mut places) {
+            if let Some(id) = self.id(slot) {
+                let value = self.values.get(id).ok_or(Fault::Malformed)?;
+                let range = self.memory.range(*value, self.batch);
+                *place = range.ok_or(Fault::Malformed)?;
+                if self.memory.is_frozen(id) {
+                    frozen |= bit;
+                }
+            }
+            bit <<= 1; // there are fewer than 32
+        }
+        let views = self.memory.views(places);
         let mut views = views.ok_or(Fault::Malformed)?;
-        for (view, _) in views
-            .iter_mut()
-            .zip(frozen)
-            .filter(|(_, is_frozen)| *is_frozen)
-        {
-            view.freeze();
+        if frozen != 0 {
+            for view in &mut views {
+                if frozen & 1 != 0 {
+                    view.freeze();
+                }
+                frozen >>= 1;
+            }
         }
         Ok(views)
     }

@@ -124,22 +124,23 @@ impl<'m> Memory<'m> {
         values: [(Place, Range<usize>); N],
     ) -> Option<[Bytes<'_>; N]> {
         let (weights, outside) = (self.weights, self.outside);
-        let ranges = values.each_ref().map(|(place, range)| match place {
-            Place::Constant | Place::Outside => 0..0,
-            Place::Transient | Place::Persistent => range.clone(),
-        });
-        let slices = self.data.get_disjoint_mut(ranges).ok()?;
-        let mut is_there = true;
-        let mut values = values.into_iter();
-        let views = slices.map(|slice| match values.next() {
-            Some((place @ (Place::Constant | Place::Outside), range)) => {
-                let bytes = constant(weights, outside, place, range);
-                is_there &= bytes.is_some();
-                Bytes::Constant(bytes.unwrap_or_default())
+        let mut ranges = [const { 0..0 }; N];
+        for (to, (place, range)) in ranges.iter_mut().zip(&values) {
+            if matches!(place, Place::Transient | Place::Persistent) {
+                *to = range.clone();
             }
-            _ => Bytes::Arena(slice),
-        });
-        is_there.then_some(views)
+        }
+        let slices = self.data.get_disjoint_mut(ranges).ok()?;
+        let mut views = [const { Bytes::Constant(&[]) }; N];
+        for ((view, slice), (place, range)) in views.iter_mut().zip(slices).zip(values) {
+            *view = match place {
+                Place::Transient | Place::Persistent => Bytes::Arena(slice),
+                Place::Constant | Place::Outside => {
+                    Bytes::Constant(constant(weights, outside, place, range)?)
+                }
+            };
+        }
+        Some(views)
     }
 
     /// The bytes of values that are read, and of one that is written; `None` where they lie beyond the arena, or over that
