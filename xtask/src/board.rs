@@ -111,6 +111,15 @@ pub(crate) const ALL: &[Board] = &[
     },
 ];
 
+/// The package of `firmware-examples` that has the program `bin`. No other is selected: features of what is built at a time
+/// unify, and what trains typed networks and images is built without the compiler.
+fn package_of(bin: &str) -> &'static str {
+    match bin {
+        "describe-on-device" | "described" => "describe-on-device",
+        _ => "train-digits",
+    }
+}
+
 /// The board of that name.
 pub(crate) fn named(name: &str) -> Result<&'static Board> {
     ALL.iter().find(|board| board.name == name).ok_or_else(|| {
@@ -132,7 +141,7 @@ impl Board {
                 "--release",
                 "--locked",
                 "--package",
-                "train-digits",
+                package_of(bin),
             ],
         );
         cargo.args([

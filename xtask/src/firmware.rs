@@ -1,6 +1,7 @@
 //! `cargo xtask firmware`: builds and runs the firmware on every emulated board.
 
 use crate::board::{ALL, Board, named};
+use crate::host::Fingerprints;
 use crate::image::Image;
 use crate::{Result, host, run};
 use std::collections::BTreeMap;
@@ -144,6 +145,38 @@ pub(crate) fn run_on(board: &Board) -> Result<()> {
     println!("{:<11} i8, u8, i16, u16 after one epoch = host", "");
     equal(&board.emulate(&board.build("zoo", "")?)?, host.zoo())?;
     println!("{:<11} a network of each kind, in two types, = host", "");
+    describes(board, host)
+}
+
+/// Networks that are described and compiled on the board: that of the micro:bit, trained as a whole; and small ones, which have
+/// what images and sessions do.
+fn describes(board: &Board, host: &Fingerprints) -> Result<()> {
+    let path = board.build("describe-on-device", "")?;
+    let report = Report::parse(&board.emulate(&path)?);
+    let image = Image::read(&path)?;
+    let (fingerprint, expected) = (report.text("fingerprint")?, host.mlp()?);
+    println!(
+        "{:<11} described and compiled in {} instructions, {} bytes of a heap of {} and {} of stack: {} of image, {} of arena, {} of flash*",
+        "",
+        report.number("compile_instructions")?,
+        report.number("heap_bytes")?,
+        report.number("heap_reach_bytes")?,
+        report.number("stack_bytes")?,
+        report.number("image_bytes")?,
+        report.number("arena_bytes")?,
+        image.flash_bytes() - image.data_set_bytes(),
+    );
+    if fingerprint != expected {
+        return Err(format!(
+            "described: fingerprint {fingerprint}, the host's is {expected}"
+        ));
+    }
+    let printed = board.emulate(&board.build("described", "")?)?;
+    equal(&printed, host.described())?;
+    println!(
+        "{:<11} networks that are described, in two types, = host",
+        ""
+    );
     Ok(())
 }
 

@@ -49,6 +49,11 @@ impl Fingerprints {
         self.starting_with("zoo_")
     }
 
+    /// Each network that is described and compiled where it is trained, in its two types, `described_types_i8` …
+    pub(crate) fn described(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.starting_with("described_")
+    }
+
     fn starting_with(&self, prefix: &'static str) -> impl Iterator<Item = (&str, &str)> {
         let pairs = self
             .0
@@ -83,8 +88,11 @@ fn train() -> Result<Fingerprints> {
     check(cargo.arg(EXAMPLE))?;
     let program = target_folder().join("debug/examples").join(EXAMPLE);
     let all = Fingerprints::parse(&output(&mut command(&program.to_string_lossy(), &[]))?);
-    if all.zoo().next().is_none() {
-        return Err(format!("{} trained no zoo", program.display()));
+    if all.zoo().next().is_none() || all.described().next().is_none() {
+        return Err(format!(
+            "{} trained no zoo, or nothing described",
+            program.display()
+        ));
     }
     Ok(all)
 }

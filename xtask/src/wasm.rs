@@ -31,7 +31,8 @@ pub(crate) fn test() -> Result<()> {
     let host = host::fingerprints()?;
     let cnn = host.cnn()?;
     let mut expected = format!("whole_i8 {cnn}\nsession_i8 {cnn}\n");
-    for (name, fingerprint) in host.one_epoch().chain(host.zoo()) {
+    let compared = host.one_epoch().chain(host.zoo()).chain(host.described());
+    for (name, fingerprint) in compared {
         expected += &format!("{name} {fingerprint}\n");
     }
     if sorted(&printed) == sorted(&expected) {

@@ -16,6 +16,7 @@ use selvedge_kernels::{bf16, f16};
 mod blocks;
 mod budgets;
 mod custom;
+mod described;
 mod grid;
 mod heads;
 mod layers;

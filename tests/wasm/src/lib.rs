@@ -7,7 +7,7 @@ use selvedge_core::net::Network;
 use selvedge_core::session::Session;
 use selvedge_core::train::Trainer;
 use selvedge_digits::{
-    BATCH, CNN_OPERATORS, CnnTrainer, EPOCHS, SEED, TRAIN, course, session_course, zoo,
+    BATCH, CNN_OPERATORS, CnnTrainer, EPOCHS, SEED, TRAIN, course, described, session_course, zoo,
 };
 
 macro_rules! export {
@@ -90,6 +90,33 @@ fn a_few_steps<N: Network<In: zoo::Given<<N as Network>::Elem>>>(
     mut trainer: Box<Trainer<N, { zoo::BATCH }>>,
 ) -> *const u8 {
     match zoo::fingerprint(&mut trainer, &Serial) {
+        Ok(fingerprint) => Box::leak(Box::new(fingerprint.0)).as_ptr(),
+        Err(_) => std::ptr::null(),
+    }
+}
+
+macro_rules! export_described {
+    ($($name:ident($narrow:ident, $wide:ident),)*) => {$(
+        /// The same for a network that is described and compiled here.
+        pub mod $name {
+            export_described!(narrow: $name, $narrow);
+            export_described!(wide: $name, $wide);
+        }
+    )*};
+    ($function:ident: $name:ident, $t:ident) => {
+        /// Compiles, trains and returns the address of 32 bytes, which stay.
+        // SAFETY: no other symbol has this name.
+        #[unsafe(export_name = concat!("described_", stringify!($name), "_", stringify!($t)))]
+        pub extern "C" fn $function() -> *const u8 {
+            super::of_case(super::described::$name::<$t>())
+        }
+    };
+}
+
+selvedge_digits::each_described!(export_described!());
+
+fn of_case<T: selvedge_core::Element>(case: described::Case<T>) -> *const u8 {
+    match case.fingerprint(&Serial) {
         Ok(fingerprint) => Box::leak(Box::new(fingerprint.0)).as_ptr(),
         Err(_) => std::ptr::null(),
     }

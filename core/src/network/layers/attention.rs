@@ -382,7 +382,7 @@ impl Heads {
         to.check_value(&[queries, self.heads, self.size])?;
         to.check_value(&[keys, self.heads, self.size])?;
         // Scores of a task, twice.
-        to.check_size(&[keys, selvedge_kernels::attention::ROWS, 2], 1)
+        to.check_size(&[keys, describe::ROWS, 2], 1)
     }
 
     /// Attends from `x` to `memory`.

@@ -278,6 +278,16 @@ pub(crate) mod describe {
     /// Words of the positions: those that are kept, the next one, the first one.
     pub(crate) const POSITIONS: usize = 3;
 
+    /// Queries whose scores an image has room for: as many as the target with the largest tiles takes at a time, so that an
+    /// image is the same wherever it is compiled, and runs everywhere.
+    pub(crate) const ROWS: usize = 12;
+    const _: () = assert!(ROWS.is_multiple_of(attention::ROWS), "room for whole tiles");
+
+    /// As much of `scores`, those of this target's tiles.
+    const fn of_rows(scores: usize) -> usize {
+        (scores / attention::ROWS).saturating_mul(ROWS)
+    }
+
     fn keys(shape: Shape, capacity: usize) -> Shape {
         let keys = if capacity == 0 { shape.keys } else { capacity };
         Shape { keys, ..shape }
@@ -304,7 +314,7 @@ pub(crate) mod describe {
         number: u32,
     ) -> kernels::Result<ValueId> {
         let all = keys(shape, sight.capacity);
-        let len = attention::forward_scratch_len::<T>(all, 1)?;
+        let len = of_rows(attention::forward_scratch_len::<T>(all, 1)?);
         let [score, _] = bytes_of(T::DTYPE);
         let mut scratch = vec![graph.raw(vec![len, score], false)];
         if cache.is_some() {
@@ -367,6 +377,7 @@ pub(crate) mod describe {
                     attention::backward_scratch_len::<T>(shape, 1)
                 });
                 let [scores, products, sums] = room.map_err(|_| Error::Size)?;
+                let [scores, products] = [scores, products].map(of_rows);
                 let mut scratch: Vec<ValueId> = [(scores, score), (products, sum), (sums, sum)]
                     .map(|(len, bytes)| walk.graph.raw(vec![len, bytes], false))
                     .to_vec();

@@ -1,5 +1,5 @@
 //! What differs between boards, and what only unsafe code can do: the place of the large statics,
-//! the instruction counter, the painted stack. Output goes through semihosting.
+//! the instruction counter, the painted stack, a heap for programs that want one. Output goes through semihosting.
 #![allow(unsafe_code)] // statics handed out once; stack memory; see each block
 
 use core::cell::UnsafeCell;
@@ -7,6 +7,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 #[cfg(target_arch = "arm")]
 mod arm;
+#[cfg(feature = "heap")]
+pub mod heap;
 #[cfg(target_arch = "riscv32")]
 mod riscv;
 #[cfg(target_arch = "arm")]
