@@ -323,7 +323,7 @@ pub enum ModelFault {
         /// Inputs.
         found: usize,
     },
-    /// An output has several rows, or as many features as there are classes in none of the data.
+    /// An output asks for more than a label says: it has several rows, or is no class each.
     #[error("an output is asked for {got} numbers of each sample, where a label makes {expected}")]
     Asked {
         /// What a label makes.

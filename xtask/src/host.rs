@@ -83,7 +83,7 @@ pub(crate) fn fingerprints() -> Result<&'static Fingerprints> {
 }
 
 fn train() -> Result<Fingerprints> {
-    // With the features of the tests, which have built it before.
+    // With the features of the tests, so that what they build serves again.
     let mut cargo = command("cargo", &["build", "--quiet", "--workspace", "--example"]);
     check(cargo.arg(EXAMPLE))?;
     let program = target_folder().join("debug/examples").join(EXAMPLE);

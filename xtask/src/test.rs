@@ -119,11 +119,14 @@ impl Step {
 fn side_by_side(host: &[Step], targets: &[Step], workers: usize) -> Vec<Row> {
     let next = AtomicUsize::new(0);
     let work = |own: &[Step]| {
-        let mut rows: Vec<Row> = own.iter().map(Step::take).collect();
-        while let Some(step) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-            rows.push(step.take());
+        let mut rows: Vec<(usize, Row)> = own.iter().map(|step| (0, step.take())).collect();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(step) = targets.get(i) else {
+                return rows;
+            };
+            rows.push((i + 1, step.take()));
         }
-        rows
     };
     std::thread::scope(|scope| {
         let helpers: Vec<_> = (1..workers).map(|_| scope.spawn(|| work(&[]))).collect();
@@ -134,7 +137,8 @@ fn side_by_side(host: &[Step], targets: &[Step], workers: usize) -> Vec<Row> {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        rows
+        rows.sort_by_key(|&(i, _)| i);
+        rows.into_iter().map(|(_, row)| row).collect()
     })
 }
 
@@ -321,7 +325,7 @@ fn target_steps() -> Vec<Step> {
     };
     let (first, others) = board::ALL.split_at(board::ALL.len() / 2);
     steps.extend(first.iter().map(on_board));
-    // In the folder that the host's tests are built in, so not before they are.
+    // Builds wait for each other in the folder that the host's tests are built in: late enough not to wait long.
     steps.push(Step::new(
         "Linux on Arm",
         &[

@@ -85,7 +85,7 @@ impl Graph {
         description: Vec<u8>,
         outside: Option<&mut Vec<Vec<u8>>>,
     ) -> Result<Vec<u8>, Error> {
-        let storage = self.storage(outside.is_some())?;
+        let mut storage = self.storage(outside.is_some())?;
         let mut parameters = Vec::new();
         for (parameter, &stored) in self.parameters.iter().zip(&storage.stored) {
             let number = |id: Option<ValueId>| {
@@ -133,7 +133,7 @@ impl Graph {
                 }));
             }
             sections.push((Section::OUTSIDE, slices));
-            outside.extend(storage.outside.iter().cloned());
+            outside.append(&mut storage.outside);
         }
         if !description.is_empty() {
             sections.push((Section::DESCRIPTION, description));

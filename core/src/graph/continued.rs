@@ -34,17 +34,30 @@ impl Graph {
             let value = values.get(parameter.value.0).ok_or(Error::Session)?;
             is_same &= value.dtype == from.dtype;
         }
+        let fits = |value: &Value, from: &Stored<'_>| {
+            value.len() * from.dtype.bytes() == from.elements.len()
+        };
+        // What belongs together: the rows of a cache, and how many there are.
+        let own = self.parameters.iter().filter(|own| kinds(own.kind));
+        let mut carried = own
+            .zip(&stored)
+            .filter(|(own, _)| own.kind == Parameter::CARRIED);
+        let begins_anew = !is_same
+            || carried.any(|(own, from)| {
+                values
+                    .get(own.value.0)
+                    .is_none_or(|value| !fits(value, from))
+            });
         let own = self.parameters.iter_mut().filter(|own| kinds(own.kind));
         for (parameter, from) in own.zip(stored) {
             let value = values.get_mut(parameter.value.0).ok_or(Error::Session)?;
             let is_plain = value.dtype == DType::U8 && parameter.kind != Parameter::TRAINED;
-            let fits = value.len() * from.dtype.bytes() == from.elements.len();
             let is_carried = parameter.kind == Parameter::CARRIED;
             // Constants follow from the description; what is carried begins anew in another type or for other samples.
-            if is_plain && value.place == Place::Constant || is_carried && !(fits && is_same) {
+            if is_plain && value.place == Place::Constant || is_carried && begins_anew {
                 continue;
             }
-            if !fits {
+            if !fits(value, &from) {
                 return Err(Error::Session);
             }
             if value.dtype == from.dtype {

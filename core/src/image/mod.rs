@@ -196,7 +196,7 @@ impl<'a> Image<'a> {
         program.port(*program.inputs.get(index)?)
     }
 
-    /// Output `index` of the program for `role`: behind those of the network, training has the loss.
+    /// Output `index` of the program for `role`: behind those of the network, training has the losses.
     #[must_use]
     pub fn output(&self, role: Role, index: usize) -> Option<Port> {
         let program = self.program(role)?;
@@ -210,7 +210,7 @@ impl<'a> Image<'a> {
     }
 
     /// Checks that these are the weights that the image was compiled with: their number, sizes and checksums. It reads all of
-    /// them, which a [session](crate::session::Session::with_weights) does not do.
+    /// them; a [session](crate::session::Session::with_weights) reads only those of 32 and 64 bits, for their magnitude.
     ///
     /// # Errors
     /// [`Error::Weights`] for a slice that is missing or of another size, [`Error::Damaged`] for one whose bytes have changed.

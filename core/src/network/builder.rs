@@ -139,6 +139,10 @@ impl<'g> Builder<'g> {
     ) -> Result<(ValueId, DType), Error> {
         let is_last = core::mem::replace(&mut self.is_last, true);
         let last = core::mem::replace(&mut self.last, self.dtype);
+        let x = match self.path.is_empty() {
+            true => x,
+            false => self.converted(x, self.dtype),
+        };
         let y = self.sequence(layers, x)?;
         let dtype = core::mem::replace(&mut self.last, last);
         self.is_last = is_last;
@@ -211,7 +215,15 @@ impl<'g> Builder<'g> {
         if self.is_last {
             self.last = self.dtype;
         }
-        let x = self.converted(x, self.dtype);
+        // A head passes its input on as it is.
+        let x = match layer.layer {
+            Type::Head(_) => x,
+            _ => self.converted(x, self.dtype),
+        };
+        if self.options.sequence && !layer.layer.takes_each_alone() {
+            let what = "what lies in a sample, which is one position";
+            self.check_samples(&alloc::format!("`{}`, over {what}", layer.layer.name()))?;
+        }
         let is_row = matches!(layer.layer, Type::Sequential(_));
         self.depth += u32::from(!is_row);
         let y = layer.layer.build(self, x)?;

@@ -180,8 +180,9 @@ pub struct Options {
     pub step: bool,
     /// Whether the samples of a run are the positions of one sequence, of which a run may take any number up to `samples`:
     /// with a cache, a prompt is a run and each token behind it another. Samples are `[1, F]`, or one token; attention and
-    /// recurrent layers go over the samples, all others take each by itself as always. The bytes are those of the same
-    /// network of one sample of so many positions.
+    /// recurrent layers go over the samples; others take each by itself, and those that go over positions in other ways are
+    /// refused. The bytes are those of the same network of one sample of so many positions; in pieces, where no position sees
+    /// those behind it and exponents of integers are settled.
     #[cfg_attr(feature = "json", serde(default))]
     pub sequence: bool,
     /// Seed of the initialisation.
@@ -327,7 +328,8 @@ impl Network {
                 };
                 let at = (output.dtype, output.number);
                 let [error, loss] = loss::describe::append(&mut graph, output.value, at, loss);
-                let error = scale::describe::append(&mut graph, error, output.weight);
+                let error =
+                    scale::describe::append(&mut graph, error, output.weight, output.number);
                 errors.push((output.value, error));
                 losses.push(loss);
             }
@@ -430,11 +432,11 @@ impl Network {
 
     /// The network as an image without the parameters of its layers, and these beside it, for a session that is
     /// [given](Session::with_weights) them: weights in a file that is mapped, or that several images share. They come in the
-    /// order of [`Session::parameter`]: each the elements of a tensor, little-endian, and where it is trained the low bytes of
+    /// order of [`Session::parameter`], those of `session` if there is one, as [`Network::compile_trained`] has them: each the elements of a tensor, little-endian, and where it is trained the low bytes of
     /// its masters behind them.
     ///
     /// # Errors
-    /// As [`Network::graph`].
+    /// As [`Network::graph`]; [`Error::Session`].
     ///
     /// # Example
     /// ```
@@ -442,7 +444,7 @@ impl Network {
     /// use selvedge_core::network::{Dense, Network, Options};
     /// use selvedge_core::{DType, ops, session::Session};
     /// let network = Network::new([12]).layer("head", Dense::new(4));
-    /// let (bytes, weights) = network.compile_outside(DType::I8, &Options::default())?;
+    /// let (bytes, weights) = network.compile_outside(DType::I8, &Options::default(), None)?;
     /// #[repr(C, align(16))]
     /// struct Aligned([u8; 1024]);
     /// let mut file = Aligned([0; 1024]);
@@ -461,8 +463,13 @@ impl Network {
         &self,
         dtype: DType,
         options: &Options,
+        session: Option<&Session<'_>>,
     ) -> Result<(Vec<u8>, Vec<Vec<u8>>), Error> {
-        self.graph(dtype, options)?.compile_outside(options.samples)
+        let mut graph = self.graph(dtype, options)?;
+        if let Some(session) = session {
+            graph.continue_from(session)?;
+        }
+        graph.compile_outside(options.samples)
     }
 
     /// The network as an image that goes on from what `session` has learned, which is one of this network: for more samples,
@@ -472,7 +479,8 @@ impl Network {
     /// is only run gives the bytes that the session gives. In others, a tensor of integers gets the smallest exponent at
     /// which all its masters fit, rounded to the nearest; activations have no exponents until the first training step, or
     /// until [`Session::calibrate`] has seen samples. There and back in a type of more bits, nothing changes.
-    /// A session whose norms have been folded into weights ([`Options::exact`]) is one of another network.
+    /// A session whose norms have been folded into weights ([`Options::exact`]), or from whose image heads or dead code have
+    /// been left out ([`Options::headless`]), is one of another network.
     ///
     /// # Errors
     /// As [`Network::graph`]; [`Error::Session`].

@@ -54,7 +54,7 @@ pub(crate) mod describe {
     };
 
     /// `x · 2^power`; `x` itself where that is nothing.
-    pub(crate) fn append(graph: &mut Graph, x: ValueId, power: i32) -> ValueId {
+    pub(crate) fn append(graph: &mut Graph, x: ValueId, power: i32, number: u32) -> ValueId {
         if power == 0 {
             return x;
         }
@@ -63,6 +63,6 @@ pub(crate) mod describe {
             ..Given::default()
         };
         let shape = graph.shape_of(x);
-        SCALE.append(graph, 0, x, shape, given)
+        SCALE.append(graph, number, x, shape, given)
     }
 }

@@ -3,7 +3,7 @@
 use crate::image::{self, Role};
 use crate::ops::Kind;
 use core::fmt;
-use selvedge_kernels::{self as kernels, DType};
+use selvedge_kernels::{self as kernels, DType, Element};
 
 /// Why a session refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +212,11 @@ impl fmt::Display for Error {
             Self::Magnitude { index, dtype } => write!(
                 f,
                 "input or parameter {index}: an element of {dtype} is beyond its magnitude, {} bits",
-                if dtype.bytes() > 4 { 53 } else { 24 }
+                if dtype.bytes() > 4 {
+                    i64::MAGNITUDE_BITS
+                } else {
+                    i32::MAGNITUDE_BITS
+                }
             ),
             Self::Weights(error) => error.fmt(f),
             Self::Alignment { index, bytes } => write!(

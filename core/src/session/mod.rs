@@ -68,7 +68,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// [`Error::Arena`] if it has fewer bytes than [`Image::arena_bytes`], [`Error::Operator`] for one that `registry`
-    /// lacks, [`Error::Malformed`] for an image that contradicts itself.
+    /// lacks, [`Error::Magnitude`], [`Error::Malformed`] for an image that contradicts itself.
     pub fn new(image: &Image<'a>, arena: &'a mut [u8], registry: Registry<'a>) -> Result<Self> {
         Self::with_weights(image, arena, registry, &[])
     }
@@ -78,7 +78,8 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// As [`Session::new`]; [`Error::Weights`] for slices that are missing or of other sizes, [`Error::Alignment`] for one
-    /// that no elements can be read from. Their contents are not looked at: [`Image::check_weights`] does that.
+    /// that no elements can be read from. Their contents are not compared with those that the image was compiled with:
+    /// [`Image::check_weights`] does that.
     pub fn with_weights(
         image: &Image<'a>,
         arena: &'a mut [u8],
@@ -166,27 +167,27 @@ impl<'a> Session<'a> {
         for (to, value) in self.memory.exponents.iter_mut().zip(program.values) {
             *to = value.exponent.into();
         }
-        match self.is_within() {
-            true => Ok(()),
-            false => Err(Error::Malformed),
+        match self.beyond(|value| self.slice(value, 1).ok())? {
+            Some((index, dtype)) => Err(Error::Magnitude { index, dtype }),
+            None => Ok(()),
         }
     }
 
-    /// Whether the parameters are within the magnitudes of their types.
-    fn is_within(&self) -> bool {
-        self.all_within(|value| self.slice(value, 1).ok())
-    }
-
-    /// Whether they would be with these bytes.
-    fn all_within<'b>(&self, bytes: impl Fn(Value) -> Option<&'b [u8]>) -> bool {
-        let Ok(program) = self.first_program() else {
-            return false;
-        };
-        self.of_parameters().all(|parameter| {
+    /// The first parameter that is beyond the magnitude of its type with these bytes, and the type.
+    fn beyond<'b>(
+        &self,
+        bytes: impl Fn(Value) -> Option<&'b [u8]>,
+    ) -> Result<Option<(usize, DType)>> {
+        let program = self.first_program()?;
+        for (index, parameter) in self.of_parameters().enumerate() {
             let value = program.values.get(usize::from(parameter.value)).copied();
             let of = value.and_then(|value| value.dtype().zip(bytes(value)));
-            of.is_some_and(|(dtype, bytes)| is_within(dtype, bytes))
-        })
+            let (dtype, bytes) = of.ok_or(Error::Malformed)?;
+            if !is_within(dtype, bytes) {
+                return Ok(Some((index, dtype)));
+            }
+        }
+        Ok(None)
     }
 
     /// Forgets what layers carry from run to run, as recurrent layers, caches of attention and streams do where they are told
@@ -208,16 +209,17 @@ impl<'a> Session<'a> {
             }
             let value = program.values.get(usize::from(parameter.value));
             let stored = parameter.storing();
-            if let (Storing::Outside(index), Some(value)) = (stored, value) {
-                let bytes = value.dtype().map_or(1, DType::bytes);
-                let slice = self.memory.outside.get(index).ok_or(Error::Malformed)?;
-                if slice.as_ptr().align_offset(bytes) != 0 {
-                    return Err(Error::Alignment { index, bytes });
-                }
-            }
             let place = value.and_then(|value| value.place());
             if matches!(place, Some(Place::Constant | Place::Outside)) {
-                continue; // it is read where it lies
+                // It is read where it lies.
+                if let (Storing::Outside(index), Some(value)) = (stored, value) {
+                    let bytes = value.dtype().map_or(1, DType::bytes);
+                    let slice = self.memory.outside.get(index).ok_or(Error::Malformed)?;
+                    if slice.as_ptr().align_offset(bytes) != 0 {
+                        return Err(Error::Alignment { index, bytes });
+                    }
+                }
+                continue;
             }
             let mut from = 0;
             for id in [parameter.value, parameter.residual] {
@@ -284,7 +286,8 @@ impl<'a> Session<'a> {
 
     /// Input `index` of the program of `role`, for all the samples that it takes, to be filled before each run: the memory
     /// serves other values afterwards. Integers stand for fractions, as
-    /// [`Element::from_pixel`] makes them. The program that trains has the labels as its last input.
+    /// [`Element::from_pixel`] makes them. The program that trains has the labels behind the inputs of the network, then what is
+    /// asked of its heads.
     ///
     /// # Errors
     /// [`Error::Program`], [`Error::Index`], [`Error::DType`] for elements of another type.
@@ -298,8 +301,8 @@ impl<'a> Session<'a> {
         bytemuck::try_cast_slice_mut(bytes).map_err(|_| Error::Malformed)
     }
 
-    /// Output `index` of the last run, `[samples, elements of one]`. Behind the outputs of the network, training has the loss
-    /// before the step, summed over the batch: one element of `i64` in 2^-16 for integers, else of `f32`, or `f64` for
+    /// Output `index` of the last run, `[samples, elements of one]`. Behind the outputs of the network, training has the losses
+    /// before the step, in the order of the outputs, each summed over the batch: one element of `i64` in 2^-16 for integers, else of `f32`, or `f64` for
     /// `f64`.
     ///
     /// # Errors

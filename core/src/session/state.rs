@@ -103,13 +103,14 @@ impl Session<'_> {
         }
         let data = from.len().checked_sub(self.memory.persistent);
         let data = data.and_then(|at| from.get(at..)).unwrap_or_default();
-        if !self.all_within(|value| {
+        let beyond = self.beyond(|value| {
             let (place, range) = self.memory.range(value, 1)?;
             match place {
                 Place::Persistent => data.get(range),
                 _ => Some(&[]), // it is not part of the state
             }
-        }) {
+        });
+        if beyond != Ok(None) {
             return Err(StateError::Magnitude);
         }
         Ok(header)

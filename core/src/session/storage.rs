@@ -232,7 +232,7 @@ impl Session<'_> {
             self.reset()?;
             return Err(StateError::Exponent.into());
         }
-        if !self.is_within() {
+        if self.beyond(|value| self.slice(value, 1).ok()) != Ok(None) {
             self.reset()?;
             return Err(StateError::Magnitude.into());
         }

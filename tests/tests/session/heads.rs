@@ -3,7 +3,7 @@
 use super::with_image;
 use selvedge_core::image::Role;
 use selvedge_core::network::{
-    Activation, Dense, Error, Head, Loss, Network, Options, Residual, Tokens,
+    Activation, Dense, Error, Head, Layer, Loss, Network, Options, Residual, Stream, Tokens,
 };
 use selvedge_core::ops;
 use selvedge_core::session::Session;
@@ -112,13 +112,45 @@ fn is_only_seen<T: Element>() {
         let mut network = Network::new([64]).layer("trunk", trunk.clone());
         let is_there = head.is_some();
         let head = head.unwrap_or_else(Head::untrained);
-        let layer = selvedge_core::network::Layer::new("seen", head);
+        let layer = Layer::new("seen", head);
         // Disabled, it keeps its numbers, which address random words.
         network = network.with(if is_there { layer } else { layer.disabled() });
         network.layer("head", Dense::new(10))
     };
     let [seen, without] = [Some(Head::untrained()), None].map(|head| learned::<T>(&with(head), 0));
     assert!(seen == without, "{}", T::DTYPE);
+}
+
+/// A type of its own is that of the head's layers, and changes nothing of what goes on.
+#[test]
+fn a_head_may_have_a_type_of_its_own() {
+    let with = |dtype| {
+        let head = Head::untrained().layer("out", Dense::new(3));
+        let head = Layer::new("seen", head);
+        Network::new([64])
+            .layer("trunk", Dense::new(8).activation(Activation::Relu))
+            .with(Layer { dtype, ..head })
+            .layer("head", Dense::new(10))
+    };
+    let outputs = |network: &Network| {
+        let bytes = network.compile(DType::I8, &TRAINED).unwrap();
+        with_image(&bytes, |image| {
+            [0, 1].map(|at| image.output(Role::Infer, at).map(|port| port.dtype))
+        })
+    };
+    assert_eq!(outputs(&with(None)), [Some(DType::I16); 2]);
+    let floats = with(Some(DType::F32));
+    assert_eq!(outputs(&floats), [Some(DType::I16), Some(DType::F32)]);
+    let kinds = |network: &Network, options| {
+        let bytes = network.compile(DType::I8, options).unwrap();
+        with_image(&bytes, |image| image.kinds(Role::Infer).count())
+    };
+    let headless = Options {
+        train: false,
+        headless: true,
+        ..TRAINED
+    };
+    assert_eq!(kinds(&floats, &headless), 2);
 }
 
 /// The parameters after ten steps on digits; heads are asked the same classes.
@@ -279,6 +311,17 @@ fn descriptions_have_them_and_errors_name_them() {
         error.starts_with("aux: ") && error.contains("127"),
         "{error}"
     );
+    let last = Network::new([2])
+        .layer("digit", Dense::new(2))
+        .layer("aux", Head::untrained());
+    let error = refused(last, &TRAINED);
+    assert!(error.starts_with("aux: expected a layer behind"), "{error}");
+    let stream = Stream::new(1).layer("aux", Head::untrained());
+    let stream = Network::new([2, 2])
+        .layer("stream", stream)
+        .layer("head", Dense::new(2));
+    let error = refused(stream, &TRAINED);
+    assert!(error.starts_with("stream: "), "{error}");
     let ticks = Options {
         step: true,
         ..TRAINED

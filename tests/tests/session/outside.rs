@@ -4,7 +4,7 @@ use super::{CNN, TRAINED, with_image};
 use selvedge_core::image::{Error as ImageError, Image, Role};
 use selvedge_core::network::{Dense, Network, Options};
 use selvedge_core::ops;
-use selvedge_core::session::{Error, Session};
+use selvedge_core::session::{Error, Session, StateError};
 use selvedge_core::train::Samples;
 use selvedge_core::{Element, Serial};
 use selvedge_digits::{BATCH, rate_at, train};
@@ -80,7 +80,7 @@ fn is_the_same<T: Element>(trains: bool, frozen: bool) {
         let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
         used::<T>(&mut session, trains)
     });
-    let (bytes, weights) = network.compile_outside(T::DTYPE, &options).unwrap();
+    let (bytes, weights) = network.compile_outside(T::DTYPE, &options, None).unwrap();
     let total: usize = weights.iter().map(Vec::len).sum();
     // What zeros repeat costs nothing inside either.
     assert!(
@@ -124,7 +124,7 @@ fn refused(image: &Image<'_>, weights: &[&[u8]]) -> Error {
 fn other_weights_are_refused() {
     let network = Network::new([3]).layer("head", Dense::new(2));
     let (bytes, weights) = network
-        .compile_outside(DType::F32, &Options::default())
+        .compile_outside(DType::F32, &Options::default(), None)
         .unwrap();
     let file = File::new(&weights, 4);
     let slices = file.slices();
@@ -160,42 +160,121 @@ fn other_weights_are_refused() {
     });
 }
 
-/// Elements beyond the magnitude of their type, whose sums overflow, are refused wherever they come from.
+/// What has been trained goes outside as well: the bytes of the session.
 #[test]
-fn elements_beyond_their_magnitude_are_refused() {
-    const TOO_LARGE: i32 = 1 << 24;
+fn trained_weights_go_outside() {
+    let network = Network::from_json(CNN).unwrap();
+    let bytes = network.compile(DType::I8, &TRAINED).unwrap();
+    with_image(&bytes, |image| {
+        let mut arena = vec![0; image.arena_bytes()];
+        let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+        let expected = used::<i8>(&mut session, true);
+        let only_run = Options {
+            train: false,
+            ..TRAINED
+        };
+        let (bytes, weights) = network
+            .compile_outside(DType::I8, &only_run, Some(&session))
+            .unwrap();
+        let file = File::new(&weights, 2);
+        let slices = file.slices();
+        with_image(&bytes, |image| {
+            let mut arena = vec![0; image.arena_bytes()];
+            let mut session = Session::with_weights(image, &mut arena, ops::ALL, &slices).unwrap();
+            assert_eq!(used::<i8>(&mut session, false).0, expected.0);
+        });
+    });
+}
+
+/// The bytes of `image` with those of its first parameter, `from`, being `to`.
+fn replaced(image: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let at = image.windows(from.len()).position(|bytes| bytes == from);
+    let mut image = image.to_vec();
+    image[at.unwrap()..][..to.len()].copy_from_slice(to);
+    image
+}
+
+/// The bits of an element.
+fn u64_of<T: Element>(element: T) -> u64 {
+    let mut bits = [0; 8];
+    element.le_bytes(|bytes| bits[..bytes.len()].copy_from_slice(bytes));
+    u64::from_le_bytes(bits)
+}
+
+/// The element that has these bits, the first of them.
+fn of_u64<T: Element>(bits: u64) -> T {
+    bytemuck::pod_read_unaligned(&bits.to_le_bytes()[..size_of::<T>()])
+}
+
+/// Elements beyond the magnitude of their type, whose sums overflow, are refused wherever they come from.
+fn is_refused<T: Element>() {
+    let bits = T::MAGNITUDE_BITS;
+    let dtype = T::DTYPE;
     let network = Network::new([3]).layer("head", Dense::new(2));
     let options = Options {
         train: true,
         ..Options::default()
     };
-    let (bytes, weights) = network.compile_outside(DType::I32, &options).unwrap();
-    let file = File::new(&weights, 4);
-    let slices = file.slices();
-    let dtype = DType::I32;
-    with_image(&bytes, |image| {
-        let mut large = slices[0].to_vec();
-        large[..4].copy_from_slice(&TOO_LARGE.to_le_bytes());
-        let large = File::new(&[large], 4);
-        assert_eq!(
-            refused(image, &[large.slices()[0], slices[1]]),
-            Error::Malformed
-        );
+    // The next number behind the largest, either way, whose bits are those of zero but for one, or for all above it.
+    let zero = u64_of(T::ZERO);
+    let beyond = [1 << bits, (1u64 << bits).wrapping_neg()].map(|q| of_u64::<T>(q ^ zero));
+    let stored = |element: T| {
+        let mut bytes = Vec::new();
+        element.le_bytes(|of| bytes.extend_from_slice(of));
+        bytes
+    };
+    let magnitude = |index| Error::Magnitude { index, dtype };
+    let (bytes, weights) = network.compile_outside(dtype, &options, None).unwrap();
+    let inside = network.compile(dtype, &options).unwrap();
+    let first = &weights[0];
+    for element in beyond {
+        let element = stored(element);
+        // In the image.
+        let mut damaged = replaced(&inside, first, &element);
+        selvedge_tests::hostile::mend(&mut damaged);
+        with_image(&damaged, |image| {
+            assert_eq!(refused(image, &[]), magnitude(0))
+        });
+        // Outside.
+        let mut large = first.clone();
+        large[..element.len()].copy_from_slice(&element);
+        let file = File::new(&[large, weights[1].clone()], 8);
+        with_image(&bytes, |image| {
+            assert_eq!(refused(image, &file.slices()), magnitude(0))
+        });
+        // In a state.
+        with_image(&inside, |image| {
+            let mut arena = vec![0; image.arena_bytes()];
+            let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+            let mut state = vec![0; session.state_bytes()];
+            session.save(&mut state).unwrap();
+            let mut state = replaced(&state, first, &element);
+            selvedge_tests::hostile::mend_state(&mut state);
+            let expected = Err(Error::State(StateError::Magnitude));
+            assert_eq!(session.restore(&state), expected);
+        });
+    }
+    with_image(&inside, |image| {
         let mut arena = vec![0; image.arena_bytes()];
-        let mut session = Session::with_weights(image, &mut arena, ops::ALL, &slices).unwrap();
-        let elements = [0, 0, 0, -TOO_LARGE, 0, 0];
-        let expected = Err(Error::Magnitude { index: 0, dtype });
-        assert_eq!(session.set_parameter(0, &elements, 0), expected);
-        session
-            .set_parameter(0, &elements.map(|q| q / 2), 0)
-            .unwrap();
-        let x = session.input_mut::<i32>(Role::Infer, 0).unwrap();
-        x.copy_from_slice(&[TOO_LARGE - 1, 1 - TOO_LARGE, i32::MIN]);
-        assert_eq!(
-            session.run(&Serial, 1),
-            Err(Error::Magnitude { index: 0, dtype })
-        );
-        session.input_mut::<i32>(Role::Infer, 0).unwrap()[2] = 5;
-        session.run(&Serial, 1).unwrap();
+        let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+        for element in beyond {
+            let elements = [T::ZERO, T::ZERO, element, T::ZERO, T::ZERO, T::ZERO];
+            assert_eq!(session.set_parameter(0, &elements, 0), Err(magnitude(0)));
+            let x = session.input_mut::<T>(Role::Infer, 0).unwrap();
+            x.copy_from_slice(&[T::ZERO, T::ZERO, element]);
+            assert_eq!(session.run(&Serial, 1), Err(magnitude(0)));
+            session.input_mut::<T>(Role::Infer, 0).unwrap()[2] = T::ZERO;
+            session.run(&Serial, 1).unwrap();
+        }
+        let largest = T::from_f64(2f64.powi(bits as i32) - 1.0);
+        session.set_parameter(0, &[largest; 6], 0).unwrap();
     });
+}
+
+#[test]
+fn elements_beyond_their_magnitude_are_refused() {
+    is_refused::<i32>();
+    is_refused::<u32>();
+    is_refused::<i64>();
+    is_refused::<u64>();
 }

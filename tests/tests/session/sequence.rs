@@ -4,8 +4,9 @@
 use super::with_image;
 use selvedge_core::image::Role;
 use selvedge_core::network::{
-    Attention, CrossAttention, Dense, Embedding, Error, Gru, LayerNorm, Loss, Lstm, Network,
-    Options, Positions, Residual, Rotary, Sight, Steps, Stream, Tokens, Type,
+    Attention, Conv, CrossAttention, Dense, Embedding, Error, Flatten, GlobalAveragePool, Gru,
+    LayerNorm, Loss, Lstm, Network, Options, Positions, ReduceMean, Residual, Rotary, Sight, Steps,
+    Stream, Tokens, Type,
 };
 use selvedge_core::ops;
 use selvedge_core::session::{Error as SessionError, Session};
@@ -78,11 +79,13 @@ fn learned<T: Element>(
             (x[..len].iter_mut().enumerate()).for_each(|(i, x)| *x = word(step, i));
             let y = session.input_mut::<u16>(Role::Train, 1).unwrap();
             (y[..len].iter_mut().enumerate()).for_each(|(i, y)| *y = word(step, i + 1));
+            session.begin_sequence().unwrap();
             session.train_step(&Serial, samples, &rate).unwrap();
             outputs.push(session.output::<T::Head>(0).unwrap().data.to_vec());
         }
         let x = session.input_mut::<u16>(Role::Infer, 0).unwrap();
         (x[..len].iter_mut().enumerate()).for_each(|(i, x)| *x = word(9, i));
+        session.begin_sequence().unwrap();
         session.run(&Serial, samples).unwrap();
         let y = session.output::<T::Head>(0).unwrap();
         outputs.push(y.data.to_vec());
@@ -95,10 +98,21 @@ fn learned<T: Element>(
 }
 
 fn is_one_sample<T: Element>() {
-    for len in [BOUND, 5, 1] {
-        let one = learned::<T>(&speller(len, None), &SAMPLE, len, 1);
-        let several = learned::<T>(&speller(1, None), &SEQUENCE, len, len);
-        assert!(one == several, "{} positions in {}", len, T::DTYPE);
+    // With a cache and states that are carried, each sequence begins anew.
+    for (len, cache) in [
+        (BOUND, None),
+        (5, None),
+        (1, None),
+        (BOUND, Some(BOUND)),
+        (7, Some(BOUND)),
+    ] {
+        let one = learned::<T>(&speller(len, cache), &SAMPLE, len, 1);
+        let several = learned::<T>(&speller(1, cache), &SEQUENCE, len, len);
+        assert!(
+            one == several,
+            "{len} positions, {cache:?}, in {}",
+            T::DTYPE
+        );
     }
 }
 
@@ -185,12 +199,16 @@ fn what_needs_samples_of_its_own_is_refused() {
     };
     let several = refused(&speller(4, None), &SEQUENCE);
     assert!(several.contains("block.attention"), "{several}");
-    let layers: [(Type, &str); 5] = [
+    let layers: [(Type, &str); 9] = [
         (Lstm::new(4).into(), "all steps"),
         (Attention::new(1, 4).padded().into(), "padded"),
-        (CrossAttention::new(1, 1, 4).into(), "cross-attention"),
-        (Positions::default().into(), "rotary"),
+        (CrossAttention::new(1, 1, 4).into(), "cross_attention"),
+        (Positions::default().into(), "positions"),
         (Stream::new(2).into(), "stream"),
+        (Conv::new(2, [1]).into(), "conv"),
+        (GlobalAveragePool {}.into(), "global_average_pool"),
+        (Flatten {}.into(), "flatten"),
+        (ReduceMean::new([0]).into(), "reduce_mean"),
     ];
     for (layer, expected) in layers {
         let error = refused(&Network::new([1, 4]).layer("over", layer), &SEQUENCE);
@@ -204,4 +222,46 @@ fn what_needs_samples_of_its_own_is_refused() {
     };
     let ticks = speller(1, None).compile(DType::I8, &options).unwrap_err();
     assert!(matches!(ticks, Error::Attribute { .. }), "{ticks}");
+}
+
+/// What a cache holds belongs to the samples that it was filled by: for others, it begins empty, and not half of it.
+#[test]
+fn caches_begin_anew_for_other_samples() {
+    let network = Network::new([2, 4])
+        .layer(
+            "attention",
+            Attention::new(1, 4)
+                .sight(Sight::Recent(3))
+                .rotary(Rotary::default())
+                .cache(8),
+        )
+        .layer("head", Dense::new(3));
+    let of = |samples| Options {
+        samples,
+        sequence: false,
+        train: false,
+        ..SEQUENCE
+    };
+    let outputs = |session: &mut Session<'_>| {
+        let x = session.input_mut::<f32>(Role::Infer, 0).unwrap();
+        (x.iter_mut().enumerate()).for_each(|(i, x)| *x = ((i * 5) % 7) as f32 / 8.0 - 0.4);
+        session.run(&Serial, 1).unwrap();
+        session.output::<f32>(0).unwrap().data.to_vec()
+    };
+    let bytes = network.compile(DType::F32, &of(2)).unwrap();
+    with_image(&bytes, |image| {
+        let mut arena = vec![0; image.arena_bytes()];
+        let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+        let fresh = outputs(&mut session);
+        let later = outputs(&mut session);
+        assert!(fresh != later, "what was before is seen");
+        let continued = network
+            .compile_trained(DType::F32, &of(1), &session)
+            .unwrap();
+        with_image(&continued, |image| {
+            let mut arena = vec![0; image.arena_bytes()];
+            let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
+            assert_eq!(outputs(&mut session), fresh);
+        });
+    });
 }

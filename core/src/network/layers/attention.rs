@@ -329,7 +329,6 @@ impl Build for CrossAttention {
         let &[positions, features] = &*shape else {
             return Err(to.shape_error("[N, F]", &shape));
         };
-        to.check_samples("cross-attention, whose queries and memory are in a sample")?;
         if positions < 2 {
             return Err(to.shape_error("positions of queries and of a memory", &shape));
         }
@@ -379,8 +378,8 @@ impl Heads {
             return Err(to.attribute_error("heads of an even size, which turn", self.size));
         }
         let keys = keys.max(self.seen.capacity);
-        to.check_value(&[queries, self.heads, self.size])?;
-        to.check_value(&[keys, self.heads, self.size])?;
+        to.check_size(&[queries, self.heads, self.size], to.sequences())?;
+        to.check_size(&[keys, self.heads, self.size], to.sequences())?;
         // Scores of a task, twice.
         to.check_size(&[keys, describe::ROWS, 2], 1)
     }

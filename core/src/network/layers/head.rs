@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 #[cfg(feature = "json")]
 use serde::{Deserialize, Serialize};
 
-/// Layers whose output is one more of the network, beside what goes on: the input is passed on as it is. Outputs come in
+/// Layers whose output is one more of the network, beside what goes on: the input is passed on as it is, to a layer that follows. Outputs come in
 /// the order in which heads are built, behind the network's last; so do, in training, what is asked of them, behind the
 /// inputs, and their losses, behind all outputs. Source of training with several losses: Lee et al. 2015, "Deeply-supervised
 /// nets"; Szegedy et al. 2014, §5.
@@ -117,6 +117,10 @@ impl Build for Head {
         }
         if let Some(loss) = self.loss {
             check_loss(loss, &to.path())?;
+        }
+        if to.is_last {
+            let expected = "a layer behind the head, whose output is the last of the network";
+            return Err(to.attribute_error(expected, "none"));
         }
         let (number, of_loss) = (to.number(), to.number());
         let x = view::describe::fork(to.graph, x, number);

@@ -60,10 +60,11 @@ impl Build for Mixture {
 
     fn inside(&mut self) -> Vec<Inside<'_>> {
         let mut parts = Inside::branches(&mut self.branches);
-        parts.push(Inside {
+        let gate = Inside {
             name: Some("gate"),
             layers: &mut self.gate,
-        });
+        };
+        parts.insert(0, gate);
         parts
     }
 

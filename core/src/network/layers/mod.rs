@@ -238,6 +238,14 @@ pub(crate) fn rows_of(branches: &[Branch]) -> Vec<Rows<'_>> {
     names.zip(rows).collect()
 }
 
+/// Whether one of `layers`, or a layer in them, `is` one.
+pub(crate) fn is_within(layers: &[Layer], is: impl Fn(&Type) -> bool + Copy) -> bool {
+    layers.iter().any(|layer| {
+        let mut rows = layer.layer.rows().into_iter();
+        is(&layer.layer) || rows.any(|(_, layers)| is_within(layers, is))
+    })
+}
+
 /// The layer at `path` among `layers`.
 pub(crate) fn at<'l>(layers: &'l mut [Layer], path: &str) -> Option<&'l mut Layer> {
     let (name, rest) = match path.split_once('.') {
@@ -297,6 +305,50 @@ macro_rules! layers {
                 match self {
                     $(Self::$name(_) => snake_case(stringify!($name)),)*
                 }
+            }
+
+            /// Whether it takes each position by itself, or goes over those of a sequence where the samples of a run are these.
+            pub(crate) const fn takes_each_alone(&self) -> bool {
+                matches!(
+                    self,
+                    Self::Sequential(_)
+                        | Self::Residual(_)
+                        | Self::Parallel(_)
+                        | Self::Head(_)
+                        | Self::Mixture(_)
+                        | Self::Custom(_)
+                        | Self::Dense(_)
+                        | Self::Stitch(_)
+                        | Self::MixedDense(_)
+                        | Self::Embedding(_)
+                        | Self::Tied(_)
+                        | Self::Attention(_)
+                        | Self::Rnn(_)
+                        | Self::Lstm(_)
+                        | Self::Gru(_)
+                        | Self::LayerNorm(_)
+                        | Self::RmsNorm(_)
+                        | Self::BatchNorm(_)
+                        | Self::Balance(_)
+                        | Self::KMeans(_)
+                        | Self::Activate(_)
+                        | Self::Dropout(_)
+                        | Self::Negate(_)
+                        | Self::Abs(_)
+                        | Self::Square(_)
+                        | Self::Scale(_)
+                        | Self::Softmax(_)
+                        | Self::GroupedSoftmax(_)
+                        | Self::MaskedSoftmax(_)
+                        | Self::GumbelSoftmax(_)
+                        | Self::Entmax(_)
+                        | Self::Sparsemax(_)
+                        | Self::TreeSoftmax(_)
+                        | Self::AdaptiveSoftmax(_)
+                        | Self::MixtureSoftmax(_)
+                        | Self::LearnedMixture(_)
+                        | Self::TopKSoftmax(_)
+                )
             }
 
             /// Whether it is made of layers, and has no parameters beside theirs.

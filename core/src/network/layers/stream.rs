@@ -1,7 +1,7 @@
 //! Layers over a stream.
 
 use super::containers::numbers;
-use super::{Build, Inside, Layer, Rows, Type};
+use super::{Build, Inside, Layer, Rows, Type, is_within};
 use crate::graph::{Error, ValueId};
 use crate::network::builder::{Builder, by_dtype};
 use crate::ops::stream;
@@ -62,7 +62,10 @@ impl Build for Stream {
         let &[rows, features] = &*shape else {
             return Err(to.shape_error("[L, F]", &shape));
         };
-        to.check_samples("a stream, whose rows are in a sample")?;
+        if is_within(&self.layers, |layer| matches!(layer, Type::Head(_))) {
+            let expected = "no head in a stream, whose rows are given several times";
+            return Err(to.attribute_error(expected, "one"));
+        }
         to.check_range("rows of context", self.context, 1 << 24)?;
         to.check_value(&[self.context + rows, features])?;
         if to.graph.dtype_of(x) != to.dtype {
