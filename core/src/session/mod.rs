@@ -215,7 +215,8 @@ impl<'a> Session<'a> {
                 if let (Storing::Outside(index), Some(value)) = (stored, value) {
                     let bytes = value.dtype().map_or(1, DType::bytes);
                     let slice = self.memory.outside.get(index).ok_or(Error::Malformed)?;
-                    if slice.as_ptr().align_offset(bytes) != 0 {
+                    // A power of two: `align_offset` links a panic for others.
+                    if slice.as_ptr().addr() & bytes.wrapping_sub(1) != 0 {
                         return Err(Error::Alignment { index, bytes });
                     }
                 }
@@ -302,8 +303,8 @@ impl<'a> Session<'a> {
     }
 
     /// Output `index` of the last run, `[samples, elements of one]`. Behind the outputs of the network, training has the losses
-    /// before the step, in the order of the outputs, each summed over the batch: one element of `i64` in 2^-16 for integers, else of `f32`, or `f64` for
-    /// `f64`.
+    /// before the step, in the order of the outputs, each summed over the batch: one element of `i64` in 2^-16 for integers,
+    /// else of `f32`, or `f64` for `f64`.
     ///
     /// # Errors
     /// [`Error::NotRun`], [`Error::Index`], [`Error::DType`] for elements of another type.
