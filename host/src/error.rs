@@ -331,6 +331,14 @@ pub enum ModelFault {
         /// What is asked for.
         got: usize,
     },
+    /// Its samples are the positions of one sequence.
+    #[error(
+        "its samples are up to {positions} positions of one sequence: samples by themselves, or more positions, would see each other"
+    )]
+    Sequence {
+        /// Positions of a run.
+        positions: usize,
+    },
     /// Pieces of an input have exponents of their own.
     #[error(
         "it has not been trained, so that each run of {samples} samples would have exponents of its own; `selvedge convert --samples N` makes an image that takes more"

@@ -50,6 +50,25 @@ impl<'a> Runner<'a> {
         })
     }
 
+    /// Refuses more than `most` samples of an image that says that they are the positions of one sequence.
+    pub(crate) fn check_samples(
+        &self,
+        description: Option<&Description>,
+        samples: usize,
+        most: usize,
+    ) -> Result<()> {
+        let is_sequence = description.is_some_and(|of| of.options.sequence);
+        if !is_sequence || samples <= most {
+            return Ok(());
+        }
+        Err(Error::Unfit {
+            path: self.path.clone(),
+            reason: ModelFault::Sequence {
+                positions: self.samples,
+            },
+        })
+    }
+
     /// Refuses an image whose input are tokens.
     pub(crate) fn check_numbers(&self) -> Result<()> {
         if by_dtype!(self.input.dtype, T => T::PIXEL_EXPONENT) == self.input.exponent {

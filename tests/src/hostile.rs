@@ -56,7 +56,15 @@ fn with_session<R>(
             return Err("too large for this test".to_owned());
         }
         let mut arena = vec![0; image.arena_bytes()];
-        let session = Session::new(image, &mut arena, ops::ALL);
+        if image.outside().sum::<usize>() > MOST_BYTES {
+            return Err("too many weights for this test".to_owned());
+        }
+        let outside: Vec<Vec<u8>> = image.outside().map(|len| vec![0; len + 16]).collect();
+        let sizes = image.outside();
+        let outside: Vec<&[u8]> = (outside.iter().zip(sizes))
+            .map(|(room, len)| &room[room.as_ptr().align_offset(16)..][..len])
+            .collect();
+        let session = Session::with_weights(image, &mut arena, ops::ALL, &outside);
         then(&mut session.map_err(|error| error.to_string())?)
     })
 }

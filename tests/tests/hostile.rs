@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests, which the lint's own rule misses
 
 use selvedge_core::DType;
-use selvedge_core::network::Options;
+use selvedge_core::network::{Network, Options};
 use selvedge_tests::hostile::{
     self, change, change_description, compiled, mend, mend_state, sections, state_of, trained,
 };
@@ -22,6 +22,27 @@ const ZOO: [&str; 17] = zoo!(
     "separable" "shares" "signal" "speller" "volume"
 );
 const DTYPES: [DType; 5] = [DType::I8, DType::U16, DType::I32, DType::Bf16, DType::F32];
+
+/// Several outputs and losses.
+const HEADS: &str = r#"{
+    "input": [6],
+    "layers": [
+        {"name": "trunk", "type": "dense", "outputs": 5, "activation": "relu"},
+        {"name": "aux", "type": "head", "loss": "squared", "weight": -2,
+         "layers": [{"name": "two", "type": "dense", "outputs": 2}]},
+        {"name": "seen", "type": "head", "layers": []},
+        {"name": "head", "type": "dense", "outputs": 3}
+    ]
+}"#;
+/// Layers that go over the positions of a sequence.
+const SEQUENCE: &str = r#"{
+    "input": [1, 6],
+    "layers": [
+        {"name": "attention", "type": "attention", "heads": 2, "size": 4, "sight": "causal", "rotary": {}, "cache": 5},
+        {"name": "lstm", "type": "lstm", "units": 4, "steps": "all", "carried": true},
+        {"name": "head", "type": "dense", "outputs": 3}
+    ]
+}"#;
 
 /// The type of a network that has layers of one type only.
 fn of(json: &str) -> Option<DType> {
@@ -62,14 +83,26 @@ fn try_all(
 }
 
 fn images(is_over: &dyn Fn(u32) -> bool) {
-    let all: Vec<Vec<u8>> = (ZOO.iter().zip(DTYPES.iter().cycle()))
+    let mut all: Vec<Vec<u8>> = (ZOO.iter().zip(DTYPES.iter().cycle()))
         .map(|(json, &dtype)| compiled(json, of(json).unwrap_or(dtype), &trained()))
         .collect();
+    let sequence = Options {
+        sequence: true,
+        ..trained()
+    };
+    for dtype in DTYPES {
+        all.push(compiled(HEADS, dtype, &trained()));
+        all.push(compiled(SEQUENCE, dtype, &sequence));
+        let network = Network::from_json(HEADS).unwrap();
+        let (image, _) = network.compile_outside(dtype, &trained(), None).unwrap();
+        all.push(image);
+    }
     try_all("images", is_over, |noise| {
         let mut bytes = all[noise.below(all.len())].clone();
         // All but the weights, any of which are weights.
         let mut places = sections(&bytes);
         places.remove(1);
+        places.retain(|place| !place.is_empty());
         places.push(8..32 + 16 * (places.len() + 1));
         change(&mut bytes, &places, noise);
         mend(&mut bytes);
@@ -84,10 +117,10 @@ fn states(is_over: &dyn Fn(u32) -> bool) {
         let state = state_of(&image);
         (image, state)
     };
-    let all =
-        [DType::I8, DType::U16, DType::F32].map(|dtype| digits.map(|json| model(json, dtype)));
+    let types = [DType::I8, DType::U16, DType::I32, DType::F32];
+    let all = types.map(|dtype| digits.map(|json| model(json, dtype)));
     try_all("states", is_over, |noise| {
-        let (image, state) = &all[noise.below(3)][noise.below(2)];
+        let (image, state) = &all[noise.below(types.len())][noise.below(2)];
         let mut bytes = state.clone();
         let all = 8..bytes.len();
         // What comes before parameters is small, and says more.

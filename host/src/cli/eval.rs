@@ -56,7 +56,10 @@ impl Eval {
         for part in &parts {
             part.check(runner.input.len, runner.output.len)?;
         }
-        let exponents = description(file.bytes()).map(|description| description.input_exponents);
+        let description = description(file.bytes());
+        let samples = parts.iter().map(|part| part.len()).sum();
+        runner.check_samples(description.as_ref(), samples, 1)?;
+        let exponents = description.map(|description| description.input_exponents);
         let exponents = exponents.unwrap_or_default();
         let scaled: Vec<_> = parts.iter().map(|part| part.scaled(&exponents)).collect();
         let evaluation = runner.evaluate(&scaled)?;

@@ -61,6 +61,7 @@ impl Run {
         let out = self.output.as_deref().map(files::target).transpose()?;
 
         let description = description(file.bytes());
+        runner.check_samples(description.as_ref(), samples, runner.samples)?;
         let exponents = description.as_ref().map(|of| of.input_exponents.clone());
         let exponents = exponents.unwrap_or_default();
         let is_own = runner.input.dtype.is_integer() && runner.input.dtype == x.dtype;

@@ -1,6 +1,6 @@
 //! Images that are run.
 
-use super::binary::done;
+use super::binary::{done, refused};
 use super::{CNN, elements, json, npy};
 use std::fs;
 
@@ -62,4 +62,47 @@ fn integer_networks_take_and_give_their_own_integers() {
             Some((raw - zero) * exponent.exp2())
         );
     }
+}
+
+/// Samples that are the positions of one sequence are no samples of a data set: they would see each other.
+#[test]
+fn sequences_are_not_taken_for_samples() {
+    const NET: &str = r#"{
+        "input": [1, 4],
+        "layers": [
+            {"name": "attention", "type": "attention", "heads": 1, "size": 4, "sight": "causal"},
+            {"name": "head", "type": "dense", "outputs": 3}
+        ]
+    }"#;
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("net.json"), NET).unwrap();
+    let args = ["--dtype", "f32", "--samples", "4", "--sequence"];
+    done(
+        folder,
+        &[&["convert", "net.json", "-o", "model.svi"], &args[..]].concat(),
+    );
+    let x = |rows: usize| npy("<f4", &[rows, 4], &[0; 16].repeat(rows));
+    fs::write(folder.join("four.npy"), x(4)).unwrap();
+    fs::write(folder.join("five.npy"), x(5)).unwrap();
+    fs::write(
+        folder.join("labels.npy"),
+        npy("|u1", &[5], &[0, 1, 2, 0, 1]),
+    )
+    .unwrap();
+    done(folder, &["run", "model.svi", "--input", "four.npy"]);
+    let parts = ["model.svi", "4 positions"];
+    refused(
+        folder,
+        &["run", "model.svi", "--input", "five.npy"],
+        1,
+        &parts,
+    );
+    let data = ["--data", "npy:five.npy:labels.npy", "--part", "all"];
+    refused(
+        folder,
+        &[&["eval", "model.svi"], &data[..]].concat(),
+        1,
+        &parts,
+    );
 }

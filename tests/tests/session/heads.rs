@@ -117,7 +117,7 @@ fn is_only_seen<T: Element>() {
         network = network.with(if is_there { layer } else { layer.disabled() });
         network.layer("head", Dense::new(10))
     };
-    let [seen, without] = [Some(Head::untrained()), None].map(|head| learned::<T>(&with(head), 0));
+    let [seen, without] = [Some(Head::untrained()), None].map(|head| learned::<T>(&with(head)));
     assert!(seen == without, "{}", T::DTYPE);
 }
 
@@ -153,8 +153,23 @@ fn a_head_may_have_a_type_of_its_own() {
     assert_eq!(kinds(&floats, &headless), 2);
 }
 
-/// The parameters after ten steps on digits; heads are asked the same classes.
-fn learned<T: Element>(network: &Network, heads: usize) -> String {
+/// Trains so many steps on digits; all outputs that are asked anything are asked the same classes.
+fn train_steps<T: Element>(session: &mut Session<'_>, steps: usize, asked: usize) {
+    for step in 0..steps {
+        let x = session.input_mut::<T>(Role::Train, 0).unwrap();
+        let labels: Vec<u16> = (x.chunks_mut(64).enumerate())
+            .map(|(i, x)| train().read((step * BATCH + i) % train().len(), x).unwrap())
+            .collect();
+        for asked in 1..=asked {
+            let asked = session.input_mut(Role::Train, asked).unwrap();
+            asked.copy_from_slice(&labels);
+        }
+        session.train_step(&Serial, BATCH, &rate_at(0, 1)).unwrap();
+    }
+}
+
+/// The parameters after ten steps on digits.
+fn learned<T: Element>(network: &Network) -> String {
     let options = Options {
         samples: BATCH,
         ..TRAINED
@@ -163,17 +178,7 @@ fn learned<T: Element>(network: &Network, heads: usize) -> String {
     with_image(&bytes, |image| {
         let mut arena = vec![0; image.arena_bytes()];
         let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
-        for step in 0..10 {
-            let x = session.input_mut::<T>(Role::Train, 0).unwrap();
-            let labels: Vec<u16> = (x.chunks_mut(64).enumerate())
-                .map(|(i, x)| train().read(step * BATCH + i, x).unwrap())
-                .collect();
-            for asked in 0..=heads {
-                let asked = session.input_mut(Role::Train, 1 + asked).unwrap();
-                asked.copy_from_slice(&labels);
-            }
-            session.train_step(&Serial, BATCH, &rate_at(0, 1)).unwrap();
-        }
+        train_steps::<T>(&mut session, 10, 1);
         session.fingerprint().unwrap().to_string()
     })
 }
@@ -202,20 +207,7 @@ fn recognised<T: Element>() -> [usize; 2] {
     with_image(&bytes, |image| {
         let mut arena = vec![0; image.arena_bytes()];
         let mut session = Session::new(image, &mut arena, ops::ALL).unwrap();
-        for step in 0..3 * train().len() / BATCH {
-            let x = session.input_mut::<T>(Role::Train, 0).unwrap();
-            let samples = x.chunks_mut(64).enumerate();
-            let labels: Vec<u16> = samples
-                .map(|(i, x)| train().read((step * BATCH + i) % train().len(), x).unwrap())
-                .collect();
-            for asked in [1, 2] {
-                session
-                    .input_mut(Role::Train, asked)
-                    .unwrap()
-                    .copy_from_slice(&labels);
-            }
-            session.train_step(&Serial, BATCH, &rate_at(0, 1)).unwrap();
-        }
+        train_steps::<T>(&mut session, 3 * train().len() / BATCH, 2);
         let mut right = [0; 2];
         for first in (0..200).step_by(BATCH) {
             let x = session.input_mut::<T>(Role::Infer, 0).unwrap();
